@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "common/base/clock.h"
+
+namespace troupe {
+
+/// What a rank is doing, readable by its heartbeat thread while a collective runs.
+struct CollectiveProgress {
+  std::uint64_t sequence = 0;       // number of the collective that runs or ran last, from 1
+  std::string_view operation = "";  // its name; a string literal
+};
+
+/// Collective operations over the learner ranks, on host memory. Every rank calls the same operations in the same order with
+/// the same sizes. Sums add in rank order 0, 1, 2 …, so every implementation gives the same bits at equal world size. Each
+/// operation ends by `deadline_s` of the communicator or throws DeviceError that names rank, operation, sequence number
+/// and the peers that are behind. One thread at a time; `progress` from any thread.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;  // only abandons; close() is what needs the peers
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// data[i] := sum over ranks of data[i], on every rank.
+  virtual void all_reduce_sum(std::span<float> data, std::string_view tensor) = 0;
+  virtual void all_reduce_sum(std::span<double> data, std::string_view tensor) = 0;
+
+  /// out := this rank's slice of the sum over ranks of `in`; in.size() == size() * out.size().
+  virtual void reduce_scatter_sum(std::span<const float> in, std::span<float> out, std::string_view tensor) = 0;
+
+  /// out := the ranks' `in`, one after the other; out.size() == size() * in.size(). `in` may be this rank's slice of `out`.
+  virtual void all_gather(std::span<const std::byte> in, std::span<std::byte> out, std::string_view tensor) = 0;
+
+  /// data := rank `root`'s data, on every rank.
+  virtual void broadcast(std::span<std::byte> data, int root, std::string_view tensor) = 0;
+
+  virtual void barrier() = 0;
+
+  /// Leaves together: returns when every rank has called it. Nothing may be called afterwards.
+  virtual void close() = 0;
+
+  virtual CollectiveProgress progress() const = 0;
+};
+
+}  // namespace troupe

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace troupe {
+
+/// The messages' numbers on the wire. Never reused; a changed layout gets a new kProtocolVersion.
+enum class MessageType : std::uint16_t {
+  kHello = 1,
+  kWelcome = 2,
+  kRefusal = 3,
+  kCredit = 4,
+  kHeartbeat = 5,
+  kLease = 6,
+  kRolloutGroup = 7,
+  kScoreTask = 8,
+  kScoredGroup = 9,
+  kAccepted = 10,
+  kRevoke = 11,
+  kShutdown = 12,
+  kGoodbye = 13,
+  kLearnerBeat = 14,
+  kStepShard = 15,
+  kWeightManifest = 16,
+  kManifestRequest = 17,
+  kChunkRequest = 18,
+  kWeightChunk = 19,
+};
+
+inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{1} << 30;
+
+/// One message as bytes: magic "TRPE", protocol version, type, body length, XXH3-64 of the body, then the body in cereal's
+/// portable binary. `M` is any of the message structs; the mapping to MessageType is in frame.cpp.
+template <class M>
+std::string encode(const M& message);
+
+/// The type in a frame whose header, length and checksum hold. @throws ProtocolError with what was expected and found.
+MessageType frame_type(std::span<const std::byte> frame);
+
+/// The message of type M in `frame`, validated. @throws ProtocolError where the frame, its type, its body or a field is wrong.
+template <class M>
+M decode(std::span<const std::byte> frame);
+
+}  // namespace troupe

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "common/model/architecture.h"
+
+namespace troupe {
+
+/// Where one tensor lies in the flat parameter buffer. Names are Hugging Face's.
+struct ParameterSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::int64_t offset = 0;  // elements
+  std::int64_t numel = 0;
+  bool operator==(const ParameterSpec&) const = default;
+};
+
+/// All tensors of an architecture, in the order in which the model uses them (embedding, blocks, final norm, head), each
+/// aligned to 16 elements. A tied head has no entry of its own. q, k and v of a block are neighbours, as are gate and up,
+/// so that each triple or pair is one matrix.
+struct ParameterLayout {
+  explicit ParameterLayout(const Architecture& architecture);
+  std::vector<ParameterSpec> tensors;
+  std::int64_t total = 0;  // elements, alignment gaps included
+  /// @throws ConfigError naming the tensor.
+  const ParameterSpec& find(const std::string& name) const;
+};
+
+/// Parameters as one flat tensor and named views into it. A shared handle like a tensor.
+class Parameters {
+ public:
+  /// Zeros of `dtype` (at::kFloat or at::kBFloat16).
+  Parameters(const Architecture& architecture, at::ScalarType dtype);
+
+  const Architecture& architecture() const { return architecture_; }
+  const ParameterLayout& layout() const { return layout_; }
+  /// [total], contiguous.
+  const at::Tensor& flat() const { return flat_; }
+  /// The view of tensor `name`, of its shape.
+  at::Tensor operator[](const std::string& name) const;
+  /// `rows` of neighbouring matrices from `first` on as one [rows, columns] view (q, k, v; gate, up).
+  at::Tensor joined(const std::string& first, std::int64_t rows) const;
+
+ private:
+  Architecture architecture_;
+  ParameterLayout layout_;
+  at::Tensor flat_;
+};
+
+/// Random start: matrices N(0, 0.02²), with the two residual outputs of a block (o_proj, down_proj) divided by
+/// sqrt(2 * layers) (GPT-2, section 2.3), norms 1, biases 0. A function of `seed` and each element's index alone.
+void initialise_(Parameters& parameters, std::uint64_t seed);
+
+}  // namespace troupe

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "common/model/transformer.h"
+
+// N rows (tokens), H hidden, V vocabulary.
+
+namespace troupe {
+
+/// log p of `targets` and the entropy of each row's distribution softmax(hidden head^T / temperature), in fp32.
+struct TokenLogprobs {
+  at::Tensor logp_N;     // natural logarithm
+  at::Tensor entropy_N;  // nats; no gradient
+  at::Tensor lse_N;      // log-sum-exp of the tempered logits, for the backward
+};
+
+/// Never holds [N, V]: works in chunks of rows. A row's bits depend on that row alone, and are those of `row_logprobs`.
+TokenLogprobs token_logprobs(const at::Tensor& hidden_NH, const at::Tensor& head_VH, const at::Tensor& targets_N,
+                             double temperature);
+
+/// Given dL/dlogp [N]: returns dL/dhidden [N, H] (dtype of hidden) and adds dL/dhead to `grad_head_VH` (fp32).
+at::Tensor token_logprobs_backward(const at::Tensor& hidden_NH, const at::Tensor& head_VH, const at::Tensor& targets_N,
+                                   double temperature, const TokenLogprobs& forward, const at::Tensor& grad_logp_N,
+                                   at::Tensor& grad_head_VH);
+
+/// The logits [N, V] of rows as the sampler needs them, in fp32, through the same GEMM (rows padded to 16).
+at::Tensor row_logits(const at::Tensor& hidden_NH, const at::Tensor& head_VH);
+
+/// log(sum_v exp(logits[v] / temperature)) of one row of `vocabulary` fp32 logits, as token_logprobs computes it; the
+/// log-probability of token v is logits[v] / temperature - the result, in float arithmetic, in this order.
+float log_sum_exp(const float* logits, std::int64_t vocabulary, float temperature);
+
+}  // namespace troupe

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "common/model/kv_cache.h"
+#include "common/model/parameters.h"
+
+// Dimensions: T packed tokens of all sequences, S sequences, H hidden, V vocabulary.
+// The one definition of the model: the actor runs forward_cached, the learner forward and backward; both go through the same
+// kernels (kernels/), whose result for a row depends on that row and, in attention, the earlier rows of its sequence alone.
+
+namespace troupe {
+
+/// Sequences packed without padding.
+struct PackedSequences {
+  at::Tensor ids_T;                           // int64
+  std::vector<std::int64_t> sequence_starts;  // S + 1 offsets into T; positions count from each start
+};
+
+/// What backward needs of a forward pass. Opaque; one per forward.
+struct Activations {
+  struct Block {
+    at::Tensor input_TH, attn_normed_TH, qkv, attended, attn_lse, mid_TH, mlp_normed_TH, gate_up, activated;
+    at::Tensor attn_rms_T, mlp_rms_T;
+  };
+  std::vector<Block> blocks;
+  at::Tensor final_input_TH, final_rms_T, final_normed_TH;
+};
+
+class Transformer {
+ public:
+  /// Uses `parameters` (shared handle): changing them in place changes the model.
+  explicit Transformer(Parameters parameters);
+
+  const Parameters& parameters() const { return parameters_; }
+
+  /// The final normed hidden state of every token: [T, H], compute dtype. `saved` (may be null) keeps what backward needs.
+  at::Tensor forward(const PackedSequences& batch, Activations* saved) const;
+
+  /// Adds dL/dparameter to `gradients` (fp32, flat, laid out as parameters().layout()) given dL/d(forward's result). Tied
+  /// embeddings get both contributions (the head's comes from token_logprobs_backward).
+  void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                at::Tensor& gradients) const;
+
+  /// One token each for rows of any sequences in the cache: row i is token ids_T[i] at position positions[i] of slot
+  /// slots[i]; writes its key and value and attends to positions 0..positions[i] of that slot. Rows of one slot come in
+  /// increasing position (prefill). Result [T, H]; bit-equal to forward's rows.
+  at::Tensor forward_cached(const at::Tensor& ids_T, const std::vector<std::int64_t>& positions,
+                            const std::vector<std::int64_t>& slots, KvCache& cache) const;
+
+  /// The output matrix [V, H] (the embedding where tied).
+  at::Tensor head_VH() const;
+  /// Its offset in the flat buffers.
+  std::int64_t head_offset() const;
+
+ private:
+  Parameters parameters_;
+  at::Tensor rope_;  // [max_positions, head_size / 2, 2] cos and sin, fp32
+};
+
+}  // namespace troupe

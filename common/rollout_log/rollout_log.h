@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "common/messages/messages.h"
+
+namespace troupe {
+
+/// Where a group's record lies: file number and frame.
+struct RolloutPlace {
+  std::uint32_t file = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  bool operator==(const RolloutPlace&) const = default;
+};
+
+/// Appends GroupRecords to RUN/rollouts/NNNNNN.log: one framed_file frame each, its body the record in cereal's portable
+/// binary, compressed with zstd (checksum flag on). A new file is begun at 64 MiB. One thread at a time.
+class RolloutLogWriter {
+ public:
+  explicit RolloutLogWriter(const std::filesystem::path& folder);
+  ~RolloutLogWriter();
+  RolloutPlace append(const GroupRecord& record);
+  /// Makes everything appended durable.
+  void sync();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Reads records by place. One thread at a time.
+class RolloutLogReader {
+ public:
+  explicit RolloutLogReader(const std::filesystem::path& folder);
+  ~RolloutLogReader();
+  /// @throws ConfigError naming file and offset where the frame is missing or corrupt.
+  GroupRecord read(const RolloutPlace& place);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/logger.h"
+#include "common/config/config.h"
+#include "common/data/rows.h"
+#include "common/messages/control.h"
+#include "common/messages/messages.h"
+#include "common/messages/weight_manifest.h"
+#include "common/transport/channel.h"
+#include "learner/hub/ledger.h"
+
+namespace troupe {
+
+/// A version that actors can fetch. `bytes` stays valid until the hub lets the version go.
+struct PublishedWeights {
+  WeightManifest manifest;
+  std::shared_ptr<const std::string> bytes;  // shared by the hub's stream and the publisher
+};
+
+/// Numbers for the progress line and the metrics; a snapshot.
+struct HubStatus {
+  int actors = 0;
+  int rewarders = 0;
+  std::int64_t leased = 0;    // groups being generated
+  std::int64_t scoring = 0;   // waiting for or at a rewarder
+  std::int64_t scored = 0;    // waiting for the learner
+  std::int64_t expired_leases = 0;
+  std::int64_t refused_frames = 0;
+  std::map<std::string, std::int64_t> refused_groups;  // by reason
+  double actor_tokens_per_s = 0;
+  std::string waiting_for;    // "no actor is connected", … or ""
+};
+
+/// How the rows become prompts: ids and the row that the rewarder sees. Given by the stage (tokenizer and template).
+struct PromptSource {
+  std::function<Row(std::uint64_t number)> row;
+  std::function<std::vector<std::int32_t>(const Row&)> prompt_ids;
+};
+
+struct HubOptions {
+  Config config;
+  std::string run_dir;
+  std::string run_id;
+  std::uint64_t incarnation = 1;
+  std::vector<std::int32_t> stop_ids;
+  std::string token;  // demanded in Hello where not empty
+};
+
+/// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The other methods
+/// are for the learner's thread (rank 0). Errors of the hub's thread are thrown from the next call.
+class Hub {
+ public:
+  Hub(HubOptions options, std::unique_ptr<HubChannel> channel, Ledger& ledger, PromptSource train, PromptSource held_out,
+      Logger logger);
+  ~Hub();
+
+  /// Makes a version known: actors are told, leases name it. Older ones are let go once no lease needs them.
+  void publish(PublishedWeights weights);
+
+  /// The batch of step N by the batch rule of PROTOCOL.md, in training order; its write-ahead record is in the ledger
+  /// (fsync) and its rollouts are in the log when this returns. Nothing by the deadline: ask again.
+  std::optional<std::vector<GroupRecord>> next_batch(std::int64_t step, Deadline deadline);
+
+  /// Evaluates rows 0 … prompts-1 of the held-out source greedily under `version`. Call until it returns the records.
+  std::optional<std::vector<GroupRecord>> evaluate(std::uint64_t version, int prompts, Deadline deadline);
+
+  /// Step N is trained; `weights_hash` may be empty (run.hash_every).
+  void step_trained(std::int64_t step, const std::string& weights_hash);
+
+  /// To another learner rank; false where it is not connected by the deadline.
+  bool send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline);
+  /// The last beat of each learner rank > 0, and how long ago in seconds.
+  std::map<std::uint32_t, std::pair<LearnerBeat, double>> learner_beats() const;
+  /// Beats of rank 0 itself, sent on to the other ranks in heartbeats' stead.
+  void own_beat(const LearnerBeat& beat);
+
+  HubStatus status() const;
+
+  /// Ends the conversation: Shutdown to every peer, all open groups `unused` when `finished`. Idempotent.
+  void close(int exit_code, const std::string& reason, bool finished);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,148 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/messages/messages.h"
+#include "common/rollout_log/framed_file.h"
+#include "common/rollout_log/rollout_log.h"
+
+namespace troupe {
+
+// The records of RUN/ledger.log. Bodies are JSON objects (inspectable by eye), framed by common/rollout_log/framed_file.
+
+/// First record of a run.
+struct RunStarted {
+  std::string config;        // print_config()
+  std::string config_hash;
+  std::string weights_hash;  // of the initial weights
+  std::string run_id;
+};
+/// A start of the hub, the first included.
+struct AttemptStarted {
+  std::uint64_t incarnation = 0;
+  std::int64_t from_step = 0;
+  double unix_s = 0;
+};
+struct GroupLeased {
+  std::uint64_t group = 0;
+  std::uint64_t lease_id = 0;
+  std::uint32_t attempt = 0;
+  Purpose purpose = Purpose::kTrain;
+  std::uint64_t policy_version = 0;
+  std::string actor;
+  double unix_s = 0;
+};
+/// A lease taken back: its group will be leased again.
+struct LeaseLost {
+  std::uint64_t group = 0;
+  std::uint64_t lease_id = 0;
+  std::string reason;  // expired, actor gone, rewarder gone, actor refused …
+};
+struct GroupRolledOut {
+  std::uint64_t group = 0;
+  std::uint64_t lease_id = 0;
+  std::uint64_t lowest_version = 0;
+  std::uint64_t tokens = 0;
+};
+struct GroupScored {
+  std::uint64_t group = 0;
+  std::string hash;  // content_hash
+  RolloutPlace place;
+  std::string rewarder;
+  double mean_reward = 0;
+};
+/// A final state other than trained; or `stale`/`failed`, which lets the prompt be leased again under the same number.
+struct GroupRefused {
+  std::uint64_t group = 0;
+  std::string reason;  // stale | filtered | failed | unused
+};
+/// Write-ahead: the ordered groups of step N, before it touches a gradient.
+struct BatchChosen {
+  std::int64_t step = 0;
+  std::vector<std::uint64_t> groups;
+  std::vector<std::string> hashes;
+  std::vector<RolloutPlace> places;
+  std::int64_t world_size = 1;
+};
+struct StepTrained {
+  std::int64_t step = 0;
+  std::string weights_hash;  // empty where run.hash_every left it out
+};
+struct Evaluated {
+  std::uint64_t version = 0;
+  double accuracy = 0;
+  double mean_reward = 0;
+  std::int64_t prompts = 0;
+};
+struct CheckpointWritten {
+  std::int64_t step = 0;
+  std::string folder;
+};
+struct RunFinished {
+  std::int64_t steps = 0;
+  std::string final_hash;
+};
+
+using LedgerRecord = std::variant<RunStarted, AttemptStarted, GroupLeased, LeaseLost, GroupRolledOut, GroupScored, GroupRefused,
+                                  BatchChosen, StepTrained, Evaluated, CheckpointWritten, RunFinished>;
+
+/// Where a group is in its life.
+enum class GroupState { kOpen, kLeased, kRolledOut, kScored, kChosen, kTrained, kRefused };
+
+struct GroupEntry {
+  GroupState state = GroupState::kOpen;
+  std::uint32_t attempts = 0;
+  std::uint64_t lease_id = 0;
+  std::uint64_t lowest_version = 0;
+  std::string hash;
+  RolloutPlace place;
+  std::string reason;       // of the last refusal
+  std::int64_t step = 0;    // trained at
+};
+
+/// What the ledger says, as a pure fold over its records: the same records give the same state, in a restarted hub too.
+struct LedgerState {
+  std::optional<RunStarted> started;
+  std::optional<RunFinished> finished;
+  std::uint64_t incarnation = 0;  // of the last attempt
+  std::int64_t attempts = 0;
+  std::int64_t last_chosen_step = 0;
+  std::int64_t last_trained_step = 0;
+  std::uint64_t next_group = 0;   // the lowest number that was never leased
+  std::map<std::uint64_t, GroupEntry> groups;       // training groups
+  std::map<std::int64_t, BatchChosen> batches;      // by step
+  std::map<std::int64_t, std::string> weight_hashes;
+  std::map<std::string, std::int64_t> refused;      // final refusals by reason
+  std::vector<Evaluated> evaluations;
+  std::vector<CheckpointWritten> checkpoints;
+
+  /// @throws ConfigError naming the record where it breaks an invariant (a group trained twice, steps not consecutive …).
+  void apply(const LedgerRecord& record);
+};
+
+/// The ledger file and its state. Only the hub's side writes. Appends from one thread at a time; `state` likewise.
+class Ledger {
+ public:
+  /// Opens or creates `path` and folds what is in it. A torn tail is cut.
+  explicit Ledger(const std::filesystem::path& path);
+  void append(const LedgerRecord& record);
+  void sync();
+  const LedgerState& state() const { return state_; }
+  std::uint64_t cut_bytes() const { return writer_.cut_bytes(); }
+
+ private:
+  FramedFileWriter writer_;
+  LedgerState state_;
+};
+
+/// Reads a ledger without writing to it (inspect, audit).
+LedgerState read_ledger(const std::filesystem::path& path);
+std::vector<LedgerRecord> read_ledger_records(const std::filesystem::path& path);
+
+}  // namespace troupe

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace troupe {
+
+/// One completion as the learner trains it: token ids with the prompt in front, and what the group says about them.
+struct Trajectory {
+  std::uint64_t group = 0;
+  std::uint32_t sample = 0;
+  std::vector<std::int32_t> ids;           // prompt then completion
+  std::int64_t prompt_tokens = 0;
+  std::vector<float> sampler_logprobs;     // of the completion's tokens
+  std::vector<std::uint64_t> versions;     // of the completion's tokens
+  double reward = 0;
+  double advantage = 0;
+  bool cut_off = false;                    // finish reason length
+  bool operator==(const Trajectory&) const = default;
+
+  std::int64_t completion_tokens() const { return static_cast<std::int64_t>(ids.size()) - prompt_tokens; }
+};
+
+/// The part of one optimizer update that a rank trains: micro-batches of trajectories, and the update's normalisers over
+/// all ranks (so that any split gives the same loss).
+struct UpdateShard {
+  std::vector<std::vector<Trajectory>> micro_batches;
+  std::int64_t global_sequences = 0;  // that train, over all ranks and micro-batches
+  std::int64_t global_tokens = 0;     // completion tokens that train, likewise
+  bool operator==(const UpdateShard&) const = default;
+};
+
+/// One rank's part of a step: its updates in order (batch.epochs x batch.updates).
+struct StepPlan {
+  std::int64_t step = 0;
+  std::vector<UpdateShard> updates;
+  bool operator==(const StepPlan&) const = default;
+};
+
+/// The plan as bytes for StepShard::body, and back. @throws ProtocolError.
+std::string encode_step_plan(const StepPlan& plan);
+StepPlan decode_step_plan(const std::string& bytes);
+
+}  // namespace troupe
