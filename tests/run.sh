@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything, and runs every CPU test. Options go on to ctest:
+#   ./tests/run.sh -L cpu        only the tests that take seconds
+#   ./tests/run.sh -R loss -V    one of them, with its output
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+./launch/setup.sh
+./launch/build.sh build
+ctest --test-dir build --output-on-failure --no-tests=error -LE gpu "$@"
