@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/logger.h"
@@ -19,10 +20,11 @@
 
 namespace troupe {
 
-/// A version that actors can fetch. `bytes` stays valid until the hub lets the version go.
+/// A version that actors can fetch: manifest.total_bytes bytes, valid while `owner` is held.
 struct PublishedWeights {
   WeightManifest manifest;
-  std::shared_ptr<const std::string> bytes;  // shared by the hub's stream and the publisher
+  std::string_view bytes;             // most often a mapping of the shared memory that the manifest names
+  std::shared_ptr<const void> owner;  // shared by the hub's stream and the publisher; a std::string in tests
 };
 
 /// Numbers for the progress line and the metrics; a snapshot.
