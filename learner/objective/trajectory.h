@@ -23,7 +23,7 @@ struct Trajectory {
 };
 
 /// The part of one optimizer update that a rank trains: micro-batches of trajectories, and the update's normalisers over
-/// all ranks (so that any split gives the same loss).
+/// all ranks (so that any split gives the same loss). An update with global_sequences 0 has nothing to train on any rank.
 struct UpdateShard {
   std::vector<std::vector<Trajectory>> micro_batches;
   std::int64_t global_sequences = 0;  // that train, over all ranks and micro-batches
@@ -38,7 +38,8 @@ struct StepPlan {
   bool operator==(const StepPlan&) const = default;
 };
 
-/// The plan as bytes for StepShard::body, and back. @throws ProtocolError.
+/// The plan as bytes for StepShard::body, and back: little-endian, token versions as runs. Decoding trusts no count: each is
+/// checked against the bytes that are left. @throws ProtocolError naming the offset and what was expected.
 std::string encode_step_plan(const StepPlan& plan);
 StepPlan decode_step_plan(const std::string& bytes);
 
