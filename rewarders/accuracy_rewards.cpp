@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <regex>
+
+#include "common/base/error.h"
+#include "common/base/text.h"
+#include "common/data/rows.h"
+#include "rewarders/answer.h"
+#include "rewarders/reward_kinds.h"
+
+namespace troupe {
+namespace {
+
+const std::vector<std::string> kSources = {"tag", "boxed", "hash", "number"};
+
+Grade right_or_wrong(bool right) { return right ? Grade{1.0, "ok"} : Grade{0.0, "wrong"}; }
+Grade no_answer() { return {0.0, "no_answer"}; }
+
+std::string gold_needed(const GradedItem& item, const char* kind) {
+  std::string gold = gold_of(item.row);
+  if (gold.empty()) throw ConfigError(std::string(kind) + " reward: the row has neither `gold` nor `answer`: " + item.row.dump());
+  return gold;
+}
+
+class MathReward final : public Reward {
+ public:
+  explicit MathReward(std::vector<std::string> sources) : sources_(std::move(sources)) {}
+  Grade grade(const GradedItem& item) const override {
+    const std::string gold = gold_needed(item, "math");
+    const auto answer = final_answer(item.completion, sources_);
+    return answer ? right_or_wrong(same_answer(*answer, gold)) : no_answer();
+  }
+
+ private:
+  std::vector<std::string> sources_;
+};
+
+class ExactReward final : public Reward {
+ public:
+  ExactReward(std::vector<std::string> sources, bool whole) : sources_(std::move(sources)), whole_(whole) {}
+  Grade grade(const GradedItem& item) const override {
+    const std::string gold = gold_needed(item, "exact");
+    const auto answer = whole_ ? std::optional(item.completion) : final_answer(item.completion, sources_);
+    return answer ? right_or_wrong(trim(*answer) == trim(gold)) : no_answer();
+  }
+
+ private:
+  std::vector<std::string> sources_;
+  bool whole_;
+};
+
+class ArithmeticReward final : public Reward {
+ public:
+  explicit ArithmeticReward(std::vector<std::string> sources) : sources_(std::move(sources)) {}
+  Grade grade(const GradedItem& item) const override {
+    std::optional<Rational> expected = parse_number(gold_of(item.row));
+    if (!expected) {
+      std::string question = item.row.value("question", "");
+      while (!question.empty() && (question.back() == '=' || question.back() == '?' || question.back() == ' ')) question.pop_back();
+      expected = evaluate_arithmetic(question, nullptr);
+    }
+    if (!expected) {
+      throw ConfigError("arithmetic reward: the row has neither a number as `gold` nor an expression as `question`: " +
+                        item.row.dump());
+    }
+    const auto answer = final_answer(item.completion, sources_);
+    if (!answer) return no_answer();
+    const auto given = parse_number(*answer);
+    return right_or_wrong(given && *given == *expected);
+  }
+
+ private:
+  std::vector<std::string> sources_;
+};
+
+class CountdownReward final : public Reward {
+ public:
+  CountdownReward(std::vector<std::string> sources, double partial) : sources_(std::move(sources)), partial_(partial) {}
+  Grade grade(const GradedItem& item) const override {
+    const auto nums = item.row.find("nums");
+    const auto target = item.row.find("target");
+    if (nums == item.row.end() || !nums->is_array() || target == item.row.end()) {
+      throw ConfigError("countdown reward: the row needs `nums` (a list) and `target`: " + item.row.dump());
+    }
+    auto answer = final_answer(item.completion, sources_);
+    if (!answer) return no_answer();
+    *answer = answer->substr(0, answer->find('='));  // "(1+2)*3 = 9" states its own value
+    std::vector<Rational> used;
+    const auto value = evaluate_arithmetic(*answer, &used);
+    std::vector<Rational> given;
+    for (const auto& number : *nums) given.push_back(parse_number(number.is_string() ? number.get<std::string>() : number.dump()).value_or(-1));
+    std::sort(used.begin(), used.end());
+    std::sort(given.begin(), given.end());
+    if (!value || used != given) return {0.0, "wrong"};
+    const auto wanted = parse_number(target->is_string() ? target->get<std::string>() : target->dump());
+    return wanted && *value == *wanted ? Grade{1.0, "ok"} : Grade{partial_, "wrong"};
+  }
+
+ private:
+  std::vector<std::string> sources_;
+  double partial_;
+};
+
+class RegexReward final : public Reward {
+ public:
+  RegexReward(const std::string& pattern, bool full) : full_(full) {
+    if (pattern.empty()) throw ConfigError("a reward of kind regex needs the key `pattern`");
+    try {
+      pattern_ = std::regex(pattern, std::regex::ECMAScript);
+    } catch (const std::regex_error& error) {
+      throw ConfigError("regex reward: '" + pattern + "' is not a regular expression: " + error.what());
+    }
+  }
+  Grade grade(const GradedItem& item) const override {
+    constexpr std::size_t kMaxLength = 10000;  // std::regex recurses with the text's length
+    if (item.completion.size() > kMaxLength) return {0.0, "wrong"};
+    return right_or_wrong(full_ ? std::regex_match(item.completion, pattern_) : std::regex_search(item.completion, pattern_));
+  }
+
+ private:
+  std::regex pattern_;
+  bool full_;
+};
+
+std::vector<std::string> sources_of(RewardParameters& parameters) {
+  return parameters.words("from", "tag,boxed,hash", kSources);
+}
+
+}  // namespace
+
+std::unique_ptr<Reward> make_math(RewardParameters& parameters) {
+  return std::make_unique<MathReward>(sources_of(parameters));
+}
+
+std::unique_ptr<Reward> make_exact(RewardParameters& parameters) {
+  auto sources = sources_of(parameters);
+  return std::make_unique<ExactReward>(std::move(sources), parameters.flag("whole", false));
+}
+
+std::unique_ptr<Reward> make_arithmetic(RewardParameters& parameters) {
+  return std::make_unique<ArithmeticReward>(sources_of(parameters));
+}
+
+std::unique_ptr<Reward> make_countdown(RewardParameters& parameters) {
+  auto sources = sources_of(parameters);
+  return std::make_unique<CountdownReward>(std::move(sources), parameters.number("partial", 0.0, -1.0, 1.0));
+}
+
+std::unique_ptr<Reward> make_regex(RewardParameters& parameters) {
+  const std::string pattern = parameters.text("pattern", "");
+  return std::make_unique<RegexReward>(pattern, parameters.flag("full", false));
+}
+
+}  // namespace troupe

@@ -1,0 +1,165 @@
+#include "rewarders/rewarder_loop.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <deque>
+#include <exception>
+#include <map>
+#include <thread>
+
+#include "common/base/bounded_queue.h"
+#include "common/base/error.h"
+#include "common/config/config.h"
+#include "common/messages/frame.h"
+#include "common/transport/peer_session.h"
+#include "rewarders/verifier.h"
+
+namespace troupe {
+namespace {
+
+constexpr int kExitResumable = 75;
+constexpr std::int64_t kPollMs = 20;
+
+/// Verifier processes, each fed by a thread of its own, between a queue of tasks and one of scores.
+class ScoringPool {
+ public:
+  ScoringPool(const std::vector<RewardConfig>& rewards, const RewarderOptions& options)
+      : timeout_s_(options.score_timeout_s),
+        tasks_(static_cast<std::size_t>(2 * options.verifiers)),
+        scores_(static_cast<std::size_t>(4 * options.verifiers)) {
+    for (int i = 0; i < options.verifiers; ++i) {
+      processes_.push_back(std::make_unique<VerifierProcess>(rewards, options.verifier_command));
+    }
+    for (auto& process : processes_) threads_.emplace_back([this, &process] { work(*process); });
+  }
+
+  ~ScoringPool() {
+    tasks_.close();
+    scores_.close();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  bool submit(ScoreTask& task) { return tasks_.push(task, Deadline::after_ms(0)); }
+  std::optional<ScoredGroup> finished() {
+    auto scored = scores_.pop(Deadline::after_ms(0));
+    if (!scored && scores_.closed() && failure_) std::rethrow_exception(failure_);
+    return scored;
+  }
+
+ private:
+  void work(VerifierProcess& process) {
+    try {
+      for (;;) {
+        auto task = tasks_.pop(Deadline::after_s(1));
+        if (!task && tasks_.closed()) return;
+        if (!task) continue;
+        ScoredGroup scored = score(process, *task);
+        while (!scores_.push(scored, Deadline::after_s(1))) {
+          if (scores_.closed()) return;
+        }
+      }
+    } catch (...) {
+      failure_ = std::current_exception();
+      scores_.close();
+    }
+  }
+
+  ScoredGroup score(VerifierProcess& process, const ScoreTask& task) const {
+    const std::int64_t start_ms = SteadyClock().now_ms();
+    ScoredGroup scored{task.lease_id, task.incarnation, task.group, task.purpose, {}, 0};
+    for (std::size_t i = 0; i < task.completions.size(); ++i) {
+      scored.scores.push_back(
+          process.score(task.row, task.completions[i], task.token_counts[i], task.finish_reasons[i], timeout_s_));
+    }
+    scored.score_s = static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0;
+    return scored;
+  }
+
+  double timeout_s_;
+  BoundedQueue<ScoreTask> tasks_;
+  BoundedQueue<ScoredGroup> scores_;
+  std::vector<std::unique_ptr<VerifierProcess>> processes_;
+  std::exception_ptr failure_;  // written before scores_ closes, read after
+  std::vector<std::thread> threads_;
+};
+
+class Rewarder {
+ public:
+  Rewarder(const RewarderOptions& options, const Logger& logger)
+      : options_(options), logger_(logger), session_(session_options(options), logger) {}
+
+  int run() {
+    while (session_.state() == SessionState::kConnecting || session_.state() == SessionState::kReady) {
+      const auto frame = session_.poll(Deadline::after_ms(kPollMs));
+      if (session_.state() != SessionState::kReady) continue;
+      if (session_.registration() != registration_) register_anew();
+      if (frame) take(*frame);
+      hand_over();
+    }
+    const bool ended = session_.state() == SessionState::kShutdown;
+    logger_.info("leaving: " + session_.reason());
+    return ended ? session_.exit_code() : kExitResumable;
+  }
+
+ private:
+  static SessionOptions session_options(const RewarderOptions& options) {
+    Hello hello;
+    hello.role = Role::kRewarder;
+    hello.name = options.name;
+    hello.host = options.host;
+    hello.pid = static_cast<std::uint64_t>(getpid());
+    hello.rank = options.index;
+    hello.token = options.token;
+    return {options.connect, hello, options.heartbeat_s, options.reconnect_s};
+  }
+
+  void register_anew() {
+    registration_ = session_.registration();
+    const Config config = parse_config(session_.welcome().config, "the hub's configuration", {});
+    unsent_.clear();
+    waiting_.clear();
+    pool_ = std::make_unique<ScoringPool>(config.rewards, options_);
+    send(encode(Credit{static_cast<std::uint32_t>(2 * options_.verifiers)}));
+    logger_.info("registered with the hub on " + session_.welcome().host);
+  }
+
+  void take(const std::string& frame) {
+    try {
+      switch (frame_type(bytes_of(frame))) {
+        case MessageType::kScoreTask:
+          waiting_.push_back(decode<ScoreTask>(bytes_of(frame)));
+          break;
+        case MessageType::kAccepted:
+        case MessageType::kRevoke:  // a score that comes too late is refused by the hub: nothing to undo here
+          break;
+        default:
+          throw ProtocolError("a message that is not for a rewarder");
+      }
+    } catch (const ProtocolError& error) {
+      logger_.warning(std::string("dropped a message of the hub: ") + error.what());
+    }
+  }
+
+  void hand_over() {
+    while (!waiting_.empty() && pool_->submit(waiting_.front())) waiting_.pop_front();
+    while (auto scored = pool_->finished()) unsent_.push_back(encode(*scored));
+    while (!unsent_.empty() && send(unsent_.front())) unsent_.pop_front();
+  }
+
+  bool send(const std::string& frame) { return session_.send(frame, Deadline::after_ms(kPollMs)); }
+
+  const RewarderOptions& options_;
+  Logger logger_;
+  PeerSession session_;
+  std::uint64_t registration_ = 0;
+  std::unique_ptr<ScoringPool> pool_;
+  std::deque<ScoreTask> waiting_;     // at most our credit
+  std::deque<std::string> unsent_;    // encoded ScoredGroups
+};
+
+}  // namespace
+
+int run_rewarder(const RewarderOptions& options, const Logger& logger) { return Rewarder(options, logger).run(); }
+
+}  // namespace troupe
