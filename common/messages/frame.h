@@ -31,10 +31,15 @@ enum class MessageType : std::uint16_t {
 };
 
 inline constexpr std::uint16_t kProtocolVersion = 1;
-inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{1} << 30;
+inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{1} << 30;  // of the body
+inline constexpr std::size_t kFrameHeaderBytes = 24;
 
-/// One message as bytes: magic "TRPE", protocol version, type, body length, XXH3-64 of the body, then the body in cereal's
-/// portable binary. `M` is any of the message structs; the mapping to MessageType is in frame.cpp.
+/// The message's name, e.g. "Lease"; nullptr for a number that is not one.
+const char* name_of(MessageType type);
+
+/// One message as bytes: magic "TRPE", protocol version, type, body length, checksum (XXH3-64 of the body xor that of the
+/// header before it), then the body in cereal's portable binary. `M` is any of the message structs; the mapping to
+/// MessageType is in frame.cpp. @throws ProtocolError where the body would be longer than kMaxFrameBytes.
 template <class M>
 std::string encode(const M& message);
 

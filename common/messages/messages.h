@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace troupe {
@@ -120,7 +121,13 @@ struct GroupRecord {
 /// XXH3-128 of prompt ids, token ids, log-probabilities, versions, finish reasons, rewards and component values.
 std::string content_hash(const GroupRecord& record);
 
-/// The lowest policy version among the group's tokens.
+/// The lowest policy version among the group's tokens, of which there is at least one in a valid record.
 std::uint64_t lowest_version(const GroupRecord& record);
+
+/// The record in cereal's portable binary, without a header: for the rollout log.
+std::string serialize_record(const GroupRecord& record);
+
+/// @throws ProtocolError where the bytes are not exactly one valid record.
+GroupRecord deserialize_record(std::string_view bytes);
 
 }  // namespace troupe
