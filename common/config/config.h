@@ -131,9 +131,9 @@ struct LossConfig {
 /// One `[reward.NAME]` section.
 struct RewardConfig {
   std::string name;
-  std::string kind;        // see rewarders/reward.h
+  std::string kind = "";   // see rewarders/reward.h
   double weight = 1.0;
-  std::map<std::string, std::string> parameters;  // the kind's own keys
+  std::map<std::string, std::string> parameters = {};  // the kind's own keys
   bool operator==(const RewardConfig&) const = default;
 };
 
@@ -189,10 +189,15 @@ struct Config {
 
   /// Checks ranges and the keys' relations. @throws ConfigError naming the key, its value and what was expected.
   void validate() const;
+
+  /// Checks that everything is there that a training run needs: a model or a cold start, rows, rewards. Commands that need
+  /// less do not call it. @throws ConfigError naming the key.
+  void validate_for_training() const;
 };
 
 /// Reads an INI file and then `overrides` ("--section.key", "value" or "--section.key=value"), which beat it. The result is
-/// validated. @throws ConfigError naming file, key, the nearest known key, value and range.
+/// validated. A comment is '#' or ';' at the start of a line, or '#' after white space; a value in double quotes is taken
+/// literally. @throws ConfigError naming file and line, key, the nearest known key, value and range.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
 /// The same from text instead of a file (`where` names it in errors).
@@ -201,11 +206,17 @@ Config parse_config(const std::string& text, const std::string& where, const std
 /// The resolved configuration as an INI file that load_config reads back to an equal Config.
 std::string print_config(const Config& config);
 
-/// XXH3-128 over the keys that change numbers (not counts of processes, threads, deadlines, checkpoints, paths of a run).
+/// XXH3-128 over the keys that change numbers: not counts of processes, threads, deadlines, checkpoints, evaluation,
+/// model.path (the ledger has the weights' hash) or run.steps (a run may be made longer).
 std::string config_hash(const Config& config);
 
-/// The number-changing keys in which two configurations differ, each as "key: a -> b".
+/// Why `b` cannot go on with the run of `a`: the number-changing keys in which they differ, each as "key: a -> b", and
+/// run.steps where `b` has fewer. Empty where it can.
 std::vector<std::string> config_differences(const Config& a, const Config& b);
+
+/// The settings that keep sampler and trainer from agreeing to the bit, each with its value and reason. Empty where run.exact
+/// can hold.
+std::vector<std::string> exactness_obstacles(const Config& config);
 
 /// One line per key: name, default, range, help; for `troupe --help-keys` and the documentation.
 std::string describe_keys();
