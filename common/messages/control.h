@@ -24,12 +24,21 @@ struct Hello {
   void validate() const;
 };
 
-/// The hub's answer: who it is and the run's resolved configuration.
+/// A small file of the model's directory (config.json, tokenizer.json …).
+struct ModelFile {
+  std::string name;  // a plain file name
+  std::string bytes;
+  bool operator==(const ModelFile&) const = default;
+};
+
+/// The hub's answer: who it is, the run's resolved configuration and, for actors, what they need of the model beside its
+/// weights, so that an actor on another file system can join.
 struct Welcome {
   std::uint64_t incarnation = 0;
   std::string run_id;
   std::string host;    // of the hub: equal hosts may use shared memory
   std::string config;  // print_config()
+  std::vector<ModelFile> model_files;
   bool operator==(const Welcome&) const = default;
   void validate() const;
 };

@@ -182,6 +182,13 @@ void Hello::validate() const {
 void Welcome::validate() const {
   is_name("Welcome.run_id", run_id, 0);
   is_name("Welcome.host", host, 0);
+  for (const ModelFile& file : model_files) {
+    // It becomes a file of the actor's: never a path.
+    is_name("Welcome.model_files.name", file.name, 1);
+    if (file.name.find('/') != std::string::npos || file.name.front() == '.') {
+      throw ProtocolError("Welcome.model_files.name: expected a plain file name, found \"" + file.name + "\"");
+    }
+  }
 }
 
 void Refusal::validate() const { count_in("Refusal.reason", reason.size(), 1, kMaxReason); }

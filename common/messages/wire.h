@@ -231,8 +231,12 @@ void serialize(Archive& ar, Hello& m) {
   wire::fields(ar, m.role, m.name, m.host, m.pid, m.rank, m.token);
 }
 template <class Archive>
+void serialize(Archive& ar, ModelFile& m) {
+  wire::fields(ar, m.name, m.bytes);
+}
+template <class Archive>
 void serialize(Archive& ar, Welcome& m) {
-  wire::fields(ar, m.incarnation, m.run_id, m.host, m.config);
+  wire::fields(ar, m.incarnation, m.run_id, m.host, m.config, m.model_files);
 }
 template <class Archive>
 void serialize(Archive& ar, Refusal& m) {

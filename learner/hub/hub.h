@@ -54,6 +54,7 @@ struct HubOptions {
   std::uint64_t incarnation = 1;
   std::vector<std::int32_t> stop_ids;
   std::string token;  // demanded in Hello where not empty
+  std::vector<ModelFile> model_files;  // for actors' Welcome
 };
 
 /// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The other methods
