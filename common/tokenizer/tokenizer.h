@@ -10,8 +10,8 @@
 
 namespace troupe {
 
-/// Text to token ids and back, as the `tokenizer.json` of a Hugging Face directory says (and tokenizer_config.json for
-/// its special tokens). Immutable after loading: any thread.
+/// Text to token ids and back, as the `tokenizer.json` of a Hugging Face directory says; the ids are those of Hugging Face's
+/// `tokenizers`. Constructs that are not supported are refused at loading. Immutable after loading: any thread.
 class Tokenizer {
  public:
   /// Reads `folder`/tokenizer.json. @throws ConfigError naming the file and the construct that is not supported or wrong.
@@ -27,7 +27,8 @@ class Tokenizer {
   /// adds (BOS). @throws ConfigError where `text` is not UTF-8.
   std::vector<std::int32_t> encode(std::string_view text, bool with_special) const;
 
-  /// Text of `ids`. `skip_special` leaves out special tokens. Bytes that are not UTF-8 become U+FFFD, as in transformers.
+  /// Text of `ids`. `skip_special` leaves out special tokens, those with `normalized` too (tokenizers 0.23 writes these).
+  /// Bytes that are not UTF-8 become U+FFFD, as in transformers; an id between others that no token has is empty text.
   /// @throws ConfigError naming an id out of range.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special) const;
 
@@ -43,8 +44,8 @@ class Tokenizer {
 };
 
 /// The text of a tokenizer.json with one token for each printable ASCII character and newline, `<|end|>` (special; the
-/// end of a text) and the four tags `<think>`, `</think>`, `<answer>`, `</answer>` as tokens of their own. Loads in
-/// Hugging Face tokenizers. For models that start from random weights.
+/// end of a text, id 0), `<unk>` (special; any other character) and the four tags `<think>`, `</think>`, `<answer>`,
+/// `</answer>` as tokens of their own. Loads in Hugging Face tokenizers. For models that start from random weights.
 std::string character_tokenizer_json();
 
 }  // namespace troupe
