@@ -1,0 +1,89 @@
+#include "common/data/rows.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/error.h"
+#include "common/base/text.h"
+
+namespace troupe {
+namespace {
+
+std::string keys_of(const nlohmann::json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  return keys.empty() ? "none" : join(keys, ", ");
+}
+
+std::string text_under(const Row& row, const std::string& key) {
+  const auto found = row.json.find(key);
+  if (found == row.json.end()) {
+    throw ConfigError(row.where + ": expected the key \"" + key + "\", found " + keys_of(row.json));
+  }
+  if (!found->is_string()) {
+    throw ConfigError(row.where + ": \"" + key + "\": expected a string, found " + found->type_name());
+  }
+  return found->get<std::string>();
+}
+
+std::string last_user_message(const Row& row) {
+  const nlohmann::json& messages = row.json["messages"];
+  if (!messages.is_array()) {
+    throw ConfigError(row.where + ": \"messages\": expected an array, found " + messages.type_name());
+  }
+  for (auto message = messages.rbegin(); message != messages.rend(); ++message) {
+    if (message->is_object() && message->value("role", nlohmann::json()) == "user") {
+      return text_under({*message, row.where + ": messages"}, "content");
+    }
+  }
+  throw ConfigError(row.where + ": \"messages\": there is none with role \"user\"");
+}
+
+/// GSM8K's answers end in "#### 1,234": what stands behind the last mark, without its commas.
+std::string final_answer(const std::string& answer) {
+  constexpr std::string_view kMark = "####";
+  const std::size_t mark = answer.rfind(kMark);
+  if (mark == std::string::npos) return answer;
+  std::string text(trim(std::string_view(answer).substr(mark + kMark.size())));
+  text.erase(std::remove(text.begin(), text.end(), ','), text.end());
+  return text;
+}
+
+}  // namespace
+
+std::string question_of(const Row& row, const std::string& question_key) {
+  if (!question_key.empty()) return text_under(row, question_key);
+  for (const char* key : {"question", "problem", "prompt"}) {
+    if (row.json.contains(key)) return text_under(row, key);
+  }
+  if (row.json.contains("messages")) return last_user_message(row);
+  throw ConfigError(row.where + ": expected the key question, problem, prompt or messages, found " + keys_of(row.json));
+}
+
+std::string gold_of(const nlohmann::json& row) {
+  for (const char* key : {"gold", "answer"}) {
+    const auto found = row.find(key);
+    if (found == row.end() || found->is_null()) continue;
+    if (found->is_string()) return final_answer(found->get<std::string>());
+    if (found->is_number()) return found->dump();
+    throw ConfigError(std::string("row: \"") + key + "\": expected a string or a number, found " + found->type_name());
+  }
+  return "";
+}
+
+std::string apply_prompt_template(const std::string& name, const std::string& question) {
+  if (name == "plain") return question;
+  if (name != "r1_zero") throw ConfigError("prompt template \"" + name + "\": expected plain or r1_zero");
+  const bool ended = !question.empty() && std::string_view(".?!").find(question.back()) != std::string_view::npos;
+  return "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
+         "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
+         "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> "
+         "reasoning process here </think> <answer> answer here </answer>. User: " +
+         question + (ended ? " Assistant:" : ". Assistant:");
+}
+
+std::pair<std::string, std::string> sft_pair_of(const Row& row) {
+  return {text_under(row, "prompt"), text_under(row, "completion")};
+}
+
+}  // namespace troupe
