@@ -48,7 +48,7 @@ struct PolicyLoss {
 ///   dual_clip  J = max(that, dual_clip A) where A < 0   Ye et al. (1912.09729); a bound on top of clip
 ///   gspo       as clip, with the sequence's s = exp(mean_t (logp - old_logp)) in r's place; the gradient is that of
 ///              s_t = sg[s] exp(logp - sg[logp]): GSPO-token (2507.18071) eq. 13-14, which is GSPO's own (eq. 5-7)
-///              where advantage and weight are the same for all tokens of a sequence; no dual clip
+///              where A, w and c are the same for all tokens of a sequence; no dual clip
 ///   cispo      J = sg[clip(r, 1-l, 1+h)] A logp         MiniMax-M1 (2506.13585) eq. 4-5; clip_low = 1 leaves the lower
 ///                                                       side open, as they train
 ///   reinforce  J = A logp
