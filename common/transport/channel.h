@@ -43,6 +43,9 @@ class PeerChannel {
   virtual std::optional<std::string> receive(Deadline deadline) = 0;
 };
 
+/// A peer's id for logs: what is not printable ASCII as \xNN.
+std::string printable(const PeerId& peer);
+
 /// Bytes of a frame, for encode/decode.
 inline std::span<const std::byte> bytes_of(const std::string& frame) {
   return std::as_bytes(std::span(frame.data(), frame.size()));

@@ -17,7 +17,7 @@ namespace troupe {
 enum class SessionState {
   kConnecting,  // no Welcome yet
   kReady,
-  kLost,        // nothing heard from the hub for deadline.reconnect_s: leave with 75
+  kLost,        // no Welcome or no word from the hub for deadline.reconnect_s, or refused for good: leave with 75
   kShutdown,    // the hub said so; exit_code() tells
 };
 
@@ -33,28 +33,33 @@ struct SessionOptions {
 class PeerSession {
  public:
   PeerSession(SessionOptions options, Logger logger);
+  ~PeerSession();
+  PeerSession(const PeerSession&) = delete;
+  PeerSession& operator=(const PeerSession&) = delete;
 
   /// The next frame for the role itself (Lease, ScoreTask, WeightManifest, …), or nothing by the deadline. Handles
   /// Welcome, Refusal, Heartbeat and Shutdown itself and sends what is due.
   std::optional<std::string> poll(Deadline deadline);
 
-  /// Sends a frame; false where it could not be sent by the deadline.
+  /// Sends a frame; false where it could not be sent by the deadline, and at once while the state is not kReady (poll first).
   bool send(std::string frame, Deadline deadline);
 
   SessionState state() const;
-  /// Changes with each registration: work that belongs to an older one is void.
+  /// The number of Welcomes so far: work that belongs to an older registration is void.
   std::uint64_t registration() const;
   const Welcome& welcome() const;
   int exit_code() const;
   /// The hub's or the session's reason to end, for the log.
   const std::string& reason() const;
+  /// Frames from the hub that could not be taken: garbage, or work sent before the Welcome.
+  std::uint64_t refused_frames() const;
 
-  /// Filled in by the role before each heartbeat is sent.
+  /// Called before each heartbeat is sent; an empty one is sent where the role has set none.
   std::function<Heartbeat()> make_heartbeat;
 
  private:
   struct State;
-  std::shared_ptr<State> state_;  // one owner; shared_ptr only so that State can be incomplete here
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace troupe

@@ -41,7 +41,10 @@ inline GroupRecord group_record() {
 inline Hello hello() {
   return {.role = Role::kRewarder, .name = "rewarder 1 @host", .host = "host", .pid = 4242, .rank = 1, .token = "secret"};
 }
-inline Welcome welcome() { return {.incarnation = 3, .run_id = "run-1", .host = "host", .config = "[run]\nseed = 1\n"}; }
+inline Welcome welcome() {
+  return {.incarnation = 3, .run_id = "run-1", .host = "host", .config = "[run]\nseed = 1\n",
+          .model_files = {{.name = "config.json", .bytes = "{}"}}};
+}
 inline Refusal refusal() { return {.reason = "unknown peer", .register_again = true}; }
 inline Credit credit() { return {.groups = 16}; }
 inline Heartbeat heartbeat() { return {.policy_version = 5, .tokens_per_s = 99.5, .leases = {{9, 100}, {10, 0}}}; }

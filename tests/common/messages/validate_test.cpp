@@ -113,6 +113,9 @@ TEST_SUITE("messages/validate") {
     SAYS(hello, m.token = std::string(513, 'h'), "Hello.token (count)");
     SAYS(welcome, m.run_id = "\n", "Welcome.run_id");
     SAYS(welcome, m.host = "\n", "Welcome.host");
+    SAYS(welcome, m.model_files[0].name = "", "Welcome.model_files");
+    SAYS(welcome, m.model_files[0].name = "../x", "Welcome.model_files");
+    SAYS(welcome, m.model_files[0].name = "..", "Welcome.model_files");
     SAYS(refusal, m.reason = "", "Refusal.reason (count)");
     SAYS(credit, m.groups = 65537, "Credit.groups: expected 0 to 65536, found 65537");
     SAYS(heartbeat, m.tokens_per_s = kNan, "Heartbeat.tokens_per_s");
