@@ -78,7 +78,8 @@ class StrictBuilder : public nlohmann::json_sax<json> {
   json* slot_ = nullptr;      // where the value of the last key goes
 };
 
-[[noreturn]] void wrong_type(const json& value, const std::string& key, const std::string& where, const char* expected) {
+[[noreturn]] void wrong_type(const json& value, const std::string& key, const std::string& where,
+                             const char* expected) {
   std::string found = value.dump(-1, ' ', false, json::error_handler_t::replace);
   if (found.size() > 60) found = found.substr(0, 57) + "...";
   throw ConfigError(where + ": key \"" + key + "\": expected " + expected + ", found " + found);
@@ -95,7 +96,8 @@ json parse_json(std::string_view text, const std::string& where) {
 json read_json_file(const std::string& path) { return parse_json(read_file(path), path); }
 
 const json& json_member(const json& object, const std::string& key, const std::string& where) {
-  if (!object.is_object()) throw ConfigError(where + ": expected an object with key \"" + key + "\", found " + object.type_name());
+  if (!object.is_object())
+    throw ConfigError(where + ": expected an object with key \"" + key + "\", found " + object.type_name());
   const auto found = object.find(key);
   if (found == object.end()) throw ConfigError(where + ": key \"" + key + "\" is missing");
   return *found;

@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json.hpp>
 
 #include "common/base/error.h"
 
@@ -12,8 +11,9 @@ namespace troupe {
 
 inline constexpr int kMaxJsonDepth = 64;
 
-/// The value in `text`: one JSON value and nothing after it. Stricter than the library: a key twice in one object is refused,
-/// and so is nesting deeper than kMaxJsonDepth. @throws ConfigError starting with `where` (the file, or file and row).
+/// The value in `text`: one JSON value and nothing after it. Stricter than the library: a key twice in one object is
+/// refused, and so is nesting deeper than kMaxJsonDepth. @throws ConfigError starting with `where` (the file, or file
+/// and row).
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
 /// The same from the content of a file. @throws ConfigError naming it.

@@ -6,8 +6,8 @@
 
 namespace troupe {
 
-/// Bytes of the longest prefix of `text` that is well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF);
-/// text.size() where all of it is.
+/// Bytes of the longest prefix of `text` that is well-formed UTF-8 (no surrogates, no overlong forms, at most
+/// U+10FFFF); text.size() where all of it is.
 std::size_t valid_utf8_prefix(std::string_view text);
 
 /// The code point that starts at `position` of well-formed UTF-8, and its length in bytes.
@@ -20,8 +20,8 @@ CodePoint code_point_at(std::string_view text, std::size_t position);
 /// Appends the UTF-8 of `code_point` to `text`.
 void append_utf8(std::string& text, char32_t code_point);
 
-/// `bytes` with each maximal ill-formed piece replaced by U+FFFD, as the Unicode standard recommends (chapter 3, "U+FFFD
-/// substitution of maximal subparts") and as Rust and Python do.
+/// `bytes` with each maximal ill-formed piece replaced by U+FFFD, as the Unicode standard recommends (chapter 3,
+/// "U+FFFD substitution of maximal subparts") and as Rust and Python do.
 std::string utf8_or_replacement(std::string_view bytes);
 
 }  // namespace troupe

@@ -9,12 +9,12 @@
 
 namespace troupe {
 
-/// The rows of a JSONL file, kept as text: one JSON object a line, checked when it is opened. A byte-order mark, CRLF, a last
-/// line without newline and empty lines at the end are accepted. Immutable: any thread.
+/// The rows of a JSONL file, kept as text: one JSON object a line, checked when it is opened. A byte-order mark, CRLF,
+/// a last line without newline and empty lines at the end are accepted. Immutable: any thread.
 class JsonLines {
  public:
-  /// @throws ConfigError naming the file, and the row ("file.jsonl:17") that is malformed, empty, not UTF-8, has a key twice
-  /// or is not an object; or saying that the file has no rows.
+  /// @throws ConfigError naming the file, and the row ("file.jsonl:17") that is malformed, empty, not UTF-8, has a key
+  /// twice or is not an object; or saying that the file has no rows.
   explicit JsonLines(const std::string& path);
 
   std::size_t size() const { return lines_.size(); }

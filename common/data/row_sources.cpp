@@ -18,7 +18,9 @@ namespace {
 class ShuffledRows : public RowSource {
  public:
   explicit ShuffledRows(std::uint64_t seed) : seed_(seed) {}
-  Row at(std::uint64_t number) const final { return in_order(permuted(number % size(), size(), seed_, number / size())); }
+  Row at(std::uint64_t number) const final {
+    return in_order(permuted(number % size(), size(), seed_, number / size()));
+  }
 
  private:
   std::uint64_t seed_;
@@ -48,8 +50,8 @@ class TaskRows : public ShuffledRows {
   AdditionTask task_;
 };
 
-/// Several sources in fixed shares. Numbers go in blocks of 1,024; each block has every source's share of them in an order of
-/// its own, so a number's source and its place in it need no history.
+/// Several sources in fixed shares. Numbers go in blocks of 1,024; each block has every source's share of them in an
+/// order of its own, so a number's source and its place in it need no history.
 class MixedRows : public RowSource {
  public:
   static constexpr std::uint64_t kBlock = 1024;
@@ -104,7 +106,8 @@ Weighted split_weight(std::string_view text, const std::string& whole) {
   const std::size_t colon = text.rfind(':');
   if (colon != std::string_view::npos) {
     if (const auto weight = parse_double(text.substr(colon + 1))) {
-      if (*weight <= 0) throw ConfigError("data \"" + whole + "\": the weight " + shortest(*weight) + " is not above 0");
+      if (*weight <= 0)
+        throw ConfigError("data \"" + whole + "\": the weight " + shortest(*weight) + " is not above 0");
       return {std::string(text.substr(0, colon)), weight};
     }
   }

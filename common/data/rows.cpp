@@ -75,9 +75,12 @@ std::string apply_prompt_template(const std::string& name, const std::string& qu
   if (name == "plain") return question;
   if (name != "r1_zero") throw ConfigError("prompt template \"" + name + "\": expected plain or r1_zero");
   const bool ended = !question.empty() && std::string_view(".?!").find(question.back()) != std::string_view::npos;
-  return "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
-         "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
-         "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> "
+  return "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The "
+         "assistant "
+         "first thinks about the reasoning process in the mind and then provides the user with the answer. The "
+         "reasoning "
+         "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., "
+         "<think> "
          "reasoning process here </think> <answer> answer here </answer>. User: " +
          question + (ended ? " Assistant:" : ". Assistant:");
 }

@@ -2,10 +2,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 namespace troupe {
 
@@ -15,8 +14,8 @@ struct Row {
   std::string where;
 };
 
-/// An ordered list of rows, read once. The order of numbers over a run, epochs and weights included, is a pure function of
-/// (seed, number). Immutable: any thread.
+/// An ordered list of rows, read once. The order of numbers over a run, epochs and weights included, is a pure function
+/// of (seed, number). Immutable: any thread.
 class RowSource {
  public:
   virtual ~RowSource() = default;
@@ -28,10 +27,12 @@ class RowSource {
   virtual Row in_order(std::uint64_t index) const = 0;
 };
 
-/// Opens `spec`: "a.jsonl", "a.jsonl:0.7,b.jsonl:0.3" or "task:NAME/SPLIT". @throws ConfigError naming file, row and problem.
+/// Opens `spec`: "a.jsonl", "a.jsonl:0.7,b.jsonl:0.3" or "task:NAME/SPLIT". @throws ConfigError naming file, row and
+/// problem.
 std::unique_ptr<RowSource> open_rows(const std::string& spec, std::uint64_t seed);
 
-/// The text that the model is asked: under `question_key`, or `question`, `problem`, `prompt`, or the last user message.
+/// The text that the model is asked: under `question_key`, or `question`, `problem`, `prompt`, or the last user
+/// message.
 /// @throws ConfigError naming the row and the keys that it has.
 std::string question_of(const Row& row, const std::string& question_key);
 

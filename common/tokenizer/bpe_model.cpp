@@ -84,7 +84,8 @@ BpeModel BpeModel::from_json(const nlohmann::json& json, const std::string& wher
     const auto value = json_get_or<std::string>(json, key, "", where);
     if (!value.empty()) throw ConfigError(where + ": model: " + key + " \"" + value + "\" is not supported");
   }
-  if (json_get_or<double>(json, "dropout", 0.0, where) != 0) throw ConfigError(where + ": model: dropout is not supported");
+  if (json_get_or<double>(json, "dropout", 0.0, where) != 0)
+    throw ConfigError(where + ": model: dropout is not supported");
 
   BpeModel model;
   model.read_vocabulary(json_member(json, "vocab", where), where);
@@ -132,15 +133,17 @@ void BpeModel::read_merges(const nlohmann::json& json, const std::string& where)
   const auto id = [&](const std::string& token) {
     const auto found = id_of(token);
     if (!found) {
-      throw ConfigError(where + ": model: merge " + std::to_string(rank) + ": \"" + token + "\" is not in the vocabulary");
+      throw ConfigError(where + ": model: merge " + std::to_string(rank) + ": \"" + token +
+                        "\" is not in the vocabulary");
     }
     return *found;
   };
   for (const auto& entry : json) {
     const auto merge = read_merge(entry, where + ": model");
     if (!merge) continue;
-    const auto& [left, right] = *merge;
-    merges_.insert_or_assign(id(left), id(right), {rank, id(left + right)});
+    const std::int32_t left = id(merge->first);
+    const std::int32_t right = id(merge->second);
+    merges_.insert_or_assign(left, right, {rank, id(merge->first + merge->second)});
     ++rank;
   }
 }
@@ -176,7 +179,8 @@ const std::string* BpeModel::token_of(std::int32_t id) const {
 std::vector<std::int32_t> BpeModel::characters_of(std::string_view piece) const {
   std::vector<std::int32_t> symbols;
   symbols.reserve(piece.size());
-  bool unknown_pending = false;  // Hugging Face holds an unknown back until the next known character, byte tokens pass it
+  bool unknown_pending =
+      false;  // Hugging Face holds an unknown back until the next known character, byte tokens pass it
   for (std::size_t i = 0; i < piece.size();) {
     const CodePoint character = code_point_at(piece, i);
     const std::string_view bytes = piece.substr(i, character.bytes);

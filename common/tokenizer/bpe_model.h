@@ -2,19 +2,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 namespace troupe {
 
-/// Byte-pair encoding with the vocabulary and merges of a tokenizer.json's "model" (Sennrich, Haddow, Birch: "Neural machine
-/// translation of rare words with subword units", ACL 2016), with Hugging Face's byte fallback, unknown token and
-/// ignore_merges. Immutable: any thread.
+/// Byte-pair encoding with the vocabulary and merges of a tokenizer.json's "model" (Sennrich, Haddow, Birch: "Neural
+/// machine translation of rare words with subword units", ACL 2016), with Hugging Face's byte fallback, unknown token
+/// and ignore_merges. Immutable: any thread.
 class BpeModel {
  public:
   /// @throws ConfigError naming `where` and the construct, token or merge that is wrong or not supported.

@@ -1,7 +1,6 @@
 #include <cstdint>
-#include <string>
-
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "common/tokenizer/tokenizer.h"
 

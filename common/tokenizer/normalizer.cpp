@@ -39,7 +39,8 @@ std::string replace_all(std::string_view text, std::string_view pattern, std::st
 std::pair<std::string, std::string> replace_arguments(const nlohmann::json& json, const std::string& where) {
   const nlohmann::json& pattern = json_member(json, "pattern", where);
   if (!pattern.contains("String")) {
-    throw ConfigError(where + ": Replace: only a pattern of the form {\"String\": …} is supported, found " + pattern.dump());
+    throw ConfigError(where + ": Replace: only a pattern of the form {\"String\": …} is supported, found " +
+                      pattern.dump());
   }
   std::string text = json_get<std::string>(pattern, "String", where);
   if (text.empty()) throw ConfigError(where + ": Replace: the pattern is empty");
@@ -64,7 +65,8 @@ void Normalizer::add(const nlohmann::json& json, const std::string& where) {
   } else if (type == "NFC") {
     steps_.emplace_back(Nfc{});
   } else {
-    throw ConfigError(where + ": normalizer \"" + type + "\" is not supported (Sequence, Prepend, Replace and NFC are)");
+    throw ConfigError(where + ": normalizer \"" + type +
+                      "\" is not supported (Sequence, Prepend, Replace and NFC are)");
   }
 }
 

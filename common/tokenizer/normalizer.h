@@ -1,19 +1,19 @@
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 namespace troupe {
 
 /// What a tokenizer.json's "normalizer" does to a piece of text before it is tokenized.
 class Normalizer {
  public:
-  /// From the value of "normalizer": null, Sequence, Prepend, Replace of a string, NFC. @throws ConfigError naming `where`.
+  /// From the value of "normalizer": null, Sequence, Prepend, Replace of a string, NFC. @throws ConfigError naming
+  /// `where`.
   static Normalizer from_json(const nlohmann::json& json, const std::string& where);
 
   /// `text` (well-formed UTF-8) normalized.
@@ -37,7 +37,8 @@ class Normalizer {
 /// `text` with every occurrence of `pattern` (not empty), from the left, replaced by `content`.
 std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content);
 
-/// "pattern" and "content" of a Replace normalizer or decoder. @throws ConfigError where the pattern is a regex or empty.
+/// "pattern" and "content" of a Replace normalizer or decoder. @throws ConfigError where the pattern is a regex or
+/// empty.
 std::pair<std::string, std::string> replace_arguments(const nlohmann::json& json, const std::string& where);
 
 }  // namespace troupe

@@ -10,7 +10,8 @@ namespace {
 
 /// The ids of the special token `name` in a TemplateProcessing.
 std::vector<std::int32_t> special_ids(const nlohmann::json& json, const std::string& name, const std::string& where) {
-  const nlohmann::json& token = json_member(json_member(json, "special_tokens", where), name, where + ": special_tokens");
+  const nlohmann::json& token =
+      json_member(json_member(json, "special_tokens", where), name, where + ": special_tokens");
   std::vector<std::int32_t> ids;
   for (const auto& value : json_member(token, "ids", where)) {
     const auto id = json_as<std::int64_t>(value, "ids", where);
@@ -49,7 +50,8 @@ void PostProcessor::add_template(const nlohmann::json& json, const std::string& 
   for (const auto& piece : json_member(json, "single", where)) {
     if (piece.contains("Sequence")) {
       const auto id = json_get<std::string>(piece["Sequence"], "id", where);
-      if (id != "A" || seen_text) throw ConfigError(where + ": single: expected the sequence A once, found " + piece.dump());
+      if (id != "A" || seen_text)
+        throw ConfigError(where + ": single: expected the sequence A once, found " + piece.dump());
       seen_text = true;
     } else {
       const auto name = json_get<std::string>(json_member(piece, "SpecialToken", where), "id", where);

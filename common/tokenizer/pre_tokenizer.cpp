@@ -61,7 +61,8 @@ PreTokenizer::Split PreTokenizer::read_split(const nlohmann::json& json, const s
 void PreTokenizer::split(std::string_view text, const Split& step, std::vector<std::string>& pieces) {
   std::vector<Regex::Piece> parts = step.pattern.split(text);
   for (auto& part : parts) part.match = part.match != step.invert;
-  // The delimiter joins a neighbour only where that neighbour is not a delimiter itself; for MergedWithNext seen from the end.
+  // The delimiter joins a neighbour only where that neighbour is not a delimiter itself; for MergedWithNext seen from
+  // the end.
   const bool backwards = step.behaviour == Behaviour::kMergedWithNext;
   if (backwards) std::reverse(parts.begin(), parts.end());
   std::vector<Regex::Piece> joined;

@@ -1,17 +1,17 @@
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "common/tokenizer/regex.h"
 
 namespace troupe {
 
-/// Cuts normalized text into the pieces that the model tokenizes one by one, as a tokenizer.json's "pre_tokenizer" says.
+/// Cuts normalized text into the pieces that the model tokenizes one by one, as a tokenizer.json's "pre_tokenizer"
+/// says.
 class PreTokenizer {
  public:
   /// From the value of "pre_tokenizer": null, Sequence, Split, ByteLevel, Digits. @throws ConfigError naming `where`.

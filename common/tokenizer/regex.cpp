@@ -33,8 +33,8 @@ struct Regex::Code {
 Regex::Regex(const std::string& pattern, const std::string& where) : where_(where) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
-                                       &error, &offset, nullptr);
+  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                       PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
   if (compiled == nullptr) {
     throw ConfigError(where + ": regular expression \"" + pattern + "\": " + error_text(error) + " at offset " +
                       std::to_string(offset));
@@ -53,8 +53,8 @@ Regex Regex::literal(const std::string& text, const std::string& where) {
 }
 
 std::vector<Regex::Piece> Regex::split(std::string_view text) const {
-  const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(pcre2_match_context_create(nullptr),
-                                                                                    pcre2_match_context_free);
+  const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(
+      pcre2_match_context_create(nullptr), pcre2_match_context_free);
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
       pcre2_match_data_create_from_pattern(code_->compiled, nullptr), pcre2_match_data_free);
   check(context != nullptr && data != nullptr, "out of memory in PCRE2");

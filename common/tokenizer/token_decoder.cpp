@@ -101,7 +101,9 @@ std::vector<std::string> TokenDecoder::apply(const ByteFallback&, std::vector<st
   return result;
 }
 
-std::vector<std::string> TokenDecoder::apply(const Fuse&, std::vector<std::string> tokens) { return {join(tokens, "")}; }
+std::vector<std::string> TokenDecoder::apply(const Fuse&, std::vector<std::string> tokens) {
+  return {join(tokens, "")};
+}
 
 std::vector<std::string> TokenDecoder::apply(const Strip& step, std::vector<std::string> tokens) {
   const std::size_t size = step.content.size();

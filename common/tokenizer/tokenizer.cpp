@@ -42,7 +42,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& folder) {
 
 Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) {
   const nlohmann::json json = parse_json(text, where);
-  const auto part = [&](const char* key) { return json.is_object() && json.contains(key) ? json[key] : nlohmann::json(); };
+  const auto part = [&](const char* key) {
+    return json.is_object() && json.contains(key) ? json[key] : nlohmann::json();
+  };
   // "truncation" and "padding" are left alone: transformers turns them off too unless a call asks for them.
   Normalizer normalizer = Normalizer::from_json(part("normalizer"), where);
   BpeModel model = BpeModel::from_json(json_member(json, "model", where), where);

@@ -1,0 +1,65 @@
+#include "launch/rows_io.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include "common/base/error.h"
+#include "common/data/json_lines.h"
+
+namespace troupe {
+namespace {
+
+bool all_finite(const nlohmann::json& value) {
+  if (value.is_number_float()) return std::isfinite(value.get<double>());
+  if (!value.is_structured()) return true;
+  for (const auto& part : value) {
+    if (!all_finite(part)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<Row> read_rows(const std::filesystem::path& path) {
+  const JsonLines lines(path.string());
+  std::vector<Row> rows;
+  rows.reserve(lines.size());
+  for (std::size_t i = 0; i < lines.size(); ++i) rows.push_back(lines.row(i));
+  return rows;
+}
+
+RowsWriter::RowsWriter(const std::filesystem::path& path) : path_(path), written_(path) {
+  std::error_code ignored;
+  const auto type = std::filesystem::status(path, ignored).type();
+  using std::filesystem::file_type;
+  if (type == file_type::regular || type == file_type::not_found)
+    written_ += ".partial";  // a pipe or device is written as is
+  out_.open(written_, std::ios::binary | std::ios::trunc);
+  if (!out_) throw ConfigError(path.string() + ": cannot be written: " + std::strerror(errno));
+}
+
+RowsWriter::~RowsWriter() {
+  if (closed_ || written_ == path_) return;
+  out_.close();
+  std::error_code ignored;
+  std::filesystem::remove(written_, ignored);
+}
+
+void RowsWriter::write(const nlohmann::json& row) {
+  if (!all_finite(row)) throw ConfigError(path_.string() + ": a number to be written is not finite: " + row.dump());
+  out_ << row.dump() << '\n';
+  if (!out_) throw TransportError(written_.string() + ": writing failed: " + std::strerror(errno));
+}
+
+void RowsWriter::close() {
+  out_.close();
+  if (!out_) throw TransportError(written_.string() + ": writing failed: " + std::strerror(errno));
+  std::error_code error;
+  if (written_ != path_) std::filesystem::rename(written_, path_, error);
+  if (error)
+    throw TransportError(path_.string() + ": cannot be renamed from " + written_.string() + ": " + error.message());
+  closed_ = true;
+}
+
+}  // namespace troupe
