@@ -35,8 +35,9 @@ struct HubStatus {
   std::int64_t scoring = 0;   // waiting for or at a rewarder
   std::int64_t scored = 0;    // waiting for the learner
   std::int64_t expired_leases = 0;
-  std::int64_t refused_frames = 0;
-  std::map<std::string, std::int64_t> refused_groups;  // by reason
+  std::int64_t refused_frames = 0;  // bad frames, wrong and late results, strangers
+  std::int64_t late_results = 0;    // of them
+  std::map<std::string, std::int64_t> refused_groups;  // by reason, those leased again included
   double actor_tokens_per_s = 0;
   std::string waiting_for;    // "no actor is connected", … or ""
 };
@@ -53,30 +54,37 @@ struct HubOptions {
   std::string run_id;
   std::uint64_t incarnation = 1;
   std::vector<std::int32_t> stop_ids;
+  std::int64_t vocabulary = 0;  // token ids are below it; 0: not checked
   std::string token;  // demanded in Hello where not empty
   std::vector<ModelFile> model_files;  // for actors' Welcome
 };
 
-/// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The other methods
-/// are for the learner's thread (rank 0). Errors of the hub's thread are thrown from the next call.
+/// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The methods are for
+/// the learner's side (rank 0); any thread, but one that waits at a time. Errors of the hub's thread are thrown from the next
+/// call.
 class Hub {
  public:
   Hub(HubOptions options, std::unique_ptr<HubChannel> channel, Ledger& ledger, PromptSource train, PromptSource held_out,
       Logger logger);
   ~Hub();
 
-  /// Makes a version known: actors are told, leases name it. Older ones are let go once no lease needs them.
+  /// Makes a version known: actors are told, leases name it. The newest two are kept for those who fetch, older ones let go.
   void publish(PublishedWeights weights);
 
   /// The batch of step N by the batch rule of PROTOCOL.md, in training order; its write-ahead record is in the ledger
   /// (fsync) and its rollouts are in the log when this returns. Nothing by the deadline: ask again.
   std::optional<std::vector<GroupRecord>> next_batch(std::int64_t step, Deadline deadline);
 
-  /// Evaluates rows 0 … prompts-1 of the held-out source greedily under `version`. Call until it returns the records.
+  /// Evaluates rows 0 … prompts-1 of the held-out source greedily under `version`. Call until it returns the records; then
+  /// `record` an Evaluated. A score whose verifier failed twice has no reward.
   std::optional<std::vector<GroupRecord>> evaluate(std::uint64_t version, int prompts, Deadline deadline);
 
-  /// Step N is trained; `weights_hash` may be empty (run.hash_every).
+  /// Step N is trained; `weights_hash` may be empty (run.hash_every). Steps rolled forward may be said again.
   void step_trained(std::int64_t step, const std::string& weights_hash);
+
+  /// Appends a record of the stage's own (Evaluated, CheckpointWritten …) to the ledger, durably. The hub itself writes
+  /// AttemptStarted where the ledger does not know its incarnation yet.
+  void record(const LedgerRecord& record);
 
   /// To another learner rank; false where it is not connected by the deadline.
   bool send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline);
@@ -85,9 +93,11 @@ class Hub {
   /// Beats of rank 0 itself, sent on to the other ranks in heartbeats' stead.
   void own_beat(const LearnerBeat& beat);
 
+  /// Also after close.
   HubStatus status() const;
 
-  /// Ends the conversation: Shutdown to every peer, all open groups `unused` when `finished`. Idempotent.
+  /// Ends the conversation: Shutdown to every peer, all open groups `unused` when `finished`; afterwards the ledger is the
+  /// caller's again (for RunFinished). Waits at most two seconds for peers. Idempotent.
   void close(int exit_code, const std::string& reason, bool finished);
 
  private:

@@ -38,29 +38,34 @@ struct GroupLeased {
   std::string actor;
   double unix_s = 0;
 };
-/// A lease taken back: its group will be leased again.
+/// A lease taken back: an actor's, whose group is open again, or a rewarder's, whose group waits for its scores again.
 struct LeaseLost {
   std::uint64_t group = 0;
+  Purpose purpose = Purpose::kTrain;
   std::uint64_t lease_id = 0;
-  std::string reason;  // expired, actor gone, rewarder gone, actor refused …
+  std::string reason;  // "actor 1 @host stalled", "rewarder 0 @host is gone: …", "surplus" …
 };
 struct GroupRolledOut {
   std::uint64_t group = 0;
+  Purpose purpose = Purpose::kTrain;
   std::uint64_t lease_id = 0;
   std::uint64_t lowest_version = 0;
   std::uint64_t tokens = 0;
 };
 struct GroupScored {
   std::uint64_t group = 0;
+  Purpose purpose = Purpose::kTrain;
   std::string hash;  // content_hash
   RolloutPlace place;
   std::string rewarder;
   double mean_reward = 0;
 };
-/// A final state other than trained; or `stale`/`failed`, which lets the prompt be leased again under the same number.
+/// A final state other than trained; or, with `again`, a result that is thrown away while the prompt goes back to the front
+/// to be leased again under the same number.
 struct GroupRefused {
   std::uint64_t group = 0;
   std::string reason;  // stale | filtered | failed | unused
+  bool again = false;  // of stale and failed
 };
 /// Write-ahead: the ordered groups of step N, before it touches a gradient.
 struct BatchChosen {
@@ -74,6 +79,7 @@ struct StepTrained {
   std::int64_t step = 0;
   std::string weights_hash;  // empty where run.hash_every left it out
 };
+/// Ends the evaluation of a version; its groups count as evaluated.
 struct Evaluated {
   std::uint64_t version = 0;
   double accuracy = 0;
@@ -115,18 +121,25 @@ struct LedgerState {
   std::int64_t last_chosen_step = 0;
   std::int64_t last_trained_step = 0;
   std::uint64_t next_group = 0;   // the lowest number that was never leased
+  std::int64_t diverged_step = 0;  // the first step that came out with another hash when rolled forward; 0: none
   std::map<std::uint64_t, GroupEntry> groups;       // training groups
+  std::map<std::uint64_t, GroupEntry> evaluating;   // groups of the evaluation under way, by row
   std::map<std::int64_t, BatchChosen> batches;      // by step
   std::map<std::int64_t, std::string> weight_hashes;
   std::map<std::string, std::int64_t> refused;      // final refusals by reason
+  std::map<std::string, std::int64_t> refused_again;  // results thrown away whose prompt went back, by reason
   std::vector<Evaluated> evaluations;
   std::vector<CheckpointWritten> checkpoints;
 
+  /// A new attempt voids the leases of older ones and opens again what was refused as `unused`.
   /// @throws ConfigError naming the record where it breaks an invariant (a group trained twice, steps not consecutive …).
   void apply(const LedgerRecord& record);
 };
 
-/// The ledger file and its state. Only the hub's side writes. Appends from one thread at a time; `state` likewise.
+/// True for trained, and for refusals after which the prompt is not leased again.
+bool is_final(GroupState state);
+
+/// The ledger file and its state. One thread at a time; while a Hub holds it, only through the hub (Hub::record).
 class Ledger {
  public:
   /// Opens or creates `path` and folds what is in it. A torn tail is cut.
@@ -140,6 +153,14 @@ class Ledger {
   FramedFileWriter writer_;
   LedgerState state_;
 };
+
+/// A record as the JSON object of its frame, and back. @throws ConfigError starting with `where`.
+std::string to_json_text(const LedgerRecord& record);
+LedgerRecord ledger_record_of(const Frame& frame, const std::string& where);
+
+/// The batch of `step` as it was chosen, read from the rollout log. @throws ConfigError naming step and group where the
+/// step was never chosen, or a record does not have the content hash that the ledger names.
+std::vector<GroupRecord> read_batch(const LedgerState& state, std::int64_t step, RolloutLogReader& rollouts);
 
 /// Reads a ledger without writing to it (inspect, audit).
 LedgerState read_ledger(const std::filesystem::path& path);
