@@ -23,8 +23,10 @@ class FramedFileWriter {
   /// cut off (`cut_bytes()` tells). @throws ConfigError naming file and offset where a complete header or frame is corrupt.
   explicit FramedFileWriter(const std::filesystem::path& path);
 
+  /// @throws TransportError naming the path (no space …); the file then ends where it ended before.
   FramePosition append(std::uint16_t type, const std::string& body);
-  /// Makes everything appended durable (fsync).
+  /// Makes everything appended durable (fsync). @throws TransportError naming the path; after a failed fsync nobody knows what
+  /// is on disk, so every later call is refused too.
   void sync();
   std::uint64_t cut_bytes() const { return cut_bytes_; }
   std::uint64_t size() const { return size_; }
@@ -34,6 +36,7 @@ class FramedFileWriter {
   FileDescriptor fd_;
   std::uint64_t size_ = 0;
   std::uint64_t cut_bytes_ = 0;
+  std::string broken_;  // why nothing more may be written
 };
 
 struct Frame {
@@ -49,10 +52,15 @@ class FramedFileReader {
   /// The next frame; nothing at the end or at a torn tail (`torn_bytes()` tells). @throws ConfigError naming file and offset
   /// where a complete header or frame has a wrong checksum.
   std::optional<Frame> next();
+  /// The frame at a place that a writer gave. @throws ConfigError where there is no such frame or it is corrupt.
   Frame at(const FramePosition& position);
   std::uint64_t torn_bytes() const { return torn_bytes_; }
+  /// Where the next frame begins: after everything read so far by next().
+  std::uint64_t offset() const { return offset_; }
 
  private:
+  std::optional<Frame> read(std::uint64_t offset) const;
+
   std::filesystem::path path_;
   FileDescriptor fd_;
   std::uint64_t size_ = 0;

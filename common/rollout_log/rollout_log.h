@@ -21,11 +21,14 @@ struct RolloutPlace {
 /// binary, compressed with zstd (checksum flag on). A new file is begun at 64 MiB. One thread at a time.
 class RolloutLogWriter {
  public:
-  explicit RolloutLogWriter(const std::filesystem::path& folder);
+  /// Goes on in the newest file of `folder`, which is made where it is missing. @throws ConfigError where that file is corrupt.
+  explicit RolloutLogWriter(const std::filesystem::path& folder, std::uint64_t file_bytes = std::uint64_t{64} << 20);
   ~RolloutLogWriter();
   RolloutPlace append(const GroupRecord& record);
   /// Makes everything appended durable.
   void sync();
+  /// What was cut from the newest file's end when it was opened: a frame that a crash had cut short.
+  std::uint64_t cut_bytes() const;
 
  private:
   struct State;
