@@ -1,0 +1,129 @@
+#include "actors/engine.h"
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include "common/base/error.h"
+#include "common/base/random.h"
+#include "common/model/token_logprobs.h"
+
+// N drawn rows, T rows of a forward, H hidden, V vocabulary.
+
+namespace troupe {
+namespace {
+
+constexpr std::int64_t kLogitsPerTask = 16384;  // below, handing rows to another thread costs more than it saves
+
+std::int64_t positions_of(const Architecture& architecture, const EngineOptions& options) {
+  const std::int64_t limit = architecture.max_positions;
+  return options.max_tokens > 0 ? std::min(options.max_tokens, limit) : limit;
+}
+
+SchedulerOptions scheduler_options(const Architecture& architecture, const EngineOptions& options) {
+  SchedulerOptions result;
+  result.slots = options.slots;
+  result.max_tokens = positions_of(architecture, options);
+  result.vocabulary = architecture.vocabulary;
+  result.prefill_tokens = options.prefill_tokens;
+  return result;
+}
+
+}  // namespace
+
+OnNewWeights on_new_weights_named(std::string_view name) {
+  if (name == "recompute") return OnNewWeights::kRecompute;
+  if (name == "keep") return OnNewWeights::kKeep;
+  if (name == "finish") return OnNewWeights::kFinish;
+  throw ConfigError("actors.on_new_weights = " + std::string(name) + ": expected recompute, keep or finish");
+}
+
+Engine::Engine(Parameters parameters, std::uint64_t version, const EngineOptions& options)
+    : on_new_weights_(options.on_new_weights),
+      model_(parameters),
+      version_(version),
+      cache_(parameters.architecture(), options.slots, positions_of(parameters.architecture(), options),
+             parameters.flat().scalar_type()),
+      scheduler_(scheduler_options(parameters.architecture(), options)),
+      ids_(at::empty({options.slots + options.prefill_tokens}, at::kLong)),
+      drawn_(static_cast<std::size_t>(options.slots)),
+      scratch_(static_cast<std::size_t>(options.slots)) {}
+
+void Engine::set_weights(Parameters parameters, std::uint64_t version) {
+  check(parameters.architecture() == model_.parameters().architecture(), "Engine::set_weights: another architecture");
+  NewWeights weights{std::move(parameters), version};
+  if (on_new_weights_ == OnNewWeights::kFinish && scheduler_.active() > 0) {
+    pending_ = std::move(weights);
+    scheduler_.set_admission(false);
+    return;
+  }
+  use(std::move(weights));
+}
+
+void Engine::use(NewWeights weights) {
+  version_ = weights.version;
+  model_ = Transformer(std::move(weights.parameters));
+  if (on_new_weights_ != OnNewWeights::kKeep) scheduler_.forget_caches();
+}
+
+std::vector<FinishedRequest> Engine::step() {
+  if (pending_ && scheduler_.active() == 0) {
+    use(std::move(*pending_));
+    pending_.reset();
+    scheduler_.set_admission(true);
+  }
+  const ForwardPlan& plan = scheduler_.plan();
+  if (plan.ids.empty()) return {};
+
+  const c10::InferenceMode no_autograd;
+  for (const PrefixCopy& copy : plan.copies) cache_.copy_slot(copy.from, copy.to, copy.tokens);
+  const at::Tensor logits_NV = logits_of(plan);
+  ++stats_.forwards;
+  stats_.drawn_tokens += plan.draws.size();
+  stats_.prefill_rows += plan.ids.size() - plan.draws.size();
+  draw(logits_NV);
+  return scheduler_.record({drawn_.data(), plan.draws.size()}, version_);
+}
+
+at::Tensor Engine::logits_of(const ForwardPlan& plan) {
+  const auto rows = static_cast<std::int64_t>(plan.ids.size());
+  std::memcpy(ids_.mutable_data_ptr<std::int64_t>(), plan.ids.data(), plan.ids.size() * sizeof(std::int64_t));
+  at::Tensor hidden = model_.forward_cached(ids_.narrow(0, 0, rows), plan.positions, plan.slots, cache_);
+  const auto draws = static_cast<std::int64_t>(plan.draws.size());
+  if (draws == 0) return {};
+  if (draws < rows) {
+    hidden = hidden.index_select(0, at::from_blob(const_cast<std::int64_t*>(plan.draws.data()), {draws}, at::kLong));
+  }
+  return row_logits(hidden, model_.head_VH());
+}
+
+void Engine::draw(const at::Tensor& logits_NV) {
+  if (!logits_NV.defined()) return;
+  const std::int64_t vocabulary = logits_NV.size(1);
+  const at::Tensor contiguous = logits_NV.contiguous();
+  const float* logits = contiguous.const_data_ptr<float>();
+  const auto draw_rows = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const auto index = static_cast<std::size_t>(row);
+      const DrawPlace place = scheduler_.place_of(index);
+      const double uniform = uniform_at(place.seed, place.group, place.sample, place.position);
+      const std::span<const float> row_of_logits(logits + row * vocabulary, static_cast<std::size_t>(vocabulary));
+      try {
+        drawn_[index] = draw_token(row_of_logits, *place.sampling, uniform, scratch_[index]);
+      } catch (const DeviceError& error) {
+        throw DeviceError("group " + std::to_string(place.group) + ", sample " + std::to_string(place.sample) + ", position " +
+                          std::to_string(place.position) + ", policy version " + std::to_string(version_) + ": " +
+                          error.what());
+      }
+    }
+  };
+  at::parallel_for(0, logits_NV.size(0), std::max<std::int64_t>(1, kLogitsPerTask / vocabulary), draw_rows);
+}
+
+}  // namespace troupe

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "actors/sampler.h"
+#include "actors/scheduler.h"
+#include "common/model/kv_cache.h"
+#include "common/model/parameters.h"
+#include "common/model/transformer.h"
+
+namespace troupe {
+
+/// What becomes of running sequences when new weights arrive.
+enum class OnNewWeights {
+  kRecompute,  // their caches are computed again: each token's log-probability is that of one forward of its version
+  kKeep,       // they go on at once; their caches mix versions
+  kFinish,     // they end under the old weights first; nothing new starts until then
+};
+/// @throws ConfigError naming actors.on_new_weights and its values.
+OnNewWeights on_new_weights_named(std::string_view name);
+
+struct EngineOptions {
+  std::int64_t slots = 64;            // sequences generated at once
+  std::int64_t max_tokens = 0;        // prompt and completion of a sequence; 0: the model's positions
+  std::int64_t prefill_tokens = 512;  // prompt rows of one forward
+  OnNewWeights on_new_weights = OnNewWeights::kRecompute;
+};
+
+/// Sums since the engine was made.
+struct EngineStats {
+  std::uint64_t forwards = 0;
+  std::uint64_t drawn_tokens = 0;
+  std::uint64_t prefill_rows = 0;  // rows that no token was drawn from, recomputed ones included
+};
+
+/// Generates completions with continuous batching. A completion depends on weights, prompt, sampling parameters, seed, group
+/// and sample number alone: not on slots, the other requests, their order, or the chunks. One thread at a time; the model's
+/// kernels and the sampler use ATen's threads.
+class Engine {
+ public:
+  Engine(Parameters parameters, std::uint64_t version, const EngineOptions& options);
+
+  /// @throws ConfigError naming the request and the field that cannot be served.
+  void submit(Request request) { scheduler_.submit(std::move(request)); }
+  /// Drops a request; false where it is not there.
+  bool cancel(std::uint64_t id) { return scheduler_.cancel(id); }
+
+  /// One forward and one token for each running sequence whose prompt is computed. Returns the requests that are complete.
+  /// @throws DeviceError where a logit is not finite, naming group, sample, position and version.
+  std::vector<FinishedRequest> step();
+
+  /// Takes new weights of the same architecture, between two tokens, as options.on_new_weights says.
+  void set_weights(Parameters parameters, std::uint64_t version);
+
+  /// The version that draws the next token.
+  std::uint64_t version() const { return version_; }
+  bool idle() const { return scheduler_.idle(); }
+  std::int64_t active() const { return scheduler_.active(); }
+  std::int64_t requests() const { return scheduler_.requests(); }
+  /// Tokens drawn so far for a running or waiting request.
+  std::uint64_t tokens_of(std::uint64_t id) const { return scheduler_.tokens_of(id); }
+  const EngineStats& stats() const { return stats_; }
+
+ private:
+  struct NewWeights {
+    Parameters parameters;
+    std::uint64_t version;
+  };
+  void use(NewWeights weights);
+  at::Tensor logits_of(const ForwardPlan& plan);
+  void draw(const at::Tensor& logits_NV);
+
+  OnNewWeights on_new_weights_;
+  Transformer model_;
+  std::uint64_t version_;
+  KvCache cache_;
+  Scheduler scheduler_;
+  std::optional<NewWeights> pending_;  // kFinish: wait for the running sequences
+  at::Tensor ids_;                     // int64, room for the rows of a forward
+  std::vector<DrawnToken> drawn_;
+  std::vector<SamplerScratch> scratch_;  // one for each draw of a step
+  EngineStats stats_;
+};
+
+}  // namespace troupe

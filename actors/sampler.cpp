@@ -1,0 +1,165 @@
+#include "actors/sampler.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <string>
+
+#include "common/base/error.h"
+#include "common/model/token_logprobs.h"
+
+namespace troupe {
+namespace {
+
+constexpr std::size_t kBlock = 64;  // a multiple of 8: tokens whose probabilities are computed at once
+
+/// e^x for x <= 0 to 2 ulp, 0 below -87: Cody-Waite reduction and Cephes' polynomial. Without a branch or a call, so that
+/// the loop over a block is vectorised.
+inline float fast_exp(float x) {
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = x < -87.0F ? -87.0F : x;
+  const float shifted = clamped * 1.44269504F + kRound;
+  const float n = shifted - kRound;
+  const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
+  float poly = 1.9875691500e-4F;
+  poly = poly * r + 1.3981999507e-3F;
+  poly = poly * r + 8.3334519073e-3F;
+  poly = poly * r + 4.1665795894e-2F;
+  poly = poly * r + 1.6666665459e-1F;
+  poly = poly * r + 5.0000001201e-1F;
+  poly = poly * r * r + r + 1.0F;
+  const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
+  const float power = std::bit_cast<float>((exponent + 127) << 23);
+  return x < -87.0F ? 0.0F : poly * power;
+}
+
+void require_finite(std::span<const float> logits) {
+  std::uint32_t bad = 0;
+  for (const float logit : logits) {
+    bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(logit) & 0x7f800000U) == 0x7f800000U);
+  }
+  if (bad == 0) return;
+  const auto first = std::ranges::find_if(logits, [](float logit) { return !std::isfinite(logit); });
+  throw DeviceError("the logit of token " + std::to_string(first - logits.begin()) + " is " + std::to_string(*first) +
+                    ", expected a finite number: the weights or the forward pass are broken");
+}
+
+/// The first index, in order, whose cumulative probability exceeds `uniform`; where rounding leaves the total below it, the
+/// last index with any probability.
+std::size_t invert_cdf(std::span<const float> logits, float temperature, float lse, double uniform) {
+  const auto probability = [&](std::size_t i) { return fast_exp(logits[i] / temperature - lse); };
+  const auto last_possible = [&](std::size_t begin, std::size_t end) {
+    while (end > begin + 1 && probability(end - 1) <= 0) --end;
+    return end - 1;
+  };
+  std::array<float, kBlock> block;
+  double below = 0;  // probability of everything before the block
+  for (std::size_t start = 0; start < logits.size(); start += kBlock) {
+    const std::size_t size = std::min(kBlock, logits.size() - start);
+    for (std::size_t i = 0; i < size; ++i) block[i] = probability(start + i);
+    for (std::size_t i = size; i < kBlock; ++i) block[i] = 0;
+
+    std::array<double, 8> lanes{};
+    for (std::size_t i = 0; i < kBlock; i += lanes.size()) {
+      for (std::size_t lane = 0; lane < lanes.size(); ++lane) lanes[lane] += static_cast<double>(block[i + lane]);
+    }
+    const double total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+    if (uniform < below + total) {
+      for (std::size_t i = 0; i < size; ++i) {
+        below += static_cast<double>(block[i]);
+        if (uniform < below) return start + i;
+      }
+      return last_possible(start, start + size);
+    }
+    below += total;
+  }
+  return last_possible(0, logits.size());
+}
+
+DrawnToken draw_untruncated(std::span<const float> logits, float temperature, double uniform) {
+  const float lse = log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()), temperature);
+  const std::size_t index = invert_cdf(logits, temperature, lse, uniform);
+  return {static_cast<std::int32_t>(index), logits[index] / temperature - lse};
+}
+
+/// The ids that truncation leaves, in increasing order, in scratch.ids.
+void truncate(std::span<const float> logits, const SamplingParams& sampling, SamplerScratch& scratch) {
+  auto& ids = scratch.ids;
+  ids.clear();
+  const auto logit = [&](std::int32_t id) { return logits[static_cast<std::size_t>(id)]; };
+  const auto temperature = sampling.temperature;
+  const auto size = static_cast<std::int32_t>(logits.size());
+
+  float lowest_kept = *std::ranges::min_element(logits);
+  if (sampling.top_k > 0 && sampling.top_k < size) {
+    auto& sorted = scratch.logits;
+    sorted.assign(logits.begin(), logits.end());
+    const auto kth = sorted.begin() + (sampling.top_k - 1);
+    std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
+    lowest_kept = *kth;
+  }
+  for (std::int32_t id = 0; id < size; ++id) {
+    if (logit(id) >= lowest_kept) ids.push_back(id);
+  }
+
+  std::ranges::sort(ids, [&](std::int32_t a, std::int32_t b) { return logit(a) != logit(b) ? logit(a) > logit(b) : a < b; });
+  const double highest = static_cast<double>(logit(ids.front()));
+  const auto weight = [&](std::int32_t id) { return std::exp((static_cast<double>(logit(id)) - highest) / temperature); };
+  if (sampling.top_p < 1.0) {
+    double total = 0;
+    for (const std::int32_t id : ids) total += weight(id);
+    double above = 0;  // of everything more probable
+    std::size_t kept = 0;
+    while (kept < ids.size() && above < sampling.top_p * total) above += weight(ids[kept++]);
+    ids.resize(kept);
+  }
+  if (sampling.min_p > 0) {
+    while (weight(ids.back()) < sampling.min_p) ids.pop_back();
+  }
+  std::ranges::sort(ids);
+}
+
+}  // namespace
+
+void validate_sampling(const SamplingParams& sampling) {
+  const auto refuse = [](const std::string& field, const std::string& value, const std::string& range) {
+    throw ConfigError("sampling." + field + " = " + value + ": expected " + range);
+  };
+  // Written so that NaN is refused too.
+  if (!(sampling.temperature >= 0 && sampling.temperature <= 1e4)) {
+    refuse("temperature", std::to_string(sampling.temperature), "0 (greedy) to 10000");
+  }
+  if (sampling.temperature > 0 && sampling.temperature < 1e-4) {
+    refuse("temperature", std::to_string(sampling.temperature), "0 (greedy) or at least 0.0001");
+  }
+  if (!(sampling.top_p > 0 && sampling.top_p <= 1)) refuse("top_p", std::to_string(sampling.top_p), "above 0, at most 1");
+  if (sampling.top_k < 0) refuse("top_k", std::to_string(sampling.top_k), "0 (all) or more");
+  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) refuse("min_p", std::to_string(sampling.min_p), "0 to 1");
+  if (sampling.max_tokens < 1) refuse("max_tokens", std::to_string(sampling.max_tokens), "1 or more");
+}
+
+DrawnToken draw_token(std::span<const float> logits, const SamplingParams& sampling, double uniform,
+                      SamplerScratch& scratch) {
+  check(!logits.empty(), "draw_token: no logits");
+  require_finite(logits);
+  if (sampling.temperature == 0) {
+    const auto index = static_cast<std::size_t>(std::ranges::max_element(logits) - logits.begin());
+    const float lse = log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()), 1.0F);
+    return {static_cast<std::int32_t>(index), logits[index] / 1.0F - lse};
+  }
+  const auto temperature = static_cast<float>(sampling.temperature);
+  const bool truncated = sampling.top_k > 0 || sampling.top_p < 1.0 || sampling.min_p > 0;
+  if (!truncated) return draw_untruncated(logits, temperature, uniform);
+
+  truncate(logits, sampling, scratch);
+  scratch.logits.clear();
+  for (const std::int32_t id : scratch.ids) scratch.logits.push_back(logits[static_cast<std::size_t>(id)]);
+  DrawnToken drawn = draw_untruncated(scratch.logits, temperature, uniform);
+  drawn.id = scratch.ids[static_cast<std::size_t>(drawn.id)];
+  return drawn;
+}
+
+}  // namespace troupe
