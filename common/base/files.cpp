@@ -79,9 +79,13 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes, int mode) {
+  write_file_atomically(path, std::span(&bytes, 1), mode);
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::string_view> pieces, int mode) {
   TemporaryFile temporary(path);
   if (::fchmod(temporary.fd(), static_cast<mode_t>(mode)) != 0) fail<TransportError>("set the mode of", path);
-  write_all(temporary.fd(), std::as_bytes(std::span(bytes)), path.string());
+  for (const auto piece : pieces) write_all(temporary.fd(), std::as_bytes(std::span(piece)), path.string());
   sync_file(temporary.fd(), path.string());
   temporary.rename_to(path);
   sync_folder(path.has_parent_path() ? path.parent_path() : ".");

@@ -15,6 +15,8 @@ std::string read_file(const std::filesystem::path& path);
 /// Replaces `path` by `bytes`: temporary file beside it, fsync, rename, fsync of the folder. Either the old or the new file
 /// is there at every moment. @throws TransportError naming the path and the reason (no space, read-only …).
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes, int mode = 0644);
+/// The same of several pieces, one after the other.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::string_view> pieces, int mode = 0644);
 
 /// fsync of a folder, so that renames in it are durable. @throws TransportError.
 void sync_folder(const std::filesystem::path& folder);

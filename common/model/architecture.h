@@ -2,10 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 namespace troupe {
 
@@ -23,7 +22,7 @@ struct Architecture {
   double rope_theta = 10000.0;
   double rms_eps = 1e-6;
   bool tied_embeddings = true;
-  bool qkv_bias = false;  // Qwen2
+  bool qkv_bias = false;              // Qwen2
   std::vector<std::int32_t> eos_ids;  // generation stops at any of them
   std::int32_t bos_id = -1;
   bool operator==(const Architecture&) const = default;
@@ -31,8 +30,8 @@ struct Architecture {
   void validate() const;
 };
 
-/// Reads `folder`/config.json (and generation_config.json for its end-of-text ids). @throws ConfigError naming the file and
-/// the key that is missing, wrong or of an unsupported architecture.
+/// Reads `folder`/config.json (and generation_config.json for its end-of-text ids). @throws ConfigError naming the file
+/// and the key that is missing, wrong or of an unsupported architecture.
 Architecture read_architecture(const std::filesystem::path& folder);
 
 /// The config.json that transformers loads for this architecture.

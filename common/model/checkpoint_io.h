@@ -6,12 +6,13 @@
 
 namespace troupe {
 
-/// Loads the safetensors of a Hugging Face directory (one file, or shards by model.safetensors.index.json) as fp32 or bf16.
-/// Knows tied embeddings under either name. @throws ConfigError naming file and tensor that is missing, extra or misshapen.
+/// Loads the safetensors of a Hugging Face directory (one file, or shards by model.safetensors.index.json) as fp32 or
+/// bf16. Knows tied embeddings under either name. @throws ConfigError naming file and tensor that is missing, extra or
+/// misshapen.
 Parameters load_parameters(const std::filesystem::path& folder, at::ScalarType dtype);
 
-/// Writes config.json, generation_config.json, model.safetensors (dtype of `parameters`) and copies the tokenizer's files
-/// from `tokenizer_folder`, so that transformers loads `folder`. @throws TransportError, ConfigError.
+/// Writes config.json, generation_config.json, model.safetensors (dtype of `parameters`) and copies the tokenizer's
+/// files from `tokenizer_folder`, so that transformers loads `folder`. @throws TransportError, ConfigError.
 void save_hugging_face(const Parameters& parameters, const std::filesystem::path& tokenizer_folder,
                        const std::filesystem::path& folder);
 
