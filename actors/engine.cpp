@@ -26,8 +26,8 @@ std::int64_t positions_of(const Architecture& architecture, const EngineOptions&
   return options.max_tokens > 0 ? std::min(options.max_tokens, limit) : limit;
 }
 
-SchedulerOptions scheduler_options(const Architecture& architecture, const EngineOptions& options) {
-  SchedulerOptions result;
+SequenceSchedulerOptions scheduler_options(const Architecture& architecture, const EngineOptions& options) {
+  SequenceSchedulerOptions result;
   result.slots = options.slots;
   result.max_tokens = positions_of(architecture, options);
   result.vocabulary = architecture.vocabulary;

@@ -8,7 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "actors/sampler.h"
-#include "actors/scheduler.h"
+#include "actors/sequence_scheduler.h"
 #include "common/model/kv_cache.h"
 #include "common/model/parameters.h"
 #include "common/model/transformer.h"
@@ -79,7 +79,7 @@ class Engine {
   Transformer model_;
   std::uint64_t version_;
   KvCache cache_;
-  Scheduler scheduler_;
+  SequenceScheduler scheduler_;
   std::optional<NewWeights> pending_;  // kFinish: wait for the running sequences
   at::Tensor ids_;                     // int64, room for the rows of a forward
   std::vector<DrawnToken> drawn_;

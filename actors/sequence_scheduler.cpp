@@ -1,4 +1,4 @@
-#include "actors/scheduler.h"
+#include "actors/sequence_scheduler.h"
 
 #include <algorithm>
 #include <string>
@@ -13,15 +13,15 @@ constexpr std::uint32_t kMaxSamples = 1U << 16;
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerOptions& options)
+SequenceScheduler::SequenceScheduler(const SequenceSchedulerOptions& options)
     : options_(options), prefix_of_slot_(static_cast<std::size_t>(options.slots), nullptr) {
   check(options.slots > 0 && options.max_tokens > 0 && options.vocabulary > 0 && options.prefill_tokens > 0,
-        "Scheduler: slots, max_tokens, vocabulary and prefill_tokens must be positive");
+        "SequenceScheduler: slots, max_tokens, vocabulary and prefill_tokens must be positive");
   for (std::int64_t slot = options.slots; slot-- > 0;) free_slots_.push_back(slot);
   running_.reserve(static_cast<std::size_t>(options.slots));
 }
 
-void Scheduler::validate(const Request& request) const {
+void SequenceScheduler::validate(const Request& request) const {
   const std::string where = "request " + std::to_string(request.id) + ": ";
   try {
     validate_sampling(request.sampling);
@@ -48,7 +48,7 @@ void Scheduler::validate(const Request& request) const {
   }
 }
 
-void Scheduler::submit(Request request) {
+void SequenceScheduler::submit(Request request) {
   validate(request);
   if (requests_.contains(request.id)) {
     throw ConfigError("request " + std::to_string(request.id) + ": id is in use by a request that is not finished");
@@ -60,7 +60,7 @@ void Scheduler::submit(Request request) {
   requests_.emplace(state->request.id, std::move(state));
 }
 
-bool Scheduler::cancel(std::uint64_t id) {
+bool SequenceScheduler::cancel(std::uint64_t id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return false;
   RequestState& request = *found->second;
@@ -74,7 +74,7 @@ bool Scheduler::cancel(std::uint64_t id) {
   return true;
 }
 
-void Scheduler::forget_caches() {
+void SequenceScheduler::forget_caches() {
   for (Sequence& sequence : running_) sequence.cached = 0;
   for (auto& [id, request] : requests_) {
     request->prefix_slot = -1;
@@ -83,12 +83,12 @@ void Scheduler::forget_caches() {
   std::ranges::fill(prefix_of_slot_, nullptr);
 }
 
-std::uint64_t Scheduler::tokens_of(std::uint64_t id) const {
+std::uint64_t SequenceScheduler::tokens_of(std::uint64_t id) const {
   const auto found = requests_.find(id);
   return found == requests_.end() ? 0 : found->second->tokens;
 }
 
-const ForwardPlan& Scheduler::plan() {
+const ForwardPlan& SequenceScheduler::plan() {
   plan_.copies.clear();
   plan_.ids.clear();
   plan_.positions.clear();
@@ -120,7 +120,7 @@ const ForwardPlan& Scheduler::plan() {
   return plan_;
 }
 
-void Scheduler::admit() {
+void SequenceScheduler::admit() {
   while (!waiting_.empty() && !free_slots_.empty()) {
     RequestState& request = *waiting_.front();
     Sequence sequence;
@@ -139,7 +139,7 @@ void Scheduler::admit() {
 }
 
 /// A free slot: the one that holds the request's prompt already, if it is free.
-std::int64_t Scheduler::take_slot(RequestState& request) {
+std::int64_t SequenceScheduler::take_slot(RequestState& request) {
   auto chosen = std::ranges::find(free_slots_, request.prefix_slot);
   if (chosen == free_slots_.end()) chosen = std::prev(free_slots_.end());
   const std::int64_t slot = *chosen;
@@ -153,7 +153,7 @@ std::int64_t Scheduler::take_slot(RequestState& request) {
   return slot;
 }
 
-void Scheduler::copy_prefix(Sequence& sequence) {
+void SequenceScheduler::copy_prefix(Sequence& sequence) {
   const RequestState& request = *sequence.request;
   if (request.prefix_slot < 0 || sequence.cached >= request.prefix_tokens()) return;
   if (request.prefix_slot != sequence.slot) {
@@ -163,7 +163,7 @@ void Scheduler::copy_prefix(Sequence& sequence) {
 }
 
 /// Adds the rows that bring the sequence's cache up to its last token, as far as the budget goes; returns their number.
-std::int64_t Scheduler::add_rows(Sequence& sequence, std::int64_t budget) {
+std::int64_t SequenceScheduler::add_rows(Sequence& sequence, std::int64_t budget) {
   RequestState& request = *sequence.request;
   if (sequence.cached == 0 && request.prefix_tokens() > 0) {  // the first token of the prompt: one sample computes it
     if (request.prefix_in_work || budget == 0) return 0;
@@ -174,21 +174,21 @@ std::int64_t Scheduler::add_rows(Sequence& sequence, std::int64_t budget) {
   return rows;
 }
 
-void Scheduler::add_row(const Sequence& sequence, std::int64_t position) {
+void SequenceScheduler::add_row(const Sequence& sequence, std::int64_t position) {
   plan_.ids.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
   plan_.positions.push_back(position);
   plan_.slots.push_back(sequence.slot);
 }
 
-DrawPlace Scheduler::place_of(std::size_t index) const {
+DrawPlace SequenceScheduler::place_of(std::size_t index) const {
   const Sequence& sequence = running_[drawing_[index]];
   const Request& request = sequence.request->request;
   return {&request.sampling, request.seed, request.group, sequence.sample,
           static_cast<std::uint32_t>(sequence.tokens.size() - request.prompt_ids.size())};
 }
 
-std::vector<FinishedRequest> Scheduler::record(std::span<const DrawnToken> drawn, std::uint64_t version) {
-  check(drawn.size() == drawing_.size(), "Scheduler::record: one token for each draw of the last plan");
+std::vector<FinishedRequest> SequenceScheduler::record(std::span<const DrawnToken> drawn, std::uint64_t version) {
+  check(drawn.size() == drawing_.size(), "SequenceScheduler::record: one token for each draw of the last plan");
   std::vector<FinishedRequest> finished;
   bool any_ended = false;
   for (std::size_t i = 0; i < drawn.size(); ++i) {
@@ -207,7 +207,7 @@ std::vector<FinishedRequest> Scheduler::record(std::span<const DrawnToken> drawn
 }
 
 /// True where the sequence has ended; its completion is stored and its slot free then.
-bool Scheduler::append(Sequence& sequence, const DrawnToken& drawn, std::uint64_t version) {
+bool SequenceScheduler::append(Sequence& sequence, const DrawnToken& drawn, std::uint64_t version) {
   RequestState& request = *sequence.request;
   const SamplingParams& sampling = request.request.sampling;
   sequence.tokens.push_back(drawn.id);
@@ -221,7 +221,7 @@ bool Scheduler::append(Sequence& sequence, const DrawnToken& drawn, std::uint64_
   return true;
 }
 
-void Scheduler::retire(Sequence& sequence, FinishReason reason) {
+void SequenceScheduler::retire(Sequence& sequence, FinishReason reason) {
   RequestState& request = *sequence.request;
   Completion& completion = request.completions[sequence.sample];
   const auto prompt = static_cast<std::ptrdiff_t>(request.request.prompt_ids.size());
@@ -234,7 +234,7 @@ void Scheduler::retire(Sequence& sequence, FinishReason reason) {
 }
 
 /// Forgets the request; none of its sequences runs any more.
-void Scheduler::drop(RequestState& request) {
+void SequenceScheduler::drop(RequestState& request) {
   std::ranges::replace(prefix_of_slot_, &request, static_cast<RequestState*>(nullptr));
   requests_.erase(request.request.id);
 }

@@ -1,4 +1,4 @@
-#include "actors/scheduler.h"
+#include "actors/sequence_scheduler.h"
 
 #include <algorithm>
 #include <map>
@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::int32_t kStop = 99;
 
-SchedulerOptions options(std::int64_t slots, std::int64_t prefill_tokens = 512) {
-  SchedulerOptions result;
+SequenceSchedulerOptions options(std::int64_t slots, std::int64_t prefill_tokens = 512) {
+  SequenceSchedulerOptions result;
   result.slots = slots;
   result.max_tokens = 64;
   result.vocabulary = 100;
@@ -40,7 +40,7 @@ Request request(std::uint64_t id, std::vector<std::int32_t> prompt, std::uint32_
 /// something else than its own sequence.
 class FakeEngine {
  public:
-  explicit FakeEngine(const SchedulerOptions& scheduler_options) : scheduler(scheduler_options) {}
+  explicit FakeEngine(const SequenceSchedulerOptions& scheduler_options) : scheduler(scheduler_options) {}
 
   /// What the model would draw: the stop token at the sample's length, if it has one, else a number made of the place.
   std::int32_t token(const DrawPlace& place) const {
@@ -98,7 +98,7 @@ class FakeEngine {
     return tokens;
   }
 
-  Scheduler scheduler;
+  SequenceScheduler scheduler;
   std::map<std::uint64_t, std::vector<std::int32_t>> prompts;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint32_t> lengths;
   std::map<std::int64_t, std::vector<std::int64_t>> slots;
@@ -113,7 +113,7 @@ std::uint32_t length_of(std::uint64_t id, std::uint32_t sample) {
   return 1 + (static_cast<std::uint32_t>(id) * 5 + sample * 3) % 7;
 }
 
-TEST_SUITE("actors/scheduler") {
+TEST_SUITE("actors/sequence_scheduler") {
   TEST_CASE("a group's prompt is computed once, whatever the number of slots") {
     for (const std::int64_t slots : {1, 2, 3, 8, 64}) {
       CAPTURE(slots);
@@ -258,7 +258,7 @@ TEST_SUITE("actors/scheduler") {
   }
 
   TEST_CASE("an absurd request is refused by the name of its field") {
-    Scheduler scheduler(options(2));
+    SequenceScheduler scheduler(options(2));
     const auto refused = [&](Request r, const char* field) {
       CHECK_THROWS_WITH_AS(scheduler.submit(std::move(r)), doctest::Contains(field), ConfigError);
     };

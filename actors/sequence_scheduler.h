@@ -29,7 +29,7 @@ struct FinishedRequest {
   std::vector<Completion> completions;
 };
 
-struct SchedulerOptions {
+struct SequenceSchedulerOptions {
   std::int64_t slots = 64;
   std::int64_t max_tokens = 0;       // positions of a slot
   std::int64_t vocabulary = 0;
@@ -67,9 +67,9 @@ struct DrawPlace {
 /// in which they were submitted, as many of their samples as slots are free. A group's prompt is computed once, by the
 /// first of its samples that needs it, and copied to the others; a slot whose sample has ended hands the prompt on to the
 /// next one. Long prompts are cut into chunks. Bookkeeping only: the engine owns model and cache. One thread at a time.
-class Scheduler {
+class SequenceScheduler {
  public:
-  explicit Scheduler(const SchedulerOptions& options);
+  explicit SequenceScheduler(const SequenceSchedulerOptions& options);
 
   /// @throws ConfigError naming the request and the field that cannot be served.
   void submit(Request request);
@@ -125,7 +125,7 @@ class Scheduler {
   void retire(Sequence& sequence, FinishReason reason);
   void drop(RequestState& request);
 
-  SchedulerOptions options_;
+  SequenceSchedulerOptions options_;
   bool admission_ = true;
   std::unordered_map<std::uint64_t, std::unique_ptr<RequestState>> requests_;
   std::deque<RequestState*> waiting_;            // with samples that have not started, in order of submission
