@@ -4,11 +4,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <string>
 #include <thread>
 
 #include "common/base/error.h"
+#include "tests/common/collective/run_ranks.h"
 #include "tests/common/collective/verb_cases.h"
 
 using namespace troupe;
@@ -17,25 +17,6 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Runs `body` as each rank; the message of the DeviceError that it ended with, or "".
-std::vector<std::string> run_ranks(int size, double deadline_s, const std::function<void(Communicator&)>& body) {
-  const ThreadWorld world(size, deadline_s);
-  std::vector<std::string> errors(static_cast<std::size_t>(size));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank, communicator = world.communicator(rank)]() mutable {
-      try {
-        body(*communicator);
-      } catch (const DeviceError& error) {
-        errors[static_cast<std::size_t>(rank)] = error.what();
-      }
-      communicator.reset();
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return errors;
 }
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }

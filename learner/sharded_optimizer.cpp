@@ -1,0 +1,182 @@
+#include "learner/sharded_optimizer.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+
+#include "common/base/error.h"
+#include "learner/schedule.h"
+
+namespace troupe {
+namespace {
+
+// Slices are whole blocks, and the norm adds sums of blocks in block order: so it does not depend on the number of ranks.
+constexpr std::int64_t kBlock = 1024;
+constexpr std::int64_t kGrain = 64 * kBlock;  // elements below which a second thread does not pay
+
+std::span<float> floats(const at::Tensor& tensor) {
+  return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+void check_flat(const at::Tensor& tensor, std::int64_t numel, const char* name) {
+  check(tensor.scalar_type() == at::kFloat && tensor.dim() == 1 && tensor.numel() == numel && tensor.is_contiguous(),
+        std::string(name) + " must be contiguous fp32 [" + std::to_string(numel) + "]");
+}
+
+struct AdamW {
+  float decay;      // 1 - lr * weight_decay
+  float clip;
+  float beta1_rest;  // 1 - beta1
+  float beta2;
+  float beta2_rest;
+  float step_size;  // lr / (1 - beta1^t)
+  float root2;      // sqrt(1 - beta2^t)
+  float eps;
+};
+
+/// The order of operations of torch's _single_tensor_adamw.
+void adamw_(float* p, float* m, float* v, const float* g, std::int64_t n, const AdamW& c) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float grad = g[i] * c.clip;
+    m[i] += c.beta1_rest * (grad - m[i]);
+    v[i] = v[i] * c.beta2 + c.beta2_rest * grad * grad;
+    p[i] = p[i] * c.decay - c.step_size * m[i] / (std::sqrt(v[i]) / c.root2 + c.eps);
+  }
+}
+
+}  // namespace
+
+ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
+                                   std::int64_t total_steps, Communicator& communicator)
+    : parameters_(std::move(parameters)), config_(config), total_steps_(total_steps), communicator_(communicator) {
+  check_flat(initial, total(), "the initial parameters");
+  const std::int64_t ranks = communicator_.size();
+  slice_ = (total() + ranks * kBlock - 1) / (ranks * kBlock) * kBlock;
+  const std::int64_t first = slice_ * communicator_.rank();
+  for (const ParameterSpec& spec : parameters_.layout().tensors) {
+    const std::int64_t begin = std::max(spec.offset, first);
+    const std::int64_t end = std::min(spec.offset + spec.numel, first + slice_);
+    if (begin < end) segments_.push_back({begin - first, end - first, spec.shape.size() >= 2});
+  }
+  padded_ = at::zeros({slice_ * ranks}, at::kFloat);
+  padded_.narrow(0, 0, total()).copy_(initial);
+  master_ = padded_.narrow(0, first, slice_).clone();
+  exp_avg_ = at::zeros_like(master_);
+  exp_avg_sq_ = at::zeros_like(master_);
+  reduced_ = at::zeros_like(master_);
+  parameters_.flat().copy_(initial);
+}
+
+OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t step) {
+  check_flat(gradients, total(), "the gradients");
+  const std::span<float> padded = floats(padded_);
+  std::memcpy(padded.data(), gradients.const_data_ptr<float>(), gradients.nbytes());
+  std::fill(padded.begin() + total(), padded.end(), 0.0F);
+  communicator_.reduce_scatter_sum(padded, floats(reduced_), "gradients");
+
+  OptimizerStep result;
+  result.lr = learning_rate(config_, step, total_steps_);
+  result.grad_norm = global_norm();
+  if (!std::isfinite(result.grad_norm)) {
+    result.skipped = true;
+    result.bad_tensor = first_bad_tensor();
+    return result;
+  }
+  result.clipped = config_.clip_norm > 0 && result.grad_norm > config_.clip_norm;
+  const double clip = config_.clip_norm > 0 ? std::min(1.0, config_.clip_norm / (result.grad_norm + 1e-6)) : 1.0;
+  ++updates_;
+  update_slice(result.lr, static_cast<float>(clip));
+  publish_parameters();
+  return result;
+}
+
+double ShardedOptimizer::global_norm() {
+  const std::span<const float> reduced = floats(reduced_);
+  const auto blocks = static_cast<std::size_t>(slice_ / kBlock);
+  const auto first = blocks * static_cast<std::size_t>(communicator_.rank());
+  std::vector<double> sums(blocks * static_cast<std::size_t>(communicator_.size()));
+  const std::span<double> own = std::span(sums).subspan(first, blocks);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    for (const float g : reduced.subspan(b * kBlock, kBlock)) own[b] += static_cast<double>(g) * static_cast<double>(g);
+  }
+  communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(sums)), "gradient norm");
+  double sum = 0;
+  for (const double block : sums) sum += block;
+  return std::sqrt(sum);
+}
+
+std::string ShardedOptimizer::first_bad_tensor() {
+  const std::span<const float> reduced = floats(reduced_);
+  const auto bad = std::find_if(reduced.begin(), reduced.end(), [](float g) { return !std::isfinite(g); });
+  std::vector<std::int64_t> firsts(static_cast<std::size_t>(communicator_.size()));
+  const auto own = std::span(firsts).subspan(static_cast<std::size_t>(communicator_.rank()), 1);
+  own[0] = bad == reduced.end() ? std::numeric_limits<std::int64_t>::max()
+                                : slice_ * communicator_.rank() + (bad - reduced.begin());
+  communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(firsts)), "first bad gradient");
+  const std::int64_t first = *std::min_element(firsts.begin(), firsts.end());
+  for (const ParameterSpec& spec : parameters_.layout().tensors) {
+    if (first < spec.offset + spec.numel) return spec.name;
+  }
+  return "?";  // in the padding, where the model has no gradient
+}
+
+void ShardedOptimizer::update_slice(double lr, float clip) {
+  const double correction1 = 1.0 - std::pow(config_.beta1, static_cast<double>(updates_));
+  const double correction2 = 1.0 - std::pow(config_.beta2, static_cast<double>(updates_));
+  AdamW constants{1.0F,
+                  clip,
+                  static_cast<float>(1.0 - config_.beta1),
+                  static_cast<float>(config_.beta2),
+                  static_cast<float>(1.0 - config_.beta2),
+                  static_cast<float>(lr / correction1),
+                  static_cast<float>(std::sqrt(correction2)),
+                  static_cast<float>(config_.eps)};
+  float* const p = floats(master_).data();
+  float* const m = floats(exp_avg_).data();
+  float* const v = floats(exp_avg_sq_).data();
+  const float* const g = floats(reduced_).data();
+  for (const Segment& segment : segments_) {
+    constants.decay = segment.decay ? static_cast<float>(1.0 - lr * config_.weight_decay) : 1.0F;
+    at::parallel_for(segment.begin, segment.end, kGrain, [&](std::int64_t begin, std::int64_t end) {
+      adamw_(p + begin, m + begin, v + begin, g + begin, end - begin, constants);
+    });
+  }
+}
+
+void ShardedOptimizer::publish_parameters() {
+  const at::Tensor own = master_.to(parameters_.flat().scalar_type());  // the tensor itself where that is fp32
+  const at::Tensor all = padded_.view(own.scalar_type()).narrow(0, 0, slice_ * communicator_.size());
+  communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, "parameters");
+  parameters_.flat().copy_(all.narrow(0, 0, total()));
+}
+
+void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
+                               std::int64_t updates) {
+  check_flat(master, slice_, "the master parameters");
+  check_flat(exp_avg, slice_, "the first moment");
+  check_flat(exp_avg_sq, slice_, "the second moment");
+  master_.copy_(master);
+  exp_avg_.copy_(exp_avg);
+  exp_avg_sq_.copy_(exp_avg_sq);
+  updates_ = updates;
+  publish_parameters();
+}
+
+at::Tensor ShardedOptimizer::gather(const at::Tensor& slice, std::string_view name) {
+  check_flat(slice, slice_, "a slice");
+  communicator_.all_gather(bytes_of(slice), std::as_writable_bytes(floats(padded_)), name);
+  return padded_.narrow(0, 0, total());
+}
+
+}  // namespace troupe
