@@ -38,7 +38,7 @@ struct PeerSession::State {
 
   void ensure_channel();
   void drop_channel(const std::string& why);
-  void send_what_is_due(const std::function<Heartbeat()>& make_heartbeat);
+  void send_what_is_due(const std::function<Heartbeat()>& beat);
   void judge_silence();
   std::int64_t next_event_ms() const;
   bool take(const std::string& frame);
@@ -92,10 +92,10 @@ void PeerSession::State::drop_channel(const std::string& why) {
   pause_ms = std::min(2 * pause_ms, kLongestPauseMs);
 }
 
-void PeerSession::State::send_what_is_due(const std::function<Heartbeat()>& make_heartbeat) {
+void PeerSession::State::send_what_is_due(const std::function<Heartbeat()>& beat) {
   if (!channel || now() < next_send_at) return;
   const bool ready = state == SessionState::kReady;
-  const std::string frame = ready ? encode(make_heartbeat ? make_heartbeat() : Heartbeat{}) : encode(options.hello);
+  const std::string frame = ready ? encode(beat ? beat() : Heartbeat{}) : encode(options.hello);
   channel_asked_at = std::min(channel_asked_at, now());
   asked_at = std::min(asked_at, now());
   try {
