@@ -8,9 +8,9 @@
 
 namespace troupe {
 
-/// Keys and values of `slots` sequences of up to `max_tokens` tokens each. Keys lie transposed (position innermost), so
-/// that the attention kernel computes many keys side by side and a row's bits do not depend on the batch.
-/// keys: [layers, slots, kv_heads, head_size, max_tokens], values: [layers, slots, kv_heads, max_tokens, head_size].
+/// Keys and values of `slots` sequences of up to `max_tokens` tokens each. Keys lie in blocks of 16 positions, position
+/// innermost, so that the attention kernel computes 16 keys side by side and a row's bits do not depend on the batch.
+/// keys: [layers, slots, kv_heads, max_tokens / 16, head_size, 16], values: [layers, slots, kv_heads, max_tokens, head_size].
 struct KvCache {
   KvCache(const Architecture& architecture, std::int64_t slots, std::int64_t max_tokens, at::ScalarType dtype);
 

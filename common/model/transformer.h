@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "common/model/kv_cache.h"
+#include "common/model/model_offsets.h"
 #include "common/model/parameters.h"
 
 // Dimensions: T packed tokens of all sequences, S sequences, H hidden, V vocabulary.
@@ -20,14 +21,12 @@ struct PackedSequences {
   std::vector<std::int64_t> sequence_starts;  // S + 1 offsets into T; positions count from each start
 };
 
-/// What backward needs of a forward pass. Opaque; one per forward.
+/// What backward needs of a forward pass. Opaque. Given to a further forward it is overwritten, and its memory used again
+/// where it is large enough: that saves the page faults of fresh memory, and ends the life of that forward's result.
 struct Activations {
-  struct Block {
-    at::Tensor input_TH, attn_normed_TH, qkv, attended, attn_lse, mid_TH, mlp_normed_TH, gate_up, activated;
-    at::Tensor attn_rms_T, mlp_rms_T;
-  };
-  std::vector<Block> blocks;
-  at::Tensor final_input_TH, final_rms_T, final_normed_TH;
+  at::Tensor floats;  // fp32: residual streams, inverse root mean squares, log-sum-exps of attention
+  at::Tensor values;  // compute dtype: normed rows, q k v, attended, gate and up
+  std::int64_t rows = 0;
 };
 
 class Transformer {
@@ -54,11 +53,12 @@ class Transformer {
   /// The output matrix [V, H] (the embedding where tied).
   at::Tensor head_VH() const;
   /// Its offset in the flat buffers.
-  std::int64_t head_offset() const;
+  std::int64_t head_offset() const { return offsets_.head; }
 
  private:
   Parameters parameters_;
-  at::Tensor rope_;  // [max_positions, head_size / 2, 2] cos and sin, fp32
+  ModelOffsets offsets_;
+  at::Tensor rope_;  // [max_positions, 2, head_size / 2]: cosines, then sines, fp32
 };
 
 }  // namespace troupe

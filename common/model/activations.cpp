@@ -1,0 +1,86 @@
+#include <cstring>
+
+#include <ATen/Functions.h>
+
+#include "common/base/error.h"
+#include "common/model/passes.h"
+
+namespace troupe {
+
+template <typename T>
+void ActivationView<T>::lay_out(float* floats, T* values) {
+  const std::int64_t streams = keep_ ? 2 * layers_ + 1 : 1, layers = keep_ ? layers_ : 1;
+  const auto take = [](auto* base, std::int64_t& used, std::int64_t count) {
+    auto* at = base == nullptr ? nullptr : base + used;
+    used += count;
+    return at;
+  };
+  float_count_ = value_count_ = 0;
+  residual_ = take(floats, float_count_, streams * padded_ * hidden_);
+  if (keep_) {
+    inverse_rms_ = take(floats, float_count_, streams * padded_);
+    lse_ = take(floats, float_count_, layers * padded_ * heads_);
+  }
+  normed_ = take(values, value_count_, streams * padded_ * hidden_);
+  qkv_ = take(values, value_count_, layers * padded_ * qkv_width_);
+  attended_ = take(values, value_count_, layers * padded_ * attended_width_);
+  gate_up_ = take(values, value_count_, layers * (keep_ ? padded_ : std::min(padded_, kMaxRows)) * gate_up_width_);
+}
+
+template <typename T>
+ActivationView<T>::ActivationView(const ModelView<T>& model, std::int64_t rows, bool keep, Activations& storage)
+    : rows_(rows),
+      padded_(padded_rows(rows)),
+      layers_(model.architecture.layers),
+      hidden_(model.architecture.hidden),
+      heads_(model.architecture.heads),
+      qkv_width_(model.qkv_width()),
+      attended_width_(model.attended_width()),
+      gate_up_width_(2 * model.architecture.intermediate),
+      keep_(keep) {
+  lay_out(nullptr, nullptr);
+  const auto grow = [](at::Tensor& tensor, std::int64_t count, at::ScalarType dtype) {
+    const bool fits = tensor.defined() && tensor.scalar_type() == dtype && tensor.numel() >= count;
+    if (!fits) tensor = at::empty({count}, dtype);
+  };
+  grow(storage.floats, float_count_, at::kFloat);
+  grow(storage.values, value_count_, sizeof(T) == sizeof(float) ? at::kFloat : at::kBFloat16);
+  storage.rows = rows;
+  lay_out(data_of<float>(storage.floats), data_of<T>(storage.values));
+  if (rows < padded_) {
+    std::memset(residual_, 0, sizeof(float) * static_cast<std::size_t>(float_count_));
+    std::memset(static_cast<void*>(normed_), 0, sizeof(T) * static_cast<std::size_t>(value_count_));
+  }
+}
+
+template <typename T>
+ActivationView<T>::ActivationView(const ModelView<T>& model, const Activations& storage)
+    : rows_(storage.rows),
+      padded_(padded_rows(storage.rows)),
+      layers_(model.architecture.layers),
+      hidden_(model.architecture.hidden),
+      heads_(model.architecture.heads),
+      qkv_width_(model.qkv_width()),
+      attended_width_(model.attended_width()),
+      gate_up_width_(2 * model.architecture.intermediate),
+      keep_(true) {
+  check(storage.floats.defined() && storage.values.element_size() == sizeof(T), "activations come from a forward pass");
+  lay_out(data_of<float>(storage.floats), data_of<T>(storage.values));
+  check(storage.floats.numel() >= float_count_ && storage.values.numel() >= value_count_,
+        "activations belong to this model");
+}
+
+template class ActivationView<float>;
+template class ActivationView<Bf16>;
+
+std::vector<std::int64_t> packed_positions(const PackedSequences& batch) {
+  std::vector<std::int64_t> positions;
+  positions.reserve(static_cast<std::size_t>(batch.ids_T.numel()));
+  for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
+    const std::int64_t length = batch.sequence_starts[s + 1] - batch.sequence_starts[s];
+    for (std::int64_t position = 0; position < length; ++position) positions.push_back(position);
+  }
+  return positions;
+}
+
+}  // namespace troupe

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <cstdint>
+
+// Row-wise kernels of the model on raw memory. Everything here works row by row in a fixed order, so that the bits of a
+// row depend on that row alone (in attention: on its sequence up to it), never on the batch, the threads or the blocking.
+// Sums are taken in fp32 over 16 lanes and then by a fixed tree. T is the compute type: float or Bf16.
+
+namespace troupe {
+
+/// The bits of a bfloat16 number. Layout-compatible with c10::BFloat16.
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+/// One run of attention: `tokens` consecutive tokens of one sequence, the first at `first_position`, for the `group` query
+/// heads that share one key and value head. Row (t, g) of a [tokens, group, head_size] operand lies at t * stride + g * head_size.
+template <typename T>
+struct AttentionRun {
+  const T* queries;
+  std::int64_t query_stride;
+  const T* key_blocks;  // [blocks of 16 positions][head_size][16], from position 0
+  const T* values;      // row of position p at p * value_stride
+  std::int64_t value_stride;
+  T* outputs;
+  std::int64_t output_stride;
+  float* lse;  // log-sum-exp of the scaled scores at t * lse_stride + g; may be null
+  std::int64_t lse_stride;
+  std::int64_t first_position;
+  std::int64_t tokens;
+  std::int64_t group;
+  std::int64_t head_size;
+};
+
+/// The backward pass of a whole sequence (first_position 0) for one key and value head.
+template <typename T>
+struct AttentionGradient {
+  const T* queries;  // keys and values have the same stride
+  const T* keys;
+  const T* values;
+  std::int64_t qkv_stride;
+  const T* outputs;
+  const T* grad_outputs;
+  std::int64_t output_stride;
+  const float* lse;
+  std::int64_t lse_stride;
+  T* grad_queries;  // written, with the strides of qkv
+  T* grad_keys;
+  T* grad_values;
+  std::int64_t tokens;
+  std::int64_t group;
+  std::int64_t head_size;
+};
+
+/// What one row of logits says of `target` at a temperature.
+struct RowStatistics {
+  float lse;
+  float logp;
+  float entropy;
+};
+
+template <typename T>
+struct Kernels {
+  /// sum = residual + delta (delta may be null: sum = residual; sum may be residual itself);
+  /// normed = sum / sqrt(mean(sum²) + eps) * weight; inverse_rms (may be null) keeps the factor.
+  void (*add_rms_norm)(const float* residual, const T* delta, const T* weight, float eps, std::int64_t rows,
+                       std::int64_t width, float* sum, T* normed, float* inverse_rms);
+  /// grad_sum += the gradient of `sum` given that of `normed`; grad_weight += that of the weight, rows in order. `rounded`
+  /// (may be null) takes the new grad_sum in T.
+  void (*rms_norm_backward)(const T* grad_normed, const float* sum, const float* inverse_rms, const T* weight,
+                            std::int64_t rows, std::int64_t width, float* grad_sum, T* rounded, float* grad_weight);
+  /// Adds `bias` (may be null) to rows of `heads` heads and turns the first `turned` heads by their position's angles:
+  /// pairs (i, i + head_size / 2), `cos_sin` [positions][2][head_size / 2]. `sign` -1 turns back.
+  void (*bias_rope)(T* rows_, const T* bias, const std::int64_t* positions, const float* cos_sin, std::int64_t rows,
+                    std::int64_t heads, std::int64_t turned, std::int64_t head_size, float sign);
+  /// Writes rows of one head as columns of key blocks [block][head_size][16], the first at `first_position`.
+  void (*pack_keys)(const T* keys, std::int64_t stride, std::int64_t rows, std::int64_t head_size,
+                    std::int64_t first_position, T* key_blocks);
+  /// Causal attention of one run. `scratch` has attention_scratch() floats.
+  void (*attend)(const AttentionRun<T>& run, float* scratch);
+  /// `scratch` has attention_backward_scratch() floats.
+  void (*attend_backward)(const AttentionGradient<T>& run, float* scratch);
+  /// activated = silu(gate) * up for rows of [gate, up].
+  void (*swiglu)(const T* gate_up, std::int64_t rows, std::int64_t width, T* activated);
+  /// The gradient of [gate, up], and `activated` once more.
+  void (*swiglu_backward)(const T* gate_up, const T* grad_activated, std::int64_t rows, std::int64_t width, T* grad_gate_up,
+                          T* activated);
+  /// grad = grad_logp * d logp / d logits of one row, in T.
+  void (*logp_gradient)(const float* logits, std::int64_t vocabulary, float temperature, float lse, std::int64_t target,
+                        float grad_logp, T* grad);
+  void (*to_float)(const T* from, std::int64_t count, float* to);
+  void (*from_float)(const float* from, std::int64_t count, T* to);
+  /// to += the sum of rows in order.
+  void (*add_rows)(const T* rows_, std::int64_t rows, std::int64_t width, float* to);
+
+  RowStatistics (*row_statistics)(const float* logits, std::int64_t vocabulary, float temperature, std::int64_t target);
+  float (*log_sum_exp)(const float* logits, std::int64_t vocabulary, float temperature);
+};
+
+/// The kernels for this machine's instruction set (AVX-512, AVX2 or plain).
+template <typename T>
+const Kernels<T>& kernels();
+
+/// Keys in a block; caches and packed keys are multiples of it.
+inline constexpr std::int64_t kKeyBlock = 16;
+
+/// Floats of scratch that `attend` needs for sequences of up to `positions` tokens.
+std::int64_t attention_scratch(std::int64_t positions, std::int64_t head_size);
+std::int64_t attention_backward_scratch(std::int64_t positions, std::int64_t head_size);
+
+}  // namespace troupe

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/model/parameters.h"
+
+namespace troupe {
+
+/// Where the model's matrices begin in a flat buffer laid out as ParameterLayout: elements from its start.
+struct ModelOffsets {
+  struct Block {
+    std::int64_t attention_norm, qkv, qkv_bias, output, mlp_norm, gate_up, down;  // qkv_bias: -1 where there is none
+  };
+  /// @throws ConfigError where q, k, v or gate, up are no neighbours.
+  explicit ModelOffsets(const Parameters& parameters);
+
+  std::int64_t embedding = 0, final_norm = 0, head = 0;
+  std::vector<Block> blocks;
+};
+
+}  // namespace troupe

@@ -1,0 +1,110 @@
+#include "common/model/parameters.h"
+
+#include <cmath>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+
+#include "common/base/error.h"
+#include "common/base/random.h"
+
+namespace troupe {
+namespace {
+
+constexpr std::int64_t kAlignment = 16;
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+}  // namespace
+
+ParameterLayout::ParameterLayout(const Architecture& a) {
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    std::int64_t numel = 1;
+    for (const std::int64_t size : shape) numel *= size;
+    tensors.push_back({name, std::move(shape), total, numel});
+    total += (numel + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  const std::int64_t queries = a.heads * a.head_size, keys = a.kv_heads * a.head_size;
+  add("model.embed_tokens.weight", {a.vocabulary, a.hidden});
+  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
+    const std::string block = "model.layers." + std::to_string(layer) + ".";
+    add(block + "input_layernorm.weight", {a.hidden});
+    add(block + "self_attn.q_proj.weight", {queries, a.hidden});
+    add(block + "self_attn.k_proj.weight", {keys, a.hidden});
+    add(block + "self_attn.v_proj.weight", {keys, a.hidden});
+    if (a.qkv_bias) {
+      add(block + "self_attn.q_proj.bias", {queries});
+      add(block + "self_attn.k_proj.bias", {keys});
+      add(block + "self_attn.v_proj.bias", {keys});
+    }
+    add(block + "self_attn.o_proj.weight", {a.hidden, queries});
+    add(block + "post_attention_layernorm.weight", {a.hidden});
+    add(block + "mlp.gate_proj.weight", {a.intermediate, a.hidden});
+    add(block + "mlp.up_proj.weight", {a.intermediate, a.hidden});
+    add(block + "mlp.down_proj.weight", {a.hidden, a.intermediate});
+  }
+  add("model.norm.weight", {a.hidden});
+  if (!a.tied_embeddings) add("lm_head.weight", {a.vocabulary, a.hidden});
+}
+
+const ParameterSpec& ParameterLayout::find(const std::string& name) const {
+  for (const ParameterSpec& spec : tensors) {
+    if (spec.name == name) return spec;
+  }
+  throw ConfigError("the architecture has no tensor '" + name + "'");
+}
+
+Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype)
+    : architecture_(architecture), layout_(architecture) {
+  if (dtype != at::kFloat && dtype != at::kBFloat16) {
+    throw ConfigError(std::string("parameters are fp32 or bf16, not ") + c10::toString(dtype));
+  }
+  flat_ = at::zeros({layout_.total}, dtype);
+}
+
+at::Tensor Parameters::operator[](const std::string& name) const {
+  const ParameterSpec& spec = layout_.find(name);
+  return flat_.narrow(0, spec.offset, spec.numel).view(spec.shape);
+}
+
+at::Tensor Parameters::joined(const std::string& first, std::int64_t rows) const {
+  const ParameterSpec& head = layout_.find(first);
+  std::int64_t found = 0;
+  for (const ParameterSpec* spec = &head; found < rows; ++spec) {
+    const bool inside = spec < layout_.tensors.data() + layout_.tensors.size();
+    const std::int64_t columns = head.numel / head.shape[0];
+    if (!inside || spec->numel / spec->shape[0] != columns || spec->offset != head.offset + found * columns) {
+      throw ConfigError("tensors from '" + first + "' on cannot be joined to " + std::to_string(rows) +
+                        " rows: sizes must be multiples of " + std::to_string(kAlignment) + " elements");
+    }
+    found += spec->shape[0];
+  }
+  check(found == rows, "joined rows end within a tensor");
+  std::vector<std::int64_t> shape = head.shape;
+  shape[0] = rows;
+  return flat_.narrow(0, head.offset, head.numel / head.shape[0] * rows).view(shape);
+}
+
+void initialise_(Parameters& parameters, std::uint64_t seed) {
+  const double residual_scale = 1.0 / std::sqrt(2.0 * static_cast<double>(parameters.architecture().layers));
+  parameters.flat().zero_();
+  for (const ParameterSpec& spec : parameters.layout().tensors) {
+    at::Tensor tensor = parameters[spec.name];
+    if (ends_with(spec.name, "norm.weight")) tensor.fill_(1.0);
+    if (spec.shape.size() < 2) continue;
+    const bool residual = ends_with(spec.name, "o_proj.weight") || ends_with(spec.name, "down_proj.weight");
+    const double deviation = 0.02 * (residual ? residual_scale : 1.0);
+    at::Tensor values = at::empty({spec.numel}, at::kFloat);
+    float* data = values.mutable_data_ptr<float>();
+    at::parallel_for(0, spec.numel, 4096, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        data[i] = static_cast<float>(deviation * normal_at(seed, static_cast<std::uint64_t>(spec.offset + i)));
+      }
+    });
+    tensor.copy_(values.view(spec.shape));
+  }
+}
+
+}  // namespace troupe

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <functional>
+
+#include <ATen/Parallel.h>
+
+#include "common/model/kernels/gemm.h"
+#include "common/model/kernels/kernels.h"
+#include "common/model/transformer.h"
+
+// What the forward and the backward pass share. T is the compute type: float or Bf16.
+
+namespace troupe {
+
+/// The first element of a contiguous tensor as the kernels' type.
+template <typename T>
+T* data_of(const at::Tensor& tensor) {
+  return static_cast<T*>(tensor.data_ptr());
+}
+
+/// The model as both passes see it.
+template <typename T>
+struct ModelView {
+  const Architecture& architecture;
+  const ModelOffsets& offsets;
+  const T* parameters;
+  const float* rope;
+  std::int64_t qkv_width() const { return (architecture.heads + 2 * architecture.kv_heads) * architecture.head_size; }
+  std::int64_t attended_width() const { return architecture.heads * architecture.head_size; }
+  std::int64_t group() const { return architecture.heads / architecture.kv_heads; }
+};
+
+/// Buffers of a forward pass over `rows` rows. Residual streams and normed rows are numbered in the order of use: 2 * layer
+/// before attention, 2 * layer + 1 before the MLP, 2 * layers at the end. Where nothing is kept for a backward pass all
+/// layers share one buffer of each kind.
+template <typename T>
+class ActivationView {
+ public:
+  /// Makes room in `storage`. Rows that only pad to kMinRows are zeros.
+  ActivationView(const ModelView<T>& model, std::int64_t rows, bool keep, Activations& storage);
+  /// Views what a forward pass kept.
+  ActivationView(const ModelView<T>& model, const Activations& storage);
+
+  std::int64_t rows() const { return rows_; }
+  bool keep() const { return keep_; }
+  float* residual(std::int64_t stream) const { return residual_ + kept(stream) * padded_ * hidden_; }
+  T* normed(std::int64_t stream) const { return normed_ + kept(stream) * padded_ * hidden_; }
+  float* inverse_rms(std::int64_t stream) const { return keep_ ? inverse_rms_ + stream * padded_ : nullptr; }
+  T* qkv(std::int64_t layer) const { return qkv_ + kept(layer) * padded_ * qkv_width_; }
+  T* attended(std::int64_t layer) const { return attended_ + kept(layer) * padded_ * attended_width_; }
+  float* lse(std::int64_t layer) const { return keep_ ? lse_ + layer * padded_ * heads_ : nullptr; }
+  /// Rows from `row` on; without `keep`, of the present chunk alone.
+  T* gate_up(std::int64_t layer, std::int64_t row) const {
+    return keep_ ? gate_up_ + (layer * padded_ + row) * gate_up_width_ : gate_up_;
+  }
+  /// The offset of normed(stream) in storage.values.
+  std::int64_t normed_offset(std::int64_t stream) const { return kept(stream) * padded_ * hidden_; }
+
+ private:
+  std::int64_t kept(std::int64_t index) const { return keep_ ? index : 0; }
+  void lay_out(float* floats, T* values);
+
+  std::int64_t rows_, padded_, layers_, hidden_, heads_, qkv_width_, attended_width_, gate_up_width_;
+  bool keep_;
+  float *residual_ = nullptr, *inverse_rms_ = nullptr, *lse_ = nullptr;
+  T *normed_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *gate_up_ = nullptr;
+  std::int64_t float_count_ = 0, value_count_ = 0;
+};
+
+/// Position of each row in its sequence.
+std::vector<std::int64_t> packed_positions(const PackedSequences& batch);
+
+/// Runs work(begin, end) over rows, in parallel where a row's `elements` make it worth it.
+template <typename Work>
+void for_rows(std::int64_t rows, std::int64_t elements, const Work& work) {
+  constexpr std::int64_t kElementsWorthAThread = 16384;
+  at::parallel_for(0, rows, std::max<std::int64_t>(1, kElementsWorthAThread / elements), work);
+}
+
+/// Calls `run` with a null pointer of the compute type of `dtype`.
+template <typename Run>
+auto with_compute_type(at::ScalarType dtype, const Run& run) {
+  return dtype == at::kFloat ? run(static_cast<float*>(nullptr)) : run(static_cast<Bf16*>(nullptr));
+}
+
+template <typename T>
+void run_backward(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved,
+                  const at::Tensor& grad_hidden_TH, at::Tensor& gradients);
+
+}  // namespace troupe

@@ -1,0 +1,187 @@
+#include <cstring>
+
+#include <ATen/Functions.h>
+
+#include "common/base/error.h"
+#include "common/model/passes.h"
+
+namespace troupe {
+namespace {
+
+/// The backward pass in the order of the layers' reversal. `stream_` holds dL/d(residual stream), which each block adds to.
+template <typename T>
+class BackwardPass {
+ public:
+  BackwardPass(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved, float* gradients)
+      : model_(model),
+        batch_(batch),
+        view_(model, saved),
+        positions_(packed_positions(batch)),
+        gradients_(gradients),
+        chunks_(view_.rows(), kRows) {
+    const Architecture& a = model.architecture;
+    const std::int64_t rows = view_.rows(), chunk = chunks_.largest();
+    const auto dtype = sizeof(T) == 4 ? at::kFloat : at::kBFloat16;
+    stream_storage_ = at::zeros({rows * a.hidden}, at::kFloat);
+    stream_ = data_of<float>(stream_storage_);
+    value_storage_ = at::empty({rows * (a.hidden + model.qkv_width() + model.attended_width()) +
+                                chunk * (4 * a.intermediate + a.hidden)},
+                               dtype);
+    T* next = data_of<T>(value_storage_);
+    const auto take = [&next](std::int64_t count) { return std::exchange(next, next + count); };
+    if constexpr (sizeof(T) == sizeof(float)) {
+      rounded_ = stream_;
+    } else {
+      rounded_ = take(rows * a.hidden);
+    }
+    grad_qkv_ = take(rows * model.qkv_width());
+    grad_attended_ = take(rows * model.attended_width());
+    grad_activated_ = take(chunk * a.intermediate);
+    activated_ = take(chunk * a.intermediate);
+    grad_gate_up_ = take(chunk * 2 * a.intermediate);
+    grad_normed_ = take(chunk * a.hidden);
+  }
+
+  void run(const T* grad_hidden) {
+    const Architecture& a = model_.architecture;
+    for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
+      const std::int64_t begin = chunks_.begin(chunk), end = chunks_.begin(chunk + 1);
+      norm(2 * a.layers, begin, end, grad_hidden + begin * a.hidden);
+    }
+    for (std::int64_t layer = a.layers - 1; layer >= 0; --layer) {
+      for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
+        mlp_and_output(layer, chunks_.begin(chunk), chunks_.begin(chunk + 1));
+      }
+      attention(layer);
+      for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
+        qkv(layer, chunks_.begin(chunk), chunks_.begin(chunk + 1));
+      }
+    }
+    embedding();
+  }
+
+ private:
+  static constexpr std::int64_t kRows = 512;
+  static constexpr std::int64_t kNormRows = 64;  // rows whose weight gradients are added together before the others'
+
+  const ModelOffsets::Block& block(std::int64_t layer) const {
+    return model_.offsets.blocks[static_cast<std::size_t>(layer)];
+  }
+
+  /// Adds the gradient through the norm of `stream` to stream_; the weight's in a fixed order whatever the threads.
+  void norm(std::int64_t stream, std::int64_t begin, std::int64_t end, const T* grad_normed) {
+    const std::int64_t hidden = model_.architecture.hidden, layer = stream / 2;
+    const std::int64_t weight = layer == model_.architecture.layers ? model_.offsets.final_norm
+                                : stream % 2 == 0                   ? block(layer).attention_norm
+                                                                    : block(layer).mlp_norm;
+    const std::int64_t parts = (end - begin + kNormRows - 1) / kNormRows;
+    std::vector<float> partial(static_cast<std::size_t>(parts * hidden), 0.0f);
+    at::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t part = first; part < last; ++part) {
+        const std::int64_t row = begin + part * kNormRows, rows = std::min(kNormRows, end - row);
+        kernels<T>().rms_norm_backward(grad_normed + (row - begin) * hidden, view_.residual(stream) + row * hidden,
+                                       view_.inverse_rms(stream) + row, model_.parameters + weight, rows, hidden,
+                                       stream_ + row * hidden, sizeof(T) == 4 ? nullptr : rounded_ + row * hidden,
+                                       partial.data() + part * hidden);
+      }
+    });
+    kernels<float>().add_rows(partial.data(), parts, hidden, gradients_ + weight);
+  }
+
+  void mlp_and_output(std::int64_t layer, std::int64_t begin, std::int64_t end) {
+    const Architecture& a = model_.architecture;
+    const std::int64_t rows = end - begin, inner = a.intermediate, width = model_.attended_width();
+    const T* grad = rounded_ + begin * a.hidden;
+    multiply_back(grad, model_.parameters + block(layer).down, grad_activated_, rows, a.hidden, inner);
+    const T* gate_up = view_.gate_up(layer, begin);
+    for_rows(rows, inner, [&](std::int64_t from, std::int64_t to) {
+      kernels<T>().swiglu_backward(gate_up + from * 2 * inner, grad_activated_ + from * inner, to - from, inner,
+                                   grad_gate_up_ + from * 2 * inner, activated_ + from * inner);
+    });
+    add_weight_gradient(grad, activated_, gradients_ + block(layer).down, rows, a.hidden, inner);
+    add_weight_gradient(grad_gate_up_, view_.normed(2 * layer + 1) + begin * a.hidden, gradients_ + block(layer).gate_up,
+                        rows, 2 * inner, a.hidden);
+    multiply_back(grad_gate_up_, model_.parameters + block(layer).gate_up, grad_normed_, rows, 2 * inner, a.hidden);
+    norm(2 * layer + 1, begin, end, grad_normed_);
+    multiply_back(grad, model_.parameters + block(layer).output, grad_attended_ + begin * width, rows, a.hidden, width);
+    add_weight_gradient(grad, view_.attended(layer) + begin * width, gradients_ + block(layer).output, rows, a.hidden,
+                        width);
+  }
+
+  void attention(std::int64_t layer) {
+    const Architecture& a = model_.architecture;
+    const std::int64_t width = model_.qkv_width(), sequences = static_cast<std::int64_t>(batch_.sequence_starts.size()) - 1;
+    std::int64_t longest = 0;
+    for (std::int64_t s = 0; s < sequences; ++s) longest = std::max(longest, start(s + 1) - start(s));
+    at::parallel_for(0, sequences * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+      const at::Tensor scratch = at::empty({attention_backward_scratch(longest, a.head_size)}, at::kFloat);
+      for (std::int64_t item = begin; item < end; ++item) {
+        const std::int64_t row = start(item / a.kv_heads), kv_head = item % a.kv_heads, head = kv_head * model_.group();
+        const std::int64_t query = row * width + head * a.head_size;
+        const std::int64_t key = row * width + (a.heads + kv_head) * a.head_size, value = key + a.kv_heads * a.head_size;
+        const std::int64_t output = row * model_.attended_width() + head * a.head_size;
+        const T* qkv = view_.qkv(layer);
+        kernels<T>().attend_backward(
+            {qkv + query, qkv + key, qkv + value, width, view_.attended(layer) + output, grad_attended_ + output,
+             model_.attended_width(), view_.lse(layer) + row * a.heads + head, a.heads, grad_qkv_ + query, grad_qkv_ + key,
+             grad_qkv_ + value, start(item / a.kv_heads + 1) - row, model_.group(), a.head_size},
+            data_of<float>(scratch));
+      }
+    });
+  }
+
+  void qkv(std::int64_t layer, std::int64_t begin, std::int64_t end) {
+    const Architecture& a = model_.architecture;
+    const std::int64_t rows = end - begin, width = model_.qkv_width();
+    T* grad = grad_qkv_ + begin * width;
+    for_rows(rows, width, [&](std::int64_t from, std::int64_t to) {
+      kernels<T>().bias_rope(grad + from * width, nullptr, positions_.data() + begin + from, model_.rope, to - from,
+                             a.heads + 2 * a.kv_heads, a.heads + a.kv_heads, a.head_size, -1.0f);
+    });
+    if (block(layer).qkv_bias >= 0) kernels<T>().add_rows(grad, rows, width, gradients_ + block(layer).qkv_bias);
+    add_weight_gradient(grad, view_.normed(2 * layer) + begin * a.hidden, gradients_ + block(layer).qkv, rows, width,
+                        a.hidden);
+    multiply_back(grad, model_.parameters + block(layer).qkv, grad_normed_, rows, width, a.hidden);
+    norm(2 * layer, begin, end, grad_normed_);
+  }
+
+  void embedding() {
+    const std::int64_t hidden = model_.architecture.hidden;
+    const std::int64_t* ids = data_of<std::int64_t>(batch_.ids_T);
+    for (std::int64_t row = 0; row < view_.rows(); ++row) {
+      kernels<float>().add_rows(stream_ + row * hidden, 1, hidden, gradients_ + model_.offsets.embedding + ids[row] * hidden);
+    }
+  }
+
+  std::int64_t start(std::int64_t sequence) const { return batch_.sequence_starts[static_cast<std::size_t>(sequence)]; }
+
+  const ModelView<T>& model_;
+  const PackedSequences& batch_;
+  ActivationView<T> view_;
+  std::vector<std::int64_t> positions_;
+  float* gradients_;
+  RowChunks chunks_;
+  at::Tensor stream_storage_, value_storage_;
+  float* stream_;
+  T *rounded_, *grad_qkv_, *grad_attended_, *grad_activated_, *activated_, *grad_gate_up_, *grad_normed_;
+};
+
+}  // namespace
+
+template <typename T>
+void run_backward(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved,
+                  const at::Tensor& grad_hidden_TH, at::Tensor& gradients) {
+  check(saved.rows == batch.ids_T.numel(), "activations are those of this batch");
+  check(grad_hidden_TH.is_contiguous() && grad_hidden_TH.numel() == saved.rows * model.architecture.hidden &&
+            grad_hidden_TH.element_size() == sizeof(T),
+        "grad_hidden is contiguous [T, H] of the compute dtype");
+  check(gradients.scalar_type() == at::kFloat && gradients.is_contiguous(), "gradients are flat fp32");
+  if (saved.rows == 0) return;
+  BackwardPass<T>(model, batch, saved, data_of<float>(gradients)).run(data_of<T>(grad_hidden_TH));
+}
+template void run_backward(const ModelView<float>&, const PackedSequences&, const Activations&, const at::Tensor&,
+                           at::Tensor&);
+template void run_backward(const ModelView<Bf16>&, const PackedSequences&, const Activations&, const at::Tensor&,
+                           at::Tensor&);
+
+}  // namespace troupe

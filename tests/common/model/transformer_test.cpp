@@ -1,0 +1,185 @@
+#include "common/model/transformer.h"
+
+#include <filesystem>
+
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "common/base/error.h"
+#include "common/model/safetensors.h"
+#include "common/model/token_logprobs.h"
+#include "tests/common/model/model_testing.h"
+
+using namespace troupe;
+
+namespace {
+
+/// A model, a batch and what PyTorch computed for them in float64: tests/parity/make_model_golden.py.
+struct Golden {
+  std::map<std::string, at::Tensor> tensors;
+  Architecture architecture;
+  PackedSequences batch;
+  double temperature = 0;
+
+  explicit Golden(const std::string& name) {
+    const std::filesystem::path path = std::filesystem::path(TROUPE_TEST_DATA) / "parity" / ("model_" + name + ".safetensors");
+    tensors = read_safetensors(path);
+    auto metadata = read_safetensors_metadata(path);
+    temperature = std::stod(metadata.at("temperature"));
+    batch.ids_T = tensors.at("ids").clone();
+    batch.sequence_starts = {0};
+    for (const std::int64_t length : nlohmann::json::parse(metadata.at("lengths"))) {
+      batch.sequence_starts.push_back(batch.sequence_starts.back() + length);
+    }
+    const bool qwen2 = name == "qwen2";
+    architecture.model_type = name;
+    architecture.vocabulary = qwen2 ? 37 : 40;
+    architecture.hidden = qwen2 ? 48 : 32;
+    architecture.intermediate = qwen2 ? 40 : 48;
+    architecture.layers = qwen2 ? 1 : 2;
+    architecture.heads = qwen2 ? 3 : 4;
+    architecture.kv_heads = qwen2 ? 1 : 2;
+    architecture.head_size = qwen2 ? 16 : 8;
+    architecture.max_positions = 64;
+    architecture.rope_theta = qwen2 ? 1000.0 : 10000.0;
+    architecture.rms_eps = qwen2 ? 1e-5 : 1e-6;
+    architecture.tied_embeddings = !qwen2;
+    architecture.qkv_bias = qwen2;
+  }
+
+  Transformer model(at::ScalarType dtype) const {
+    Parameters parameters(architecture, dtype);
+    for (const ParameterSpec& spec : parameters.layout().tensors) {
+      parameters[spec.name].copy_(tensors.at("weight." + spec.name));
+    }
+    return Transformer(parameters);
+  }
+};
+
+struct Computed {
+  at::Tensor logits, gradients;
+  TokenLogprobs logprobs;
+};
+
+Computed compute(const Golden& golden, const Transformer& model) {
+  Computed result;
+  Activations saved;
+  const at::Tensor hidden = model.forward(golden.batch, &saved);
+  const at::Tensor targets = golden.tensors.at("targets").clone(), grad_logp = golden.tensors.at("grad_logp").clone();
+  result.logits = row_logits(hidden, model.head_VH());
+  result.logprobs = token_logprobs(hidden, model.head_VH(), targets, golden.temperature);
+  result.gradients = at::zeros({model.parameters().layout().total}, at::kFloat);
+  at::Tensor grad_head = result.gradients.narrow(0, model.head_offset(), model.head_VH().numel()).view_as(model.head_VH());
+  const at::Tensor grad_hidden = token_logprobs_backward(hidden, model.head_VH(), targets, golden.temperature,
+                                                         result.logprobs, grad_logp, grad_head);
+  model.backward(golden.batch, saved, grad_hidden, result.gradients);
+  return result;
+}
+
+/// The largest difference as a share of the largest value expected.
+double error_of(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found - expected).abs().max() / expected.abs().max()).item<double>();
+}
+
+/// The root mean square of the difference as a share of that of the values expected.
+double rms_error_of(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found - expected).norm() / expected.norm()).item<double>();
+}
+
+}  // namespace
+
+TEST_SUITE("model/transformer") {
+  TEST_CASE("fp32 agrees with transformers and autograd in float64") {
+    // Sums of up to 100 terms, a few layers deep: some 20 roundings of 2^-24 each.
+    constexpr double kTolerance = 2e-6;
+    for (const char* name : {"llama", "qwen2"}) {
+      CAPTURE(name);
+      const Golden golden(name);
+      const Transformer model = golden.model(at::kFloat);
+
+      const Computed found = compute(golden, model);
+
+      CHECK(error_of(found.logits, golden.tensors.at("logits")) < kTolerance);
+      CHECK(error_of(found.logprobs.logp_N, golden.tensors.at("logp")) < kTolerance);
+      CHECK(error_of(found.logprobs.entropy_N, golden.tensors.at("entropy")) < kTolerance);
+      for (const ParameterSpec& spec : model.parameters().layout().tensors) {
+        CAPTURE(spec.name);
+        const at::Tensor gradient = found.gradients.narrow(0, spec.offset, spec.numel).view(spec.shape);
+        CHECK(error_of(gradient, golden.tensors.at("gradient." + spec.name)) < 5 * kTolerance);
+      }
+    }
+  }
+
+  TEST_CASE("bf16 agrees with float64 to a few of its own roundings") {
+    for (const char* name : {"llama", "qwen2"}) {
+      CAPTURE(name);
+      const Golden golden(name);
+      const Transformer model = golden.model(at::kBFloat16);
+
+      const Computed found = compute(golden, model);
+
+      // Relative rounding 2^-9 = 0.002; about ten in a row, of random signs, forward and as many backward.
+      CHECK(rms_error_of(found.logits, golden.tensors.at("logits")) < 0.02);
+      for (const ParameterSpec& spec : model.parameters().layout().tensors) {
+        CAPTURE(spec.name);
+        const at::Tensor gradient = found.gradients.narrow(0, spec.offset, spec.numel).view(spec.shape);
+        // The same shift of all keys changes no probability but through their positions: the terms of its gradient cancel.
+        const double tolerance = spec.name.find("k_proj.bias") == std::string::npos ? 0.05 : 0.1;
+        CHECK(rms_error_of(gradient, golden.tensors.at("gradient." + spec.name)) < tolerance);
+      }
+    }
+  }
+
+  TEST_CASE("gradients are added to what the buffer holds") {
+    const Golden golden("llama");
+    const Transformer model = golden.model(at::kFloat);
+    Activations saved;
+    const at::Tensor hidden = model.forward(golden.batch, &saved);
+    const at::Tensor grad = at::ones_like(hidden);
+    at::Tensor once = at::zeros({model.parameters().layout().total}, at::kFloat), twice = once.clone();
+
+    model.backward(golden.batch, saved, grad, once);
+    model.backward(golden.batch, saved, grad, twice);
+    model.backward(golden.batch, saved, grad, twice);
+
+    CHECK(error_of(twice, once * 2.0) < 1e-6);
+  }
+
+  TEST_CASE("memory of earlier activations is used again and changes no bit") {
+    const Architecture a = testing::small_architecture();
+    const Transformer model(testing::random_parameters(a, at::kFloat));
+    const PackedSequences large = testing::sequences_of({40, 30}, a.vocabulary), small = testing::sequences_of({9}, a.vocabulary);
+    Activations fresh, used;
+
+    const at::Tensor expected = model.forward(small, &fresh).clone();
+    model.forward(large, &used);
+    const void* memory = used.values.data_ptr();
+    const at::Tensor found = model.forward(small, &used);
+
+    CHECK(used.values.data_ptr() == memory);
+    CHECK(found.equal(expected));
+  }
+
+  TEST_CASE("ids and positions that the model does not have are refused by name") {
+    Architecture a = testing::small_architecture();
+    a.max_positions = 8;
+    const Transformer model(testing::random_parameters(a, at::kFloat));
+    PackedSequences batch = testing::sequences_of({4}, a.vocabulary);
+
+    CHECK_THROWS_WITH_AS(model.forward(testing::sequences_of({9}, a.vocabulary), nullptr),
+                         "position 8 at row 8 is outside the model's 8 positions", ConfigError);
+    batch.ids_T[2] = 104;
+    CHECK_THROWS_WITH_AS(model.forward(batch, nullptr), "token id 104 at row 2 is outside the model's vocabulary of 104",
+                         ConfigError);
+    batch.ids_T[2] = -1;
+    CHECK_THROWS_AS(model.forward(batch, nullptr), ConfigError);
+  }
+
+  TEST_CASE("an empty batch gives no rows") {
+    const Architecture a = testing::small_architecture();
+    const Transformer model(testing::random_parameters(a, at::kFloat));
+
+    CHECK(model.forward({at::empty({0}, at::kLong), {0}}, nullptr).size(0) == 0);
+  }
+}
