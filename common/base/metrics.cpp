@@ -32,12 +32,25 @@ std::filesystem::path events_path(const std::filesystem::path& run_dir, double n
                     std::to_string(::getpid()));
 }
 
-std::int64_t step_of(std::string_view line, const std::string& where) {
-  const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) {
-    throw ConfigError(where + ": expected a JSON object with a step, found '" + std::string(line.substr(0, 80)) + "'");
+struct RawLine {
+  std::string_view text;  // without the line break
+  nlohmann::json json;    // an object with an integer "step"
+};
+
+/// The complete lines of `text`, the content of `path`.
+std::vector<RawLine> parse_lines(std::string_view text, const std::filesystem::path& path) {
+  std::vector<RawLine> lines;
+  while (text.find('\n') != std::string_view::npos) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(line.size() + 1);
+    nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) {
+      throw ConfigError(path.string() + ":" + std::to_string(lines.size() + 1) +
+                        ": expected a JSON object with a step, found '" + std::string(line.substr(0, 80)) + "'");
+    }
+    lines.push_back({line, std::move(json)});
   }
-  return json["step"].get<std::int64_t>();
+  return lines;
 }
 
 }  // namespace
@@ -102,15 +115,25 @@ void MetricsWriter::write(std::int64_t step, const std::map<std::string, double>
   append(events_, tensorboard_record(scalar_event(unix_time_s(), step, values)), events_path_);
 }
 
+std::vector<MetricsLine> read_metrics(const std::filesystem::path& path) {
+  const std::string text = read_file(path);
+  std::vector<MetricsLine> lines;
+  for (const RawLine& raw : parse_lines(text, path)) {
+    MetricsLine& line = lines.emplace_back();
+    line.step = raw.json["step"].get<std::int64_t>();
+    for (const auto& [name, value] : raw.json.items()) {
+      if (name != "step" && value.is_number()) line.values[name] = value.get<double>();
+    }
+  }
+  return lines;
+}
+
 void truncate_metrics_after(const std::filesystem::path& path, std::int64_t step) {
   if (!std::filesystem::exists(path)) return;
   const std::string text = read_file(path);
   std::string kept;
-  std::string_view rest = text;
-  for (int number = 1; rest.find('\n') != std::string_view::npos; ++number) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(line.size() + 1);
-    if (step_of(line, path.string() + ":" + std::to_string(number)) <= step) kept.append(line).push_back('\n');
+  for (const RawLine& line : parse_lines(text, path)) {
+    if (line.json["step"].get<std::int64_t>() <= step) kept.append(line.text).push_back('\n');
   }
   if (kept != text) write_file_atomically(path, kept);
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/files.h"
 
@@ -58,6 +59,17 @@ class MetricsWriter {
   FileDescriptor metrics_;
   FileDescriptor events_;
 };
+
+/// One line of a metrics.jsonl; values that were not finite are left out.
+struct MetricsLine {
+  std::int64_t step = 0;
+  std::map<std::string, double> values;
+  bool operator==(const MetricsLine&) const = default;
+};
+
+/// The lines of a metrics.jsonl, without a last one that is cut short (the run may be writing it).
+/// @throws ConfigError naming the file, or file and line where one is damaged.
+std::vector<MetricsLine> read_metrics(const std::filesystem::path& path);
 
 /// Drops the lines of steps after `step` from a metrics.jsonl, and a last line that was cut short. A file that is not there
 /// is left so. @throws ConfigError naming file and line where another line is damaged.

@@ -105,6 +105,7 @@ TEST_SUITE("base/metrics") {
     for (const auto& entry : fs::directory_iterator(folder.path)) {
       if (entry.path().filename().string().starts_with("events.out.tfevents.")) events += read_file(entry.path());
     }
+    CHECK(events.find(session_start_event(0, 1).substr(9)) != std::string::npos);
     const std::string last = scalar_event(0, 2, {{"reward", 0.5}});
     CHECK(events.find(last.substr(9)) != std::string::npos);  // after the wall time
     CHECK(events.find("brain.Event:2") != std::string::npos);
@@ -135,6 +136,16 @@ TEST_SUITE("base/metrics") {
                          (path.string() + ":2: expected a JSON object with a step, found '{\"stop\":2}'").c_str(),
                          ConfigError);
     CHECK_NOTHROW(truncate_metrics_after(folder.path / "missing.jsonl", 0));
+  }
+
+  TEST_CASE("lines read back, without values that were not finite and without a torn last line") {
+    const Folder folder;
+    const fs::path path = folder.path / "metrics.jsonl";
+    write_file_atomically(path, "{\"step\":0,\"kl\":null,\"reward\":0.5}\n{\"step\":7,\"lr\":1e-06}\n{\"step\":8");
+
+    CHECK(read_metrics(path) ==
+          std::vector<MetricsLine>{{.step = 0, .values = {{"reward", 0.5}}}, {.step = 7, .values = {{"lr", 1e-6}}}});
+    CHECK_THROWS_AS(read_metrics(folder.path / "missing.jsonl"), ConfigError);
   }
 
   TEST_CASE("a folder that cannot be written to is named") {

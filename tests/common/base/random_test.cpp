@@ -85,6 +85,8 @@ TEST_SUITE("base/random") {
     CHECK(std::abs(sum / kDraws) < 0.016);
     CHECK(std::abs(squares / kDraws - 1.0) < 0.023);
     CHECK(normal_at(11, 5) == normal_at(11, 5));
+    // From the second known answer, worked out in Python.
+    CHECK(normal_at(~0ull, ~0ull) == doctest::Approx(-0.5113334990961309).epsilon(1e-14));
     CHECK(normal_at(11, 5) != normal_at(11, 5 + (1ull << 32)));
     CHECK(normal_at(11, 5) != normal_at(12, 5));
   }
