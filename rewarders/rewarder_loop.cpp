@@ -1,7 +1,5 @@
 #include "rewarders/rewarder_loop.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <deque>
 #include <exception>
@@ -87,10 +85,11 @@ class ScoringPool {
 class Rewarder {
  public:
   Rewarder(const RewarderOptions& options, const Logger& logger)
-      : options_(options), logger_(logger), session_(session_options(options), logger) {}
+      : options_(options), logger_(logger), session_({options.connect, options.hello, options.heartbeat_s, options.reconnect_s}, logger) {}
 
   int run() {
     while (session_.state() == SessionState::kConnecting || session_.state() == SessionState::kReady) {
+      if (options_.stop && options_.stop()) return kExitResumable;
       const auto frame = session_.poll(Deadline::after_ms(kPollMs));
       if (session_.state() != SessionState::kReady) continue;
       if (session_.registration() != registration_) register_anew();
@@ -103,17 +102,6 @@ class Rewarder {
   }
 
  private:
-  static SessionOptions session_options(const RewarderOptions& options) {
-    Hello hello;
-    hello.role = Role::kRewarder;
-    hello.name = options.name;
-    hello.host = options.host;
-    hello.pid = static_cast<std::uint64_t>(getpid());
-    hello.rank = options.index;
-    hello.token = options.token;
-    return {options.connect, hello, options.heartbeat_s, options.reconnect_s};
-  }
-
   void register_anew() {
     registration_ = session_.registration();
     const Config config = parse_config(session_.welcome().config, "the hub's configuration", {});

@@ -54,6 +54,21 @@ Score failed_score(const std::vector<RewardConfig>& rewards) {
   return score;
 }
 
+/// The score of one item; a row that cannot be graded is a failed verifier, and says so on standard error.
+nlohmann::ordered_json answer_to(const std::string& line, const RewardSet& rewards, const std::vector<RewardConfig>& configs) {
+  try {
+    const nlohmann::json item = nlohmann::json::parse(line);
+    const nlohmann::json row = nlohmann::json::parse(item.at("row").get<std::string>());
+    // Bytes that are not UTF-8 were replaced on the way here.
+    const std::string completion = item.at("completion");
+    return score_to_json(rewards.score(
+        {row, completion, item.at("tokens"), item.at("cut_off") ? FinishReason::kLength : FinishReason::kStop}));
+  } catch (const std::exception& error) {
+    std::cerr << "verifier: " << error.what() << '\n';
+    return score_to_json(failed_score(configs));
+  }
+}
+
 std::array<FileDescriptor, 2> make_pipe() {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) throw TransportError("cannot make a pipe to a verifier process");
@@ -71,15 +86,9 @@ int run_verifier() {
   std::ios::sync_with_stdio(false);
   std::string line;
   if (!std::getline(std::cin, line)) return 2;
-  const RewardSet rewards(rewards_from_json(nlohmann::json::parse(line)));
-  while (std::getline(std::cin, line)) {
-    const nlohmann::json item = nlohmann::json::parse(line);
-    const nlohmann::json row = nlohmann::json::parse(item.at("row").get<std::string>());
-    const std::string completion = item.at("completion");
-    const GradedItem graded{row, completion, item.at("tokens"), item.at("cut_off") ? FinishReason::kLength : FinishReason::kStop};
-    // Bytes that are not UTF-8 cannot come here: the tokenizer replaced them when it decoded.
-    std::cout << score_to_json(rewards.score(graded)).dump() << '\n' << std::flush;
-  }
+  const std::vector<RewardConfig> configs = rewards_from_json(nlohmann::json::parse(line));
+  const RewardSet rewards(configs);
+  while (std::getline(std::cin, line)) std::cout << answer_to(line, rewards, configs).dump() << '\n' << std::flush;
   return 0;
 }
 

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace troupe {
+
+/// The names in a run directory; INTERFACE of the run for users, tools and the next attempt.
+struct RunFolder {
+  std::filesystem::path root;
+
+  std::filesystem::path config() const { return root / "config.cfg"; }
+  std::filesystem::path version() const { return root / "version.txt"; }
+  std::filesystem::path lock() const { return root / "run.lock"; }
+  std::filesystem::path hub() const { return root / "hub.json"; }
+  std::filesystem::path token() const { return root / "hub.token"; }
+  std::filesystem::path ledger() const { return root / "ledger.log"; }
+  std::filesystem::path rollouts() const { return root / "rollouts"; }
+  std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  /// The Hugging Face directory that a cold start makes and the run starts from.
+  std::filesystem::path start() const { return root / "start"; }
+  std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  std::filesystem::path samples() const { return root / "samples.jsonl"; }
+  std::filesystem::path summary() const { return root / "summary.json"; }
+};
+
+/// Where the hub of a run listens: RUN/hub.json.
+struct HubAddress {
+  std::string endpoint;
+  std::uint64_t pid = 0;
+  std::string host;
+  std::uint64_t incarnation = 0;
+};
+
+void write_hub_address(const RunFolder& folder, const HubAddress& address);
+
+/// Nothing where the file is not there yet. @throws ConfigError naming the file where it is not what write_hub_address wrote.
+std::optional<HubAddress> read_hub_address(const RunFolder& folder);
+
+/// This machine's host name.
+std::string host_name();
+
+}  // namespace troupe

@@ -1,0 +1,85 @@
+#include <ATen/Parallel.h>
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <iostream>
+
+#include "common/base/error.h"
+#include "common/config/config.h"
+#include "common/data/rows.h"
+#include "common/model/architecture.h"
+#include "common/tokenizer/tokenizer.h"
+#include "launch/commands.h"
+#include "launch/role_options.h"
+#include "learner/stages/version_text.h"
+#include "rewarders/reward.h"
+
+namespace troupe {
+namespace {
+
+std::uint64_t free_bytes(const std::filesystem::path& path) {
+  struct statvfs info {};
+  return statvfs(path.c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize : 0;
+}
+
+void show_machine(const Environment& environment) {
+  const auto path = environment.find("PATH");
+  bool mpirun = false;
+  for (std::size_t at = 0; path != environment.end() && at <= path->second.size();) {
+    const std::size_t end = std::min(path->second.find(':', at), path->second.size());
+    mpirun = mpirun || std::filesystem::exists(std::filesystem::path(path->second.substr(at, end - at)) / "mpirun");
+    at = end + 1;
+  }
+  std::cout << version_text() << "cores " << sysconf(_SC_NPROCESSORS_ONLN) << ", memory "
+            << (static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE)) >> 30) << " GiB\n"
+            << "shared memory free " << (free_bytes("/dev/shm") >> 20) << " MiB\n"
+            << "disk free here " << (free_bytes(".") >> 30) << " GiB\n"
+            << "mpirun " << (mpirun ? "found" : "not found: needed for more than one learner") << '\n';
+}
+
+/// Runs a check and says how it went; whether it held.
+bool checked(const std::string& what, const std::function<std::string()>& check) {
+  try {
+    const std::string found = check();
+    std::cout << "ok   " << what << (found.empty() ? "" : ": " + found) << '\n';
+    return true;
+  } catch (const Error& error) {
+    std::cout << "FAIL " << what << ": " << error.what() << '\n';
+    return false;
+  }
+}
+
+bool check_config(const Config& config) {
+  bool good = checked("configuration", [&] { config.validate_for_training(); return std::string(); });
+  if (config.cold_start.steps == 0) {
+    good &= checked("model " + config.model.path, [&] {
+      const Architecture a = read_architecture(config.model.path);
+      Tokenizer::load(config.model.path);
+      return a.model_type + ", " + std::to_string(a.layers) + " layers, hidden " + std::to_string(a.hidden);
+    });
+  }
+  for (const std::string& spec : {config.data.train, config.data.eval}) {
+    if (spec.empty()) continue;
+    good &= checked("rows " + spec, [&] {
+      const auto rows = open_rows(spec, config.run.seed);
+      question_of(rows->in_order(0), config.data.question_key);
+      return std::to_string(rows->size()) + " rows";
+    });
+  }
+  good &= checked("rewards", [&] { const RewardSet rewards(config.rewards); return std::to_string(config.rewards.size()) + " components"; });
+  for (const std::string& obstacle : exactness_obstacles(config)) std::cout << "note not exact: " << obstacle << '\n';
+  return good;
+}
+
+}  // namespace
+
+int doctor_command(const std::vector<std::string>& words, const Environment& environment) {
+  show_machine(environment);
+  if (words.empty()) return 0;
+  return check_config(read_role_options("doctor", words).config) ? 0 : 1;
+}
+
+}  // namespace troupe

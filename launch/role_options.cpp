@@ -1,0 +1,75 @@
+#include "launch/role_options.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "common/base/text.h"
+#include "common/transport/zmq_peer_channel.h"
+
+namespace troupe {
+namespace {
+
+constexpr int kExitResumable = 75;
+
+// A signal handler can reach nothing else; written by the handler alone.
+std::atomic<bool> g_stop_requested = false;
+
+void on_signal(int signal) {
+  if (signal == SIGINT && g_stop_requested.exchange(true)) _exit(kExitResumable);
+  g_stop_requested = true;
+}
+
+}  // namespace
+
+RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words) {
+  namespace po = boost::program_options;
+  const Arguments arguments = split_arguments(words);
+  po::options_description options;
+  options.add_options()("run-dir", po::value<std::string>(), "run directory (default: runs/<name of CONFIG>)")(
+      "hub", po::value<std::string>(), "the hub's endpoint, e.g. tcp://10.0.0.5:43210 (default: as RUN/hub.json says)")(
+      "terminal", "rewrite one progress line, as on a screen");
+  const auto values = parse_own(command, arguments.own, options, {"CONFIG"});
+  RoleOptions role;
+  role.config_path = values["CONFIG"].as<std::string>();
+  role.overrides = arguments.overrides;
+  role.config = load_config(role.config_path, role.overrides);
+  const std::filesystem::path by_name = std::filesystem::path("runs") / std::filesystem::path(role.config_path).stem();
+  role.folder.root = values.count("run-dir") > 0 ? std::filesystem::path(values["run-dir"].as<std::string>()) : by_name;
+  if (values.count("hub") > 0) role.hub = values["hub"].as<std::string>();
+  role.terminal = values.count("terminal") > 0;
+  return role;
+}
+
+std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options) {
+  return [hub = options.hub, folder = options.folder, startup_s = options.config.deadline.startup_s] {
+    if (!hub.empty()) return std::make_unique<ZmqPeerChannel>(hub);
+    const Deadline deadline = Deadline::after_s(startup_s);
+    for (;;) {
+      if (const auto address = read_hub_address(folder)) return std::make_unique<ZmqPeerChannel>(address->endpoint);
+      if (deadline.expired()) {
+        throw ConfigError(folder.hub().string() + ": not there after " + shortest(startup_s) +
+                          " s; learner rank 0 writes it: is the run started with this --run-dir? Else give --hub ENDPOINT");
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  };
+}
+
+std::string hub_token(const RunFolder& folder) {
+  if (!std::filesystem::exists(folder.token())) return "";
+  return std::string(trim(read_file(folder.token())));
+}
+
+std::function<bool()> stop_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  for (const int signal : {SIGTERM, SIGUSR1, SIGINT}) sigaction(signal, &action, nullptr);
+  return [] { return g_stop_requested.load(); };
+}
+
+}  // namespace troupe

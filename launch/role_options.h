@@ -1,0 +1,38 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/config/config.h"
+#include "common/config/run_folder.h"
+#include "common/transport/channel.h"
+#include "launch/command_line.h"
+
+namespace troupe {
+
+/// What every role is told on its command line: CONFIG [--run-dir DIR] [--hub ENDPOINT] [--section.key value …].
+struct RoleOptions {
+  std::string config_path;
+  Config config;
+  std::vector<std::string> overrides;
+  RunFolder folder;       // --run-dir, or runs/<name of CONFIG>
+  std::string hub;        // --hub, or empty: RUN/hub.json says
+  bool terminal = false;  // --terminal: standard output is somebody's screen
+};
+RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words);
+
+/// Makes a fresh channel to the hub each time it is called: to --hub, or to what RUN/hub.json then says. Where that file is not
+/// there yet it waits up to `startup_s`. @throws ConfigError naming the file and what writes it.
+std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options);
+
+/// The content of RUN/hub.token, or "" where there is none (loopback).
+std::string hub_token(const RunFolder& folder);
+
+/// Sets a flag on SIGTERM, SIGUSR1 (preemption) and the first SIGINT; a second SIGINT ends the process at once with 75. The
+/// flag is what the result reads. Once a process.
+std::function<bool()> stop_on_signals();
+
+}  // namespace troupe

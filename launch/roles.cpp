@@ -1,0 +1,173 @@
+#include <ATen/Parallel.h>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <iostream>
+#include <optional>
+
+#include "actors/actor_loop.h"
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "common/collective/mpi_environment.h"
+#include "common/collective/thread_communicator.h"
+#include "launch/commands.h"
+#include "launch/report.h"
+#include "launch/role_options.h"
+#include "learner/stages/grpo.h"
+#include "learner/stages/sft_stage.h"
+#include "rewarders/rewarder_loop.h"
+#include "rewarders/verifier.h"
+
+namespace troupe {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitResumable = 75;
+
+int exit_code_of(const std::exception& error) {
+  if (dynamic_cast<const ConfigError*>(&error) != nullptr) return kExitUsage;
+  if (dynamic_cast<const TransportError*>(&error) != nullptr) return kExitResumable;
+  if (dynamic_cast<const DeviceError*>(&error) != nullptr) return kExitResumable;
+  return kExitFailed;
+}
+
+/// MPI where mpirun started this process (or srun started several learners), with the watchdog over its start-up.
+std::unique_ptr<MpiEnvironment> make_mpi(const LaunchCounts& counts, const Config& config, bool learner) {
+  const bool parallel_srun = learner && counts.launcher == LaunchCounts::Launcher::kSrun && counts.app_size > 1;
+  if (!counts.must_initialise_mpi() && !parallel_srun) return nullptr;
+  return std::make_unique<MpiEnvironment>(counts, config.deadline.startup_s);
+}
+
+/// Ends a role that mpirun may have started: it never finalises MPI, which would wait for the learners.
+int leave(int code) {
+  std::cout << std::flush;
+  std::cerr << std::flush;
+  _exit(code);
+}
+
+/// Runs a learner group's `work` on this rank and leaves as PROTOCOL says: an error in one rank must not leave the others
+/// waiting for a destructor, so it ends the process at once.
+template <class Work>
+int lead(const std::string& command, const RoleOptions& options, const Environment& environment, Work work) {
+  const LaunchCounts counts = read_launch_counts(environment);
+  const auto mpi = make_mpi(counts, options.config, true);
+  std::unique_ptr<Communicator> communicator;
+  try {
+    communicator = mpi ? mpi->learners(options.config.deadline.collective_s)
+                       : ThreadWorld(1, options.config.deadline.collective_s).communicator(0);
+    const int code = work(*communicator);
+    if (code != 0 || !mpi) return leave(code);
+    communicator->close();
+    mpi->leave_together(options.config.deadline.collective_s);
+  } catch (const std::exception& error) {
+    std::cerr << "troupe " << command << ": rank " << counts.app_rank() << ": " << error.what() << std::endl;
+    return leave(exit_code_of(error));
+  }
+}
+
+/// The counts that mpirun or srun exported beat learners.count.
+Config with_actual_counts(Config config, const Environment& environment) {
+  const LaunchCounts counts = read_launch_counts(environment);
+  config.learners.count = counts.launcher == LaunchCounts::Launcher::kNone ? 1 : counts.app_size;
+  return config;
+}
+
+Hello hello_of(Role role, const RoleOptions& options, const LaunchCounts& counts) {
+  Hello hello;
+  hello.role = role;
+  hello.host = host_name();
+  hello.pid = static_cast<std::uint64_t>(getpid());
+  hello.rank = static_cast<std::uint32_t>(counts.app_rank());
+  hello.name = std::string(name_of(role)) + " " + std::to_string(hello.rank) + " @" + hello.host + " pid " + std::to_string(hello.pid);
+  hello.token = hub_token(options.folder);
+  return hello;
+}
+
+/// The model's small files as the hub sent them, read through a private folder that is gone afterwards.
+ActorModel model_from(const Welcome& welcome) {
+  std::string pattern = (std::filesystem::temp_directory_path() / "troupe-model-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) throw TransportError("cannot make a folder under " + pattern);
+  const std::filesystem::path folder = pattern;
+  try {
+    for (const ModelFile& file : welcome.model_files) write_file_atomically(folder / file.name, file.bytes);
+    ActorModel model{read_architecture(folder), Tokenizer::load(folder)};
+    std::filesystem::remove_all(folder);
+    return model;
+  } catch (...) {
+    std::filesystem::remove_all(folder);
+    throw;
+  }
+}
+
+}  // namespace
+
+int learner_command(const std::vector<std::string>& words, const Environment& environment) {
+  RoleOptions options = read_role_options("learner", words);
+  options.config = with_actual_counts(std::move(options.config), environment);
+  at::set_num_threads(options.config.learners.threads);
+  const std::function<bool()> stop = stop_on_signals();
+  return lead("learner", options, environment, [&](Communicator& communicator) {
+    GrpoOptions grpo;
+    grpo.config = options.config;
+    grpo.folder = options.folder;
+    grpo.terminal = options.terminal;
+    grpo.stop = stop;
+    grpo.write_report = [](const std::filesystem::path& run_dir) { write_report(run_dir); };
+    return run_grpo(grpo, communicator, Logger("learner " + std::to_string(communicator.rank())));
+  });
+}
+
+int sft_command(const std::vector<std::string>& words, const Environment& environment) {
+  RoleOptions options = read_role_options("sft", words);
+  options.config = with_actual_counts(std::move(options.config), environment);
+  at::set_num_threads(options.config.learners.threads);
+  const std::function<bool()> stop = stop_on_signals();
+  return lead("sft", options, environment, [&](Communicator& communicator) {
+    return run_sft_stage(options.config, options.folder, communicator, stop, Logger("sft " + std::to_string(communicator.rank())));
+  });
+}
+
+int actor_command(const std::vector<std::string>& words, const Environment& environment) {
+  const RoleOptions options = read_role_options("actor", words);
+  const LaunchCounts counts = read_launch_counts(environment);
+  const auto mpi = make_mpi(counts, options.config, false);
+  if (mpi) mpi->started();
+  at::set_num_threads(options.config.actors.threads);
+  ActorOptions actor;
+  actor.connect = hub_connector(options);
+  actor.hello = hello_of(Role::kActor, options, counts);
+  actor.local = options.config;
+  actor.load_model = model_from;
+  actor.stop = stop_on_signals();
+  try {
+    return leave(run_actor(actor, Logger("actor " + std::to_string(counts.app_rank()))));
+  } catch (const std::exception& error) {
+    std::cerr << "troupe actor: " << error.what() << std::endl;
+    return leave(exit_code_of(error));
+  }
+}
+
+int rewarder_command(const std::vector<std::string>& words, const Environment& environment) {
+  const RoleOptions options = read_role_options("rewarder", words);
+  const LaunchCounts counts = read_launch_counts(environment);
+  const auto mpi = make_mpi(counts, options.config, false);
+  if (mpi) mpi->started();
+  RewarderOptions rewarder;
+  rewarder.connect = hub_connector(options);
+  rewarder.hello = hello_of(Role::kRewarder, options, counts);
+  rewarder.verifiers = options.config.rewarders.verifiers;
+  rewarder.heartbeat_s = options.config.deadline.heartbeat_s;
+  rewarder.reconnect_s = options.config.deadline.reconnect_s;
+  rewarder.verifier_command = own_verifier_command();
+  rewarder.stop = stop_on_signals();
+  try {
+    return leave(run_rewarder(rewarder, Logger("rewarder " + std::to_string(counts.app_rank()))));
+  } catch (const std::exception& error) {
+    std::cerr << "troupe rewarder: " << error.what() << std::endl;
+    return leave(exit_code_of(error));
+  }
+}
+
+}  // namespace troupe

@@ -1,0 +1,187 @@
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "common/base/clock.h"
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "common/base/logger.h"
+#include "common/messages/control.h"
+#include "launch/child_process.h"
+#include "launch/commands.h"
+#include "launch/role_options.h"
+#include "learner/hub/ledger.h"
+
+namespace troupe {
+namespace {
+
+constexpr int kExitResumable = 75;
+constexpr int kExitUsage = 2;
+constexpr double kGraceS = 5;
+constexpr std::int64_t kLookMs = 50;
+constexpr std::int64_t kSoonMs = 10000;
+
+/// An actor or rewarder: started again, with a growing pause, whenever it ends before the run does.
+struct Helper {
+  Role role;
+  int index;
+  std::unique_ptr<ChildProcess> process;
+  std::int64_t started_ms = 0;
+  std::int64_t start_at_ms = 0;
+  int failures = 0;  // in a row that it ended of itself soon after its start
+};
+
+/// `troupe run`: the learners under mpirun, actors and rewarders as plain processes of this machine.
+class Supervisor {
+ public:
+  Supervisor(RoleOptions options, std::vector<std::string> words)
+      : options_(std::move(options)), words_(std::move(words)), stop_(stop_on_signals()) {
+    const Config& config = options_.config;
+    for (int i = 0; i < config.actors.count; ++i) helpers_.push_back({Role::kActor, i, nullptr});
+    for (int i = 0; i < config.rewarders.count; ++i) helpers_.push_back({Role::kRewarder, i, nullptr});
+    std::filesystem::create_directories(options_.folder.root / "logs");
+  }
+
+  int run() {
+    start_learners();
+    for (;;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(kLookMs));
+      if (stop_() && !told_to_stop_) {
+        logger_.warning("stopping: the learners finish their step and write a checkpoint");
+        learners_->send_signal(SIGUSR1);  // mpirun hands it on to its ranks
+        told_to_stop_ = true;
+      }
+      if (const auto code = learners_->ended()) {
+        if (const auto end = learners_ended(*code)) return finish(*end);
+      }
+      look_after_helpers();
+    }
+  }
+
+ private:
+  std::vector<std::string> role_command(const std::string& role) const {
+    std::vector<std::string> command = {program_, role};
+    command.insert(command.end(), words_.begin(), words_.end());
+    command.insert(command.end(), {"--run-dir", options_.folder.root.string()});
+    return command;
+  }
+
+  void start_learners() {
+    std::vector<std::string> command = role_command("learner");
+    if (isatty(STDOUT_FILENO) != 0) command.push_back("--terminal");
+    const int count = options_.config.learners.count;
+    if (count > 1) {
+      std::vector<std::string> mpirun = {"mpirun", "--bind-to", "none", "--oversubscribe", "-np", std::to_string(count)};
+      if (geteuid() == 0) mpirun.insert(mpirun.begin() + 1, "--allow-run-as-root");
+      command.insert(command.begin(), mpirun.begin(), mpirun.end());
+    }
+    std::filesystem::remove(options_.folder.hub());  // of an earlier attempt: nobody is to connect there
+    learners_ = std::make_unique<ChildProcess>("the learners", command, "");
+  }
+
+  std::int64_t trained_steps() const {
+    if (!std::filesystem::exists(options_.folder.ledger())) return 0;
+    return read_ledger(options_.folder.ledger()).last_trained_step;
+  }
+
+  /// The run's exit code where it is over, or nothing where the learners were started again.
+  std::optional<int> learners_ended(int code) {
+    const bool finished = code == 0;
+    if (finished || code == kExitUsage || told_to_stop_) return finished ? 0 : told_to_stop_ ? kExitResumable : code;
+    const std::int64_t steps = trained_steps();
+    restarts_ = steps > steps_at_restart_ ? 1 : restarts_ + 1;
+    steps_at_restart_ = steps;
+    if (restarts_ > options_.config.run.max_restarts) {
+      logger_.error("the learners " + describe_end(code) + " " + std::to_string(restarts_) +
+                    " times in a row without a step: giving up; the same command resumes");
+      return kExitResumable;
+    }
+    logger_.warning("the learners " + describe_end(code) + " after step " + std::to_string(steps) + ": starting them again");
+    std::this_thread::sleep_for(std::chrono::milliseconds(200 << restarts_));
+    start_learners();
+    return std::nullopt;
+  }
+
+  void look_after_helpers() {
+    const std::int64_t now_ms = clock_.now_ms();
+    for (Helper& helper : helpers_) {
+      if (helper.process) {
+        const auto code = helper.process->ended();
+        if (!code) continue;
+        retire(helper, *code, now_ms);
+      }
+      if (told_to_stop_ || now_ms < helper.start_at_ms || !std::filesystem::exists(options_.folder.hub())) continue;
+      start(helper);
+    }
+  }
+
+  /// Takes note of an ended helper and when to start the next. One that keeps ending right after its start will not do
+  /// better the fifth time: then the run is stopped.
+  void retire(Helper& helper, int code, std::int64_t now_ms) {
+    const bool of_itself = code < 128 && code != kExitResumable && now_ms - helper.started_ms < kSoonMs;
+    helper.failures = of_itself ? helper.failures + 1 : 0;
+    helper.start_at_ms = now_ms + (std::int64_t{100} << std::min(helper.failures, 7));
+    if (code != 0 && code != kExitResumable) {
+      logger_.warning(helper.process->name() + " (pid " + std::to_string(helper.process->pid()) + ") " + describe_end(code) +
+                      ": starting another; its log is " + log_of(helper));
+    }
+    if (helper.failures > options_.config.run.max_restarts && !told_to_stop_) {
+      logger_.error(helper.process->name() + " ended " + std::to_string(helper.failures) +
+                    " times right after its start: stopping the run; see " + log_of(helper));
+      learners_->send_signal(SIGUSR1);
+      told_to_stop_ = true;
+    }
+    helper.process.reset();
+  }
+
+  std::string name_of_helper(const Helper& helper) const { return std::string(name_of(helper.role)) + " " + std::to_string(helper.index); }
+  std::string log_of(const Helper& helper) const {
+    const std::string name = std::string(name_of(helper.role)) + "-" + std::to_string(helper.index) + ".log";
+    return (options_.folder.root / "logs" / name).string();
+  }
+
+  void start(Helper& helper) {
+    helper.started_ms = clock_.now_ms();
+    helper.process = std::make_unique<ChildProcess>(name_of_helper(helper), role_command(name_of(helper.role)), log_of(helper));
+  }
+
+  /// The learners are gone: the others have been told by the hub, and get a moment to leave.
+  int finish(int code) {
+    const Deadline deadline = Deadline::after_s(kGraceS);
+    for (Helper& helper : helpers_) {
+      if (!helper.process) continue;
+      while (!helper.process->ended() && !deadline.expired()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      helper.process->stop(1);
+    }
+    return code;
+  }
+
+  RoleOptions options_;
+  std::vector<std::string> words_;  // CONFIG and overrides, handed on to every role
+  const std::string program_ = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::function<bool()> stop_;
+  Logger logger_{"run"};
+  SteadyClock clock_;
+  std::unique_ptr<ChildProcess> learners_;
+  std::vector<Helper> helpers_;
+  bool told_to_stop_ = false;
+  int restarts_ = 0;
+  std::int64_t steps_at_restart_ = 0;
+};
+
+}  // namespace
+
+int run_command(const std::vector<std::string>& words, const Environment&) {
+  RoleOptions options = read_role_options("run", words);
+  options.config.validate_for_training();
+  std::vector<std::string> handed_on = {options.config_path};
+  handed_on.insert(handed_on.end(), options.overrides.begin(), options.overrides.end());
+  std::cout << "run directory: " << options.folder.root.string() << std::endl;
+  return Supervisor(std::move(options), std::move(handed_on)).run();
+}
+
+}  // namespace troupe

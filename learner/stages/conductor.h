@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/logger.h"
+#include "common/base/metrics.h"
+#include "common/config/config.h"
+#include "common/data/rows.h"
+#include "common/tokenizer/tokenizer.h"
+#include "learner/hub/hub.h"
+#include "learner/publisher.h"
+#include "learner/stages/progress.h"
+#include "learner/stages/run_record.h"
+
+namespace troupe {
+
+/// What rank 0 does beside training: it runs the hub, publishes weights, evaluates, and shows and logs each step. One thread
+/// at a time.
+class Conductor {
+ public:
+  /// Starts the hub over the run's ledger (which must have begun) and writes RUN/hub.json. Nothing is leased before the first
+  /// `publish`. `model_folder` is the Hugging Face directory that the run started from.
+  Conductor(const Config& config, RunRecord& record, const std::filesystem::path& model_folder, std::int64_t resumed_step,
+            bool terminal, std::function<bool()> stop, Logger logger);
+  ~Conductor();
+
+  const std::string& endpoint() const { return endpoint_; }
+  Hub& hub() { return *hub_; }
+
+  /// The groups of a recorded step, for rolling forward.
+  std::vector<GroupRecord> recorded_batch(std::int64_t step);
+  /// Waits for the live batch of `step`. Nothing where the run is to stop.
+  std::optional<std::vector<GroupRecord>> live_batch(std::int64_t step);
+
+  void publish(const Parameters& parameters, std::uint64_t version);
+
+  /// Evaluates the held-out rows under the published `version`, where the configuration names any, unless the ledger has it.
+  void evaluate(std::uint64_t version);
+
+  void step_done(const StepReport& report, const std::string& weights_hash);
+  void note(const std::string& text) { display_.note(text); }
+
+  /// Ends the run: end record, summary.json, goodbye to the peers, the before/after table.
+  void finish(const std::string& final_hash);
+  /// Ends this attempt only: the peers leave with 75.
+  void stop(const std::string& reason);
+
+ private:
+  void start_hub(const std::filesystem::path& model_folder);
+  void write_samples(std::uint64_t version, const std::vector<GroupRecord>& records) const;
+  bool should_stop() const { return stop_ && stop_(); }
+
+  Config config_;
+  RunRecord& record_;
+  std::function<bool()> stop_;
+  Logger logger_;
+  Tokenizer tokenizer_;
+  std::unique_ptr<RowSource> train_rows_;
+  std::unique_ptr<RowSource> held_out_rows_;
+  Publisher publisher_;  // outlives the hub, which lets its versions go
+  std::string endpoint_;
+  std::unique_ptr<Hub> hub_;
+  MetricsWriter metrics_;
+  ProgressDisplay display_;
+  std::map<std::string, double> evaluation_;  // of the version that the next step starts from
+};
+
+}  // namespace troupe

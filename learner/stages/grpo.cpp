@@ -1,0 +1,326 @@
+#include "learner/stages/grpo.h"
+
+#include <unistd.h>
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "common/base/error.h"
+#include "common/model/checkpoint_io.h"
+#include "common/transport/zmq_peer_channel.h"
+#include "learner/checkpoint.h"
+#include "learner/objective/intake.h"
+#include "learner/objective/packer.h"
+#include "learner/sharded_optimizer.h"
+#include "learner/stages/conductor.h"
+#include "learner/stages/learner_link.h"
+#include "learner/stages/run_record.h"
+#include "learner/stages/start_model.h"
+#include "learner/state_hash.h"
+#include "learner/trainer.h"
+
+namespace troupe {
+namespace {
+
+constexpr int kExitResumable = 75;
+
+/// What rank 0 tells the others to do next, as the first byte of a StepShard's body.
+enum class Order : char { kTrain = 'T', kCheckpoint = 'C', kFinish = 'F', kStop = 'S' };
+
+at::ScalarType compute_dtype(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
+
+double seconds_since(std::int64_t start_ms) { return static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0; }
+
+/// Rank 0's text on every rank.
+std::string broadcast_text(std::string text, Communicator& communicator) {
+  std::array<std::uint64_t, 1> size = {text.size()};
+  communicator.broadcast(std::as_writable_bytes(std::span(size)), 0, "size of a text");
+  text.resize(size[0]);
+  communicator.broadcast(std::as_writable_bytes(std::span(text)), 0, "text");
+  return text;
+}
+
+/// The model, its optimizer and trainer on one rank: what is the same on rank 0 and the others.
+class Learner {
+ public:
+  Learner(const GrpoOptions& options, Communicator& communicator, RankStatus& status)
+      : options_(options),
+        config_(options.config),
+        communicator_(communicator),
+        status_(status),
+        start_(start_folder(config_, options.folder)),
+        initial_(load_parameters(start_, at::kFloat)),
+        model_(Parameters(initial_.architecture(), compute_dtype(config_))),
+        optimizer_(model_.parameters(), initial_.flat(), config_.optimizer, config_.run.steps, communicator) {
+    if (config_.loss.kl != "none" && config_.loss.kl_coef > 0) {
+      Parameters frozen(initial_.architecture(), compute_dtype(config_));
+      frozen.flat().copy_(initial_.flat());
+      reference_.emplace(frozen);
+    }
+    trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator);
+  }
+
+  const std::filesystem::path& start() const { return start_; }
+  const Parameters& parameters() const { return model_.parameters(); }
+  std::string initial_hash() const { return weights_hash(initial_.layout(), initial_.flat()); }
+  bool has_reference() const { return reference_.has_value(); }
+
+  /// Collective. The step's statistics, the same on every rank.
+  TrainStats train(const StepPlan& plan) {
+    return trainer_->train(plan, [&](const char* phase) { status_.set(plan.step, phase); });
+  }
+
+  /// Collective; the hash on rank 0, "" on the others and where run.hash_every leaves the step out.
+  std::string hash_after(std::int64_t step) {
+    return step % config_.run.hash_every == 0 || step == config_.run.steps ? weights_hash(optimizer_) : "";
+  }
+
+  std::string final_hash_of(std::span<const TrainedStep> steps) { return final_hash(optimizer_, steps); }
+
+  /// Collective. Loads the newest checkpoint that verifies; its step, or 0.
+  std::int64_t resume(const Logger& logger) {
+    status_.set(0, "load checkpoint");
+    return load_newest_checkpoint(options_.folder.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
+  }
+
+  /// Collective. Writes checkpoints/step-N with its hf/ folder.
+  void checkpoint(std::int64_t step) {
+    status_.set(step, "checkpoint");
+    CheckpointInfo info;
+    info.step = step;
+    info.config_hash = config_hash(config_);
+    const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
+    save_checkpoint(options_.folder.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
+      Parameters exported(initial_.architecture(), at::kFloat);
+      exported.flat().copy_(master);
+      save_hugging_face(exported, start_, folder / "hf");
+    });
+    if (communicator_.rank() == 0) retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint);
+  }
+
+ private:
+  const GrpoOptions& options_;
+  const Config& config_;
+  Communicator& communicator_;
+  RankStatus& status_;
+  std::filesystem::path start_;
+  Parameters initial_;  // fp32
+  Transformer model_;
+  ShardedOptimizer optimizer_;
+  std::optional<Transformer> reference_;
+  std::optional<Trainer> trainer_;
+};
+
+/// Rank 0: chooses what happens next, hands the others their parts, and does its own.
+class Leader {
+ public:
+  Leader(const GrpoOptions& options, Communicator& communicator, Learner& learner, Conductor& conductor, RunRecord& record,
+         RankStatus& status)
+      : options_(options),
+        config_(options.config),
+        communicator_(communicator),
+        learner_(learner),
+        conductor_(conductor),
+        record_(record),
+        status_(status) {}
+
+  int run(std::int64_t resumed_step) {
+    const std::int64_t recorded = record_.state().last_chosen_step;
+    for (std::int64_t step = resumed_step + 1; step <= recorded; ++step) {
+      train(step, conductor_.recorded_batch(step), SteadyClock().now_ms(), 0);
+    }
+    std::int64_t step = std::max(resumed_step, recorded);
+    conductor_.publish(learner_.parameters(), static_cast<std::uint64_t>(step));
+    if (step == 0) conductor_.evaluate(0);
+    checkpointed_ = resumed_step;
+    while (step < config_.run.steps) {
+      if (!live_step(step + 1)) return stop(step);
+      ++step;
+      if (step % config_.checkpoint.every == 0 && step < config_.run.steps) checkpoint(step);
+      if (config_.eval.every > 0 && step % config_.eval.every == 0 && step < config_.run.steps) conductor_.evaluate(static_cast<std::uint64_t>(step));
+      if (options_.stop && options_.stop()) return stop(step);
+    }
+    return finish(step);
+  }
+
+ private:
+  bool live_step(std::int64_t step) {
+    status_.set(step, "waiting for the batch");
+    const std::int64_t start_ms = SteadyClock().now_ms();
+    const auto batch = conductor_.live_batch(step);
+    if (!batch) return false;
+    train(step, *batch, start_ms, seconds_since(start_ms));
+    return true;
+  }
+
+  /// Trains a step; publishes and reports it where it is a live one (`wait_s` > 0 or not recorded before).
+  void train(std::int64_t step, const std::vector<GroupRecord>& groups, std::int64_t start_ms, double wait_s) {
+    const bool recorded = step <= record_last_;
+    const StepBatch batch = make_step(config_, step, groups);
+    const std::vector<StepPlan> plans = pack_step(batch, config_.batch, communicator_.size());
+    for (int rank = 1; rank < communicator_.size(); ++rank) {
+      order(rank, step, Order::kTrain, encode_step_plan(plans[static_cast<std::size_t>(rank)]));
+    }
+    const std::int64_t train_ms = SteadyClock().now_ms();
+    StepReport report;
+    report.step = step;
+    report.intake = batch.metrics;
+    report.train = learner_.train(plans.front());
+    const std::string hash = learner_.hash_after(step);
+    report.times.train = seconds_since(train_ms);
+    status_.set(step, "publish");
+    if (!recorded) {
+      const std::int64_t publish_ms = SteadyClock().now_ms();
+      conductor_.publish(learner_.parameters(), static_cast<std::uint64_t>(step));
+      report.times.publish = seconds_since(publish_ms);
+    }
+    report.times.wait = wait_s;
+    report.times.step = seconds_since(start_ms);
+    report.hub = conductor_.hub().status();
+    conductor_.step_done(report, hash);
+  }
+
+  void order(int rank, std::int64_t step, Order order, const std::string& plan = "") {
+    const StepShard shard{step, std::string(1, static_cast<char>(order)) + plan};
+    const double patience_s = config_.deadline.collective_s;
+    if (!conductor_.hub().send_to_learner(static_cast<std::uint32_t>(rank), shard, Deadline::after_s(patience_s))) {
+      throw TransportError("learner rank " + std::to_string(rank) + " did not take its part of step " + std::to_string(step) +
+                           " within " + std::to_string(patience_s) + " s" + last_heard_of(rank));
+    }
+  }
+
+  std::string last_heard_of(int rank) const {
+    const auto beats = conductor_.hub().learner_beats();
+    const auto beat = beats.find(static_cast<std::uint32_t>(rank));
+    if (beat == beats.end()) return ": it never connected";
+    return ": last heard of " + std::to_string(beat->second.second) + " s ago in step " + std::to_string(beat->second.first.step) +
+           ", phase " + beat->second.first.phase + ", pid " + std::to_string(beat->second.first.pid);
+  }
+
+  void order_all(std::int64_t step, Order what) {
+    for (int rank = 1; rank < communicator_.size(); ++rank) order(rank, step, what);
+  }
+
+  void checkpoint(std::int64_t step) {
+    if (checkpointed_ == step) return;
+    order_all(step, Order::kCheckpoint);
+    learner_.checkpoint(step);
+    conductor_.hub().record(CheckpointWritten{step, "step-" + std::to_string(step)});
+    checkpointed_ = step;
+  }
+
+  int stop(std::int64_t step) {
+    if (step > 0) checkpoint(step);
+    order_all(step, Order::kStop);
+    conductor_.note("stopped after step " + std::to_string(step) + "; the same command resumes");
+    conductor_.stop("the run was stopped and can be resumed");
+    return kExitResumable;
+  }
+
+  int finish(std::int64_t step) {
+    conductor_.evaluate(static_cast<std::uint64_t>(step));
+    if (options_.stop && options_.stop()) return stop(step);
+    checkpoint(step);
+    order_all(step, Order::kFinish);
+    std::vector<TrainedStep> steps;
+    conductor_.hub().read_ledger([&](const LedgerState& state) {
+      for (const auto& [number, batch] : state.batches) {
+        TrainedStep trained{number, {}};
+        for (std::size_t i = 0; i < batch.groups.size(); ++i) trained.groups.emplace_back(batch.groups[i], batch.hashes[i]);
+        steps.push_back(std::move(trained));
+      }
+    });
+    conductor_.finish(learner_.final_hash_of(steps));
+    if (options_.write_report) options_.write_report(options_.folder.root);
+    return 0;
+  }
+
+  const GrpoOptions& options_;
+  const Config& config_;
+  Communicator& communicator_;
+  Learner& learner_;
+  Conductor& conductor_;
+  RunRecord& record_;
+  RankStatus& status_;
+  std::int64_t record_last_ = record_.state().last_chosen_step;
+  std::int64_t checkpointed_ = 0;
+};
+
+/// The other ranks: do what rank 0 says until it says that it is over.
+int follow(const GrpoOptions& options, Learner& learner, LearnerLink& link, RankStatus& status) {
+  for (;;) {
+    status.set(0, "waiting for the next step");
+    auto shard = link.next(Deadline::after_s(1));
+    if (!shard) continue;
+    check(!shard->body.empty(), "an empty order of rank 0");
+    switch (static_cast<Order>(shard->body.front())) {
+      case Order::kTrain:
+        learner.train(decode_step_plan(shard->body.substr(1)));
+        learner.hash_after(shard->step);
+        break;
+      case Order::kCheckpoint:
+        learner.checkpoint(shard->step);
+        break;
+      case Order::kFinish:
+        learner.final_hash_of({});
+        return 0;
+      case Order::kStop:
+        return kExitResumable;
+      default:
+        throw ProtocolError("rank 0 ordered '" + shard->body.substr(0, 1) + "', which is none of T, C, F, S");
+    }
+    (void)options;
+  }
+}
+
+void say_exactness(const Config& config, const Logger& logger) {
+  const auto obstacles = exactness_obstacles(config);
+  if (!config.run.exact) logger.info("run.exact = false: log-probabilities of sampler and learner are not asserted to be equal");
+  for (const std::string& obstacle : obstacles) logger.info("not exact: " + obstacle);
+}
+
+}  // namespace
+
+int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logger& logger) {
+  const Config& config = options.config;
+  config.validate_for_training();
+  const bool leads = communicator.rank() == 0;
+  std::optional<RunRecord> record;
+  std::string finished = "no";
+  if (leads) {
+    record.emplace(config, options.folder, logger);
+    if (record->only_summary_left()) {
+      record->write_summary();
+      finished = "yes";
+    } else {
+      prepare_start(config, options.folder);
+    }
+  }
+  if (broadcast_text(finished, communicator) == "yes") return 0;
+
+  RankStatus status(static_cast<std::uint32_t>(communicator.rank()), communicator);
+  status.set(0, "cold start");
+  make_start(config, options.folder, communicator, logger);
+  Learner learner(options, communicator, status);
+  const std::int64_t resumed_step = learner.resume(logger);
+  if (leads) {
+    say_exactness(config, logger);
+    record->begin(learner.initial_hash());
+    Conductor conductor(config, *record, learner.start(), resumed_step, options.terminal, options.stop, logger);
+    broadcast_text(conductor.endpoint(), communicator);
+    return Leader(options, communicator, learner, conductor, *record, status).run(resumed_step);
+  }
+  LearnerLink::Options link;
+  const std::string endpoint = broadcast_text("", communicator);
+  link.connect = [endpoint] { return std::make_unique<ZmqPeerChannel>(endpoint); };
+  link.rank = static_cast<std::uint32_t>(communicator.rank());
+  link.host = host_name();
+  link.heartbeat_s = config.deadline.heartbeat_s;
+  LearnerLink conversation(link, status, logger);
+  return follow(options, learner, conversation, status);
+}
+
+}  // namespace troupe

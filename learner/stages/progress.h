@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "common/config/config.h"
+#include "learner/hub/hub.h"
+#include "learner/objective/intake.h"
+#include "learner/trainer.h"
+
+namespace troupe {
+
+/// Wall time of a step's parts in seconds.
+struct StepTimes {
+  double step = 0;     // all of it
+  double wait = 0;     // for the batch
+  double train = 0;    // forward, backward, optimizer
+  double publish = 0;
+};
+
+/// What is shown and logged of a step: names as in common/base/metric_names.h.
+struct StepReport {
+  std::int64_t step = 0;
+  IntakeMetrics intake;
+  TrainStats train;
+  StepTimes times;
+  HubStatus hub;
+};
+
+/// Its metrics by name, those of the whole run (tokens so far) left out.
+std::map<std::string, double> metrics_of(const StepReport& report);
+
+/// "step 12/300  reward 0.83  accuracy 0.71  …  3m20s left": one line for the terminal. `step_s` is a smoothed step time.
+std::string progress_line(const StepReport& report, std::int64_t last_step, double step_s);
+
+/// "1h02m", "3m20s", "12s".
+std::string human_duration(double seconds);
+
+/// Shows a run on standard output: on a terminal one line that is rewritten, elsewhere a line a step. One thread at a time.
+class ProgressDisplay {
+ public:
+  ProgressDisplay(std::int64_t last_step, bool terminal) : last_step_(last_step), terminal_(terminal) {}
+  void step(const StepReport& report);
+  /// A line that stays, e.g. an evaluation or why the run waits.
+  void note(const std::string& text);
+  /// The before/after table of a finished run; evaluations that were not made are left out.
+  void table(const std::optional<Evaluated>& before, const std::optional<Evaluated>& after, std::int64_t steps, double wall_s);
+
+ private:
+  void clear_line();
+
+  std::int64_t last_step_;
+  bool terminal_;
+  bool line_shown_ = false;
+  double smoothed_step_s_ = 0;
+};
+
+}  // namespace troupe

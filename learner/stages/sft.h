@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "common/base/logger.h"
+#include "common/collective/communicator.h"
+#include "common/config/config.h"
+#include "common/model/parameters.h"
+
+namespace troupe {
+
+/// Prompt ids and completion ids (with the end-of-text token) of the row with this number in training order.
+using SftExample = std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>;
+
+struct SftOptions {
+  OptimizerConfig optimizer;
+  std::int64_t steps = 0;
+  std::int64_t batch = 32;            // rows a step, over all ranks
+  std::int64_t micro_tokens = 4096;   // token budget of one forward and backward of a rank
+  std::function<SftExample(std::uint64_t number)> example;
+  std::function<void(std::int64_t step, double loss, double grad_norm)> on_step;  // rank 0; may be empty
+  std::function<bool()> stop;                                                      // asked after each step, on every rank
+};
+
+/// Supervised fine-tuning of `parameters` (fp32, changed in place) on completions: the mean of -log p over the completion
+/// tokens of a step's rows, all ranks together. Step s takes rows (s-1) * batch … s * batch - 1. Collective: rank r takes
+/// every size()-th row. Returns the last step's loss.
+double run_sft(Parameters& parameters, const SftOptions& options, Communicator& communicator);
+
+}  // namespace troupe

@@ -1,0 +1,97 @@
+#include "learner/stages/start_model.h"
+
+#include <sstream>
+
+#include "common/base/error.h"
+#include "common/base/files.h"
+#include "common/base/random.h"
+#include "common/data/rows.h"
+#include "common/model/checkpoint_io.h"
+#include "learner/stages/sft.h"
+
+namespace troupe {
+namespace {
+
+std::filesystem::path weights_of(const RunFolder& folder) { return folder.start() / "model.safetensors"; }
+
+Architecture architecture_of(const ColdStartConfig& cold_start, const Tokenizer& tokenizer, std::int32_t end_id) {
+  Architecture architecture;
+  architecture.vocabulary = (tokenizer.vocabulary_size() + 7) / 8 * 8;  // the GEMMs like multiples of 8
+  architecture.hidden = cold_start.hidden;
+  architecture.intermediate = cold_start.intermediate;
+  architecture.layers = cold_start.layers;
+  architecture.heads = cold_start.heads;
+  architecture.kv_heads = cold_start.kv_heads;
+  architecture.head_size = cold_start.hidden / cold_start.heads;
+  architecture.max_positions = cold_start.max_positions;
+  architecture.eos_ids = {end_id};
+  architecture.bos_id = -1;
+  architecture.validate();
+  return architecture;
+}
+
+}  // namespace
+
+std::filesystem::path start_folder(const Config& config, const RunFolder& folder) {
+  return config.cold_start.steps > 0 ? folder.start() : std::filesystem::path(config.model.path);
+}
+
+void prepare_start(const Config& config, const RunFolder& folder) {
+  if (config.cold_start.steps == 0) return;
+  std::filesystem::create_directories(folder.start());
+  if (config.cold_start.tokenizer == "characters") {
+    write_file_atomically(folder.start() / "tokenizer.json", character_tokenizer_json());
+  } else {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+      const std::filesystem::path source = std::filesystem::path(config.cold_start.tokenizer) / name;
+      if (std::filesystem::exists(source)) write_file_atomically(folder.start() / name, read_file(source));
+    }
+  }
+  const Tokenizer tokenizer = Tokenizer::load(folder.start());
+  const char* kEnd = "<|end|>";
+  std::int32_t end_id = tokenizer.id_of(kEnd);
+  for (const char* name : {"<|im_end|>", "<|endoftext|>", "</s>", "<|end_story|>"}) {
+    if (end_id < 0) end_id = tokenizer.id_of(name);
+  }
+  if (end_id < 0) throw ConfigError("cold_start.tokenizer: " + config.cold_start.tokenizer + " has no end-of-text token that is known");
+  const Architecture architecture = architecture_of(config.cold_start, tokenizer, end_id);
+  write_file_atomically(folder.start() / "config.json", architecture_json(architecture).dump(2) + "\n");
+}
+
+void make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const Logger& logger) {
+  if (config.cold_start.steps == 0 || std::filesystem::exists(weights_of(folder))) return;
+  const Architecture architecture = read_architecture(folder.start());
+  const Tokenizer tokenizer = Tokenizer::load(folder.start());
+  const std::uint64_t seed = seed_for(config.run.seed, Stream::kColdStart);
+  const auto rows = open_rows(config.cold_start.data, seed);
+  Parameters parameters(architecture, at::kFloat);
+  initialise_(parameters, seed_for(config.run.seed, Stream::kInitialWeights));
+
+  SftOptions options;
+  options.optimizer = config.optimizer;
+  options.optimizer.lr = config.cold_start.lr;
+  options.optimizer.warmup_steps = config.cold_start.warmup_steps;
+  options.optimizer.schedule = "cosine";
+  options.optimizer.min_lr_ratio = 0.1;
+  options.steps = config.cold_start.steps;
+  options.batch = config.cold_start.batch;
+  options.micro_tokens = config.batch.micro_tokens;
+  options.example = [&](std::uint64_t number) {
+    const Row row = rows->at(number);
+    const auto [prompt, completion] = sft_pair_of(row);
+    SftExample example{tokenizer.encode(apply_prompt_template(config.data.prompt, prompt), true), tokenizer.encode(completion, false)};
+    example.second.push_back(architecture.eos_ids.front());
+    return example;
+  };
+  options.on_step = [&](std::int64_t step, double loss, double) {
+    if (step != 1 && step % 20 != 0 && step != options.steps) return;
+    std::ostringstream line;
+    line << "cold start: step " << step << "/" << options.steps << " loss " << loss;
+    logger.info(line.str());
+  };
+  run_sft(parameters, options, communicator);
+  if (communicator.rank() == 0) save_hugging_face(parameters, folder.start(), folder.start());
+  communicator.barrier();
+}
+
+}  // namespace troupe

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+
+#include "common/base/logger.h"
+#include "common/collective/communicator.h"
+#include "common/config/config.h"
+#include "common/config/run_folder.h"
+#include "common/model/architecture.h"
+#include "common/tokenizer/tokenizer.h"
+
+namespace troupe {
+
+/// The Hugging Face directory that a run starts from: model.path, or RUN/start where the run makes its own.
+std::filesystem::path start_folder(const Config& config, const RunFolder& folder);
+
+/// Writes what must be known before the first weights are: RUN/start/config.json and tokenizer files of a cold start.
+/// Nothing to do where model.path is given. Rank 0 only.
+void prepare_start(const Config& config, const RunFolder& folder);
+
+/// Makes RUN/start's weights by cold start, unless they are there: random weights and cold_start.steps of SFT. Killed
+/// half-way it begins again and ends in the same bits. Collective. `on_step` as in SftOptions.
+void make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const Logger& logger);
+
+}  // namespace troupe

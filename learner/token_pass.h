@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "common/model/token_logprobs.h"
+#include "common/model/transformer.h"
+
+// N completion tokens of all sequences, one sequence after the other; T tokens that the model reads; H hidden.
+
+namespace troupe {
+
+/// A text whose tokens from `prompt_tokens` on are predicted. Borrows the ids.
+struct TokenSequence {
+  std::span<const std::int32_t> ids;
+  std::int64_t prompt_tokens = 0;
+};
+
+/// One forward pass of packed sequences up to the log-probability of each completion token, and what its backward needs.
+class TokenPass {
+ public:
+  /// Runs the model. `keep` saves the activations that backward needs.
+  TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, bool keep);
+
+  /// log p of the completion tokens and the entropy of their distributions: [N] fp32 each.
+  const TokenLogprobs& tokens() const { return tokens_; }
+
+  /// Adds dL/dparameter to `gradients` (flat fp32, as Transformer::backward) for dL/dlogp = grad_logp_N. Once, and only
+  /// with `keep`.
+  void backward(const at::Tensor& grad_logp_N, at::Tensor& gradients);
+
+ private:
+  const Transformer& model_;
+  double temperature_;
+  PackedSequences packed_;
+  Activations saved_;
+  at::Tensor rows_N;       // which of the T rows predicts each completion token
+  at::Tensor targets_N;
+  at::Tensor hidden_NH;
+  std::int64_t total_rows_ = 0;
+  TokenLogprobs tokens_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,162 @@
+#include "learner/trainer.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+
+#include "common/base/error.h"
+#include "learner/objective/token_weights.h"
+#include "learner/token_pass.h"
+
+namespace troupe {
+namespace {
+
+std::vector<TokenSequence> sequences_of(const std::vector<Trajectory>& micro_batch) {
+  std::vector<TokenSequence> sequences;
+  sequences.reserve(micro_batch.size());
+  for (const Trajectory& trajectory : micro_batch) sequences.push_back({trajectory.ids, trajectory.prompt_tokens});
+  return sequences;
+}
+
+std::span<const float> span_of(const at::Tensor& tensor) {
+  return {tensor.const_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+}  // namespace
+
+Trainer::Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
+                 Communicator& communicator)
+    : config_(config),
+      model_(model),
+      reference_(reference),
+      optimizer_(optimizer),
+      communicator_(communicator),
+      gradients_(at::zeros({model.parameters().layout().total}, at::kFloat)),
+      assert_exact_(config.run.exact && exactness_obstacles(config).empty()) {}
+
+TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const char*)>& phase) {
+  TrainStats stats;
+  phase("reference");
+  old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();
+  reference_logprobs_ = reference_ != nullptr ? frozen_logprobs(*reference_, plan) : FrozenLogprobs();
+  for (std::size_t i = 0; i < plan.updates.size(); ++i) {
+    const UpdateShard& update = plan.updates[i];
+    phase("forward and backward");
+    gradients_.zero_();
+    for (const auto& micro_batch : update.micro_batches) stats.loss += train_micro_batch(micro_batch, update, i == 0, stats);
+    phase("optimizer");
+    const OptimizerStep step = optimizer_.step(gradients_, plan.step);
+    stats.grad_norm = step.grad_norm;
+    stats.lr = step.lr;
+    stats.skipped += step.skipped ? 1 : 0;
+    ++stats.updates;
+  }
+  combine_over_ranks(stats);
+  return stats;
+}
+
+double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
+                                  TrainStats& stats) {
+  if (micro_batch.empty()) return 0;
+  const std::vector<TokenSequence> sequences = sequences_of(micro_batch);
+  TokenPass pass(model_, sequences, config_.sampling.temperature, true);
+  const TokenTargets targets = token_targets(micro_batch, update, config_.loss, config_.sampling.max_tokens);
+  const std::span<const float> logp = span_of(pass.tokens().logp_N);
+  if (assert_exact_ && first_update) require_exact(micro_batch, logp, targets.sampler_logp);
+
+  const auto joined = [&](const FrozenLogprobs& frozen) {
+    std::vector<float> all;
+    if (frozen.empty()) return all;
+    for (const Trajectory& trajectory : micro_batch) {
+      const auto& part = frozen.at({trajectory.group, trajectory.sample});
+      all.insert(all.end(), part.begin(), part.end());
+    }
+    return all;
+  };
+  const std::vector<float> reference = joined(reference_logprobs_);
+  const std::vector<float> recomputed = joined(old_logprobs_);
+
+  TokenBatch batch;
+  batch.offsets = targets.offsets;
+  batch.logp = logp;
+  batch.old_logp = recomputed.empty() ? std::span<const float>(targets.sampler_logp) : std::span<const float>(recomputed);
+  batch.sampler_logp = targets.sampler_logp;
+  batch.ref_logp = reference;
+  batch.advantage = targets.advantage;
+  batch.weight = targets.weight;
+  PolicyLoss result = policy_loss(config_.loss, batch);
+  stats.policy += result.metrics;
+  stats.entropy_sum += pass.tokens().entropy_N.sum(at::kDouble).item<double>();
+  const at::Tensor grad_N = at::from_blob(result.grad_logp.data(), {static_cast<std::int64_t>(result.grad_logp.size())}, at::kFloat);
+  pass.backward(grad_N, gradients_);
+  return result.loss;
+}
+
+Trainer::FrozenLogprobs Trainer::frozen_logprobs(const Transformer& model, const StepPlan& plan) const {
+  FrozenLogprobs frozen;
+  for (const UpdateShard& update : plan.updates) {
+    for (const auto& micro_batch : update.micro_batches) {
+      // Later epochs repeat the completions of the first.
+      if (micro_batch.empty() || frozen.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
+      const TokenPass pass(model, sequences_of(micro_batch), config_.sampling.temperature, false);
+      const std::span<const float> logp = span_of(pass.tokens().logp_N);
+      std::size_t at = 0;
+      for (const Trajectory& trajectory : micro_batch) {
+        const auto count = static_cast<std::size_t>(trajectory.completion_tokens());
+        const auto part = logp.subspan(at, count);
+        frozen.try_emplace({trajectory.group, trajectory.sample}, part.begin(), part.end());
+        at += count;
+      }
+    }
+  }
+  return frozen;
+}
+
+void Trainer::require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,
+                            std::span<const float> sampler_logp) const {
+  std::size_t at = 0;
+  for (const Trajectory& trajectory : micro_batch) {
+    for (std::int64_t i = 0; i < trajectory.completion_tokens(); ++i, ++at) {
+      if (std::bit_cast<std::uint32_t>(logp[at]) == std::bit_cast<std::uint32_t>(sampler_logp[at])) continue;
+      throw DeviceError("exact mode: group " + std::to_string(trajectory.group) + ", sample " + std::to_string(trajectory.sample) +
+                        ", completion token " + std::to_string(i) + ": the sampler drew it with log-probability " +
+                        std::to_string(sampler_logp[at]) + ", the learner computes " + std::to_string(logp[at]) +
+                        " from the same weights; the kernels of actor and learner differ on these machines (CPU type, " +
+                        "library version): run them on one type of machine, or set run.exact = false");
+    }
+  }
+}
+
+void Trainer::combine_over_ranks(TrainStats& stats) {
+  PolicyMetrics& p = stats.policy;
+  std::vector<double> sums = {stats.loss,
+                              stats.entropy_sum,
+                              static_cast<double>(p.tokens),
+                              p.kl_sum,
+                              static_cast<double>(p.clipped),
+                              p.mismatch_sum,
+                              static_cast<double>(p.tis_capped),
+                              static_cast<double>(p.non_finite)};
+  communicator_.all_reduce_sum(sums, "step metrics");
+  stats.loss = sums[0];
+  stats.entropy_sum = sums[1];
+  p.tokens = std::llround(sums[2]);
+  p.kl_sum = sums[3];
+  p.clipped = std::llround(sums[4]);
+  p.mismatch_sum = sums[5];
+  p.tis_capped = std::llround(sums[6]);
+  p.non_finite = std::llround(sums[7]);
+
+  const std::array<double, 2> own = {p.max_log_ratio, p.mismatch_max};
+  std::vector<std::array<double, 2>> all(static_cast<std::size_t>(communicator_.size()));
+  communicator_.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), "step maxima");
+  for (const auto& [ratio, mismatch] : all) {
+    p.max_log_ratio = std::max(p.max_log_ratio, ratio);
+    p.mismatch_max = std::max(p.mismatch_max, mismatch);
+  }
+}
+
+}  // namespace troupe
