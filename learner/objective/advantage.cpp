@@ -21,7 +21,7 @@ std::vector<double> present(std::span<const std::optional<double>> rewards) {
 bool equal_up_to_rounding(const std::vector<double>& values) {
   if (values.size() < 2) return true;
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  return *high - *low <= 1e-12 + 1e-9 * std::max(std::abs(*low), std::abs(*high));
+  return *high - *low <= 1e-12 + 1e-9 * std::abs(*high);
 }
 
 double mean_of(const std::vector<double>& values) {
@@ -94,7 +94,9 @@ std::vector<GroupAdvantages> advantages(std::string_view kind, const std::vector
                     std::string(kind) + "\"");
 }
 
-bool rewards_are_equal(std::span<const std::optional<double>> rewards) { return equal_up_to_rounding(present(rewards)); }
+bool rewards_are_equal(std::span<const std::optional<double>> rewards) {
+  return equal_up_to_rounding(present(rewards));
+}
 
 double overlong_penalty(std::int64_t tokens, std::int64_t max_tokens, std::int64_t buffer, double penalty) {
   if (buffer <= 0) return 0;

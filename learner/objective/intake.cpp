@@ -29,16 +29,17 @@ void check_record(const GroupRecord& record) {
   const std::string group = "group " + std::to_string(record.group);
   check(record.scores.size() == record.completions.size(), group + " has a score for each completion");
   for (const Completion& completion : record.completions) {
-    check(completion.logprobs.size() == completion.token_ids.size() && completion.versions.size() == completion.token_ids.size(),
+    check(completion.logprobs.size() == completion.token_ids.size() &&
+              completion.versions.size() == completion.token_ids.size(),
           group + " has a log-probability and a version for each token");
   }
 }
 
 void count_lag(const Config& config, std::int64_t step, const GroupRecord& record, IntakeMetrics& metrics) {
   const std::int64_t lag = step - 1 - static_cast<std::int64_t>(lowest_version(record));
-  check(lag >= 0 && lag <= config.run.max_lag, "group " + std::to_string(record.group) + " has lag " + std::to_string(lag) +
-                                                   " at step " + std::to_string(step) + "; run.max_lag is " +
-                                                   std::to_string(config.run.max_lag));
+  check(lag >= 0 && lag <= config.run.max_lag, "group " + std::to_string(record.group) + " has lag " +
+                                                   std::to_string(lag) + " at step " + std::to_string(step) +
+                                                   "; run.max_lag is " + std::to_string(config.run.max_lag));
   metrics.lag_sum += lag;
   metrics.lag_max = std::max(metrics.lag_max, lag);
 }

@@ -49,14 +49,16 @@ std::vector<UpdateShard> pack_update(const Sequences& sequences, std::int64_t bu
   }
   std::vector<UpdateShard> shards(ranks, counts);
   const std::vector<Sequences> parts = balance(sequences, ranks);
-  for (std::size_t rank = 0; rank < ranks; ++rank) shards[rank].micro_batches = micro_batches(parts[rank], budget_tokens);
+  for (std::size_t rank = 0; rank < ranks; ++rank)
+    shards[rank].micro_batches = micro_batches(parts[rank], budget_tokens);
   return shards;
 }
 
 }  // namespace
 
 std::vector<StepPlan> pack_step(const StepBatch& batch, const BatchConfig& config, int world_size) {
-  check(world_size > 0 && config.updates > 0 && config.epochs > 0, "pack_step: world size, updates and epochs are positive");
+  check(world_size > 0 && config.updates > 0 && config.epochs > 0,
+        "pack_step: world size, updates and epochs are positive");
   const auto updates = static_cast<std::size_t>(config.updates);
   const auto ranks = static_cast<std::size_t>(world_size);
 
@@ -75,7 +77,8 @@ std::vector<StepPlan> pack_step(const StepBatch& batch, const BatchConfig& confi
   }
   for (StepPlan& plan : plans) {
     const std::vector<UpdateShard> once = plan.updates;
-    for (int epoch = 1; epoch < config.epochs; ++epoch) plan.updates.insert(plan.updates.end(), once.begin(), once.end());
+    for (int epoch = 1; epoch < config.epochs; ++epoch)
+      plan.updates.insert(plan.updates.end(), once.begin(), once.end());
   }
   return plans;
 }

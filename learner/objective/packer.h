@@ -13,11 +13,12 @@ namespace troupe {
 ///
 /// - Update u of batch.updates has the groups g with floor(g * updates / groups) = u, whole and in batch order; each of
 ///   batch.epochs passes repeats the same updates.
-/// - An update's sequences go, longest first (ids, ties in batch order), each to the rank with the fewest tokens so far (ties to the
-///   lowest rank).
-/// - A rank's sequences fill micro-batches in that order up to batch.micro_tokens ids; a longer one is a micro-batch of its own.
-///   So a micro-batch's sequences are of similar length. A rank may have none.
-/// - global_sequences and global_tokens count what trains in the update over all ranks; what make_step left out is in neither.
+/// - An update's sequences go, longest first (in ids; ties in batch order), each to the rank with the fewest tokens so
+///   far (ties to the lowest rank).
+/// - A rank's sequences fill micro-batches in that order up to batch.micro_tokens ids; a longer one is a micro-batch of
+///   its own. So a micro-batch's sequences are of similar length. A rank may have none.
+/// - global_sequences and global_tokens count what trains in the update over all ranks; what make_step left out is in
+///   neither.
 std::vector<StepPlan> pack_step(const StepBatch& batch, const BatchConfig& config, int world_size);
 
 }  // namespace troupe

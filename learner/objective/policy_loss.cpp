@@ -45,10 +45,14 @@ struct Term {
 
 Term kl_term(Kl kind, double d) {
   switch (kind) {
-    case Kl::kK1: return {d, 1};
-    case Kl::kK2: return {d * d / 2, d};
-    case Kl::kK3: return {std::exp(-d) + d - 1, 1 - std::exp(-d)};
-    case Kl::kNone: break;
+    case Kl::kK1:
+      return {d, 1};
+    case Kl::kK2:
+      return {d * d / 2, d};
+    case Kl::kK3:
+      return {std::exp(-d) + d - 1, 1 - std::exp(-d)};
+    case Kl::kNone:
+      break;
   }
   return {};
 }
@@ -66,20 +70,24 @@ Term clip_term(const LossConfig& config, double ratio, double advantage, double 
 Term policy_term(const LossConfig& config, Policy policy, double logp, double log_ratio, double advantage) {
   const double ratio = std::exp(log_ratio);
   switch (policy) {
-    case Policy::kClip: return clip_term(config, ratio, advantage, config.dual_clip);
-    case Policy::kGspo: return clip_term(config, ratio, advantage, 0);
+    case Policy::kClip:
+      return clip_term(config, ratio, advantage, config.dual_clip);
+    case Policy::kGspo:
+      return clip_term(config, ratio, advantage, 0);
     case Policy::kCispo: {
       const double weight = std::clamp(ratio, 1 - config.clip_low, 1 + config.clip_high);
       return {weight * advantage * logp, weight * advantage, weight != ratio};
     }
-    case Policy::kReinforce: break;
+    case Policy::kReinforce:
+      break;
   }
   return {advantage * logp, advantage, false};
 }
 
 void check_sizes(const TokenBatch& batch, bool needs_reference) {
   const std::size_t tokens = batch.logp.size();
-  check(!batch.offsets.empty() && batch.offsets.front() == 0 && batch.offsets.back() == static_cast<std::int64_t>(tokens) &&
+  check(!batch.offsets.empty() && batch.offsets.front() == 0 &&
+            batch.offsets.back() == static_cast<std::int64_t>(tokens) &&
             std::is_sorted(batch.offsets.begin(), batch.offsets.end()),
         "policy_loss: offsets cover the tokens");
   check(batch.old_logp.size() == tokens && batch.sampler_logp.size() == tokens && batch.advantage.size() == tokens &&

@@ -4,8 +4,8 @@
 
 namespace troupe {
 
-double token_weight(const LossConfig& loss, std::int64_t tokens, std::int64_t global_sequences, std::int64_t global_tokens,
-                    std::int64_t max_tokens) {
+double token_weight(const LossConfig& loss, std::int64_t tokens, std::int64_t global_sequences,
+                    std::int64_t global_tokens, std::int64_t max_tokens) {
   const auto sequences = static_cast<double>(global_sequences);
   if (loss.normalise == "sequence_mean") return 1 / (sequences * static_cast<double>(tokens));
   if (loss.normalise == "token_mean") return 1 / static_cast<double>(global_tokens);

@@ -61,8 +61,8 @@ class Reader {
     if (at_ != bytes_.size()) fail("the end", std::to_string(bytes_.size() - at_) + " bytes more");
   }
   [[noreturn]] void fail(const char* what, const std::string& found) const {
-    throw ProtocolError("step plan at byte " + std::to_string(at_) + " of " + std::to_string(bytes_.size()) + ": expected " +
-                        what + ", found " + found);
+    throw ProtocolError("step plan at byte " + std::to_string(at_) + " of " + std::to_string(bytes_.size()) +
+                        ": expected " + what + ", found " + found);
   }
 
  private:
@@ -124,7 +124,8 @@ Trajectory read_trajectory(Reader& in) {
   trajectory.prompt_tokens = in.number<std::int64_t>("a prompt length");
   trajectory.ids = in.numbers<std::int32_t>("token ids");
   if (trajectory.prompt_tokens < 0 || trajectory.completion_tokens() < 0) {
-    in.fail("a prompt within the ids", std::to_string(trajectory.prompt_tokens) + " of " + std::to_string(trajectory.ids.size()));
+    in.fail("a prompt within the ids",
+            std::to_string(trajectory.prompt_tokens) + " of " + std::to_string(trajectory.ids.size()));
   }
   const auto tokens = static_cast<std::size_t>(trajectory.completion_tokens());
   trajectory.sampler_logprobs = in.numbers<float>("log-probabilities");

@@ -10,20 +10,21 @@ namespace troupe {
 struct Trajectory {
   std::uint64_t group = 0;
   std::uint32_t sample = 0;
-  std::vector<std::int32_t> ids;           // prompt then completion
+  std::vector<std::int32_t> ids;  // prompt then completion
   std::int64_t prompt_tokens = 0;
-  std::vector<float> sampler_logprobs;     // of the completion's tokens
-  std::vector<std::uint64_t> versions;     // of the completion's tokens
+  std::vector<float> sampler_logprobs;  // of the completion's tokens
+  std::vector<std::uint64_t> versions;  // of the completion's tokens
   double reward = 0;
   double advantage = 0;
-  bool cut_off = false;                    // finish reason length
+  bool cut_off = false;  // finish reason length
   bool operator==(const Trajectory&) const = default;
 
   std::int64_t completion_tokens() const { return static_cast<std::int64_t>(ids.size()) - prompt_tokens; }
 };
 
-/// The part of one optimizer update that a rank trains: micro-batches of trajectories, and the update's normalisers over
-/// all ranks (so that any split gives the same loss). An update with global_sequences 0 has nothing to train on any rank.
+/// The part of one optimizer update that a rank trains: micro-batches of trajectories, and the update's normalisers
+/// over all ranks (so that any split gives the same loss). An update with global_sequences 0 has nothing to train on
+/// any rank.
 struct UpdateShard {
   std::vector<std::vector<Trajectory>> micro_batches;
   std::int64_t global_sequences = 0;  // that train, over all ranks and micro-batches
@@ -38,8 +39,8 @@ struct StepPlan {
   bool operator==(const StepPlan&) const = default;
 };
 
-/// The plan as bytes for StepShard::body, and back: little-endian, token versions as runs. Decoding trusts no count: each is
-/// checked against the bytes that are left. @throws ProtocolError naming the offset and what was expected.
+/// The plan as bytes for StepShard::body, and back: little-endian, token versions as runs. Decoding trusts no count:
+/// each is checked against the bytes that are left. @throws ProtocolError naming the offset and what was expected.
 std::string encode_step_plan(const StepPlan& plan);
 StepPlan decode_step_plan(const std::string& bytes);
 

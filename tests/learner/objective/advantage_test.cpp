@@ -1,9 +1,9 @@
 #include "learner/objective/advantage.h"
 
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <string>
-
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 
@@ -88,6 +88,7 @@ TEST_SUITE("objective/advantage") {
 
     CHECK(rewards_are_equal(GroupRewards{one_way, other_way}));
     check_equal(advantages("grpo", {{one_way, other_way}})[0], {0.0, 0.0});
+    CHECK(rewards_are_equal(GroupRewards{-1e6, -1e6 - 1e-9}));
     CHECK_FALSE(rewards_are_equal(GroupRewards{1.0, 1.000001}));
     CHECK(advantages("grpo", {{1.0, 1.000001}})[0][1] == Approx(1).epsilon(1e-9));
   }

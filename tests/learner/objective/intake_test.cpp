@@ -1,11 +1,11 @@
 #include "learner/objective/intake.h"
 
+#include <doctest/doctest.h>
+
 #include <limits>
 #include <map>
 #include <string>
 #include <tuple>
-
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 #include "learner/objective/packer.h"
@@ -23,7 +23,8 @@ struct Answer {
   FinishReason finish_reason = FinishReason::kStop;
 };
 
-// A group whose completions repeat the sample's number, drawn by `version`; accuracy is the reward, format 1 for sample 0 only.
+// A group whose completions repeat the sample's number, drawn by `version`; accuracy is the reward, format 1 for sample
+// 0 only.
 GroupRecord record(std::uint64_t number, std::uint64_t version, const std::vector<Answer>& answers) {
   GroupRecord result;
   result.group = number;
@@ -119,8 +120,8 @@ TEST_SUITE("objective/intake") {
   TEST_CASE("metrics are sums and counts over all completions") {
     Config config;
     config.run.max_lag = 2;
-    const StepBatch batch =
-        make_step(config, 5, {record(0, 4, {{1.0, 3}, {1.0, 5}}), record(1, 2, {{0.0, 4}, {0.5, 9, kCut}, {kMissing, 1}})});
+    const StepBatch batch = make_step(
+        config, 5, {record(0, 4, {{1.0, 3}, {1.0, 5}}), record(1, 2, {{0.0, 4}, {0.5, 9, kCut}, {kMissing, 1}})});
 
     const IntakeMetrics& m = batch.metrics;
     CHECK(m.groups == 2);
@@ -143,7 +144,8 @@ TEST_SUITE("objective/intake") {
 
   TEST_CASE("without a component named accuracy the first one is it") {
     GroupRecord group = record(0, 0, {{1.0}, {0.0}});
-    for (Score& score : group.scores) score.components = {{"countdown", *score.reward / 2, "ok", 0}, {"format", kMissing, "x", 0}};
+    for (Score& score : group.scores)
+      score.components = {{"countdown", *score.reward / 2, "ok", 0}, {"format", kMissing, "x", 0}};
 
     const IntakeMetrics m = make_step(Config{}, 1, {group}).metrics;
 
@@ -157,7 +159,8 @@ TEST_SUITE("objective/intake") {
     config.run.max_lag = 1;
 
     CHECK_NOTHROW(make_step(config, 5, {record(3, 3, {{1.0}})}));
-    CHECK_THROWS_WITH_AS(make_step(config, 5, {record(3, 2, {{1.0}})}), doctest::Contains("group 3 has lag 2 at step 5"), InternalError);
+    CHECK_THROWS_WITH_AS(make_step(config, 5, {record(3, 2, {{1.0}})}),
+                         doctest::Contains("group 3 has lag 2 at step 5"), InternalError);
     CHECK_THROWS_WITH_AS(make_step(config, 5, {record(3, 5, {{1.0}})}), doctest::Contains("lag -1"), InternalError);
   }
 
@@ -195,7 +198,8 @@ TEST_SUITE("objective/intake") {
     }
     // A model's stand-in: a token's log-probability from what identifies it.
     const auto logp_of = [](const Trajectory& t, std::int64_t position) {
-      return -0.125F * static_cast<float>(1 + (static_cast<std::int64_t>(t.group) * 7 + t.sample * 3 + position * 5) % 23);
+      return -0.125F *
+             static_cast<float>(1 + (static_cast<std::int64_t>(t.group) * 7 + t.sample * 3 + position * 5) % 23);
     };
     using Gradients = std::map<std::tuple<std::uint64_t, std::uint32_t, std::int64_t>, float>;
     const auto train = [&](int world, std::int64_t micro_tokens) {
@@ -203,7 +207,8 @@ TEST_SUITE("objective/intake") {
       std::pair<double, Gradients> result;
       for (const StepPlan& plan : pack_step(make_step(config, 1, records), config.batch, world)) {
         for (const auto& micro_batch : plan.updates.at(0).micro_batches) {
-          const TokenTargets targets = token_targets(micro_batch, plan.updates[0], config.loss, config.sampling.max_tokens);
+          const TokenTargets targets =
+              token_targets(micro_batch, plan.updates[0], config.loss, config.sampling.max_tokens);
           test::LossBatch batch{{}, targets.advantage, {}, targets.sampler_logp, {}, targets.weight, targets.offsets};
           for (const Trajectory& t : micro_batch) {
             for (std::int64_t i = 0; i < t.completion_tokens(); ++i) {
@@ -229,11 +234,11 @@ TEST_SUITE("objective/intake") {
         config.loss.policy = policy;
         const auto [loss, gradients] = train(1, 10000);
         REQUIRE(gradients.size() == 14 + 22 + 20 + 16);
-        for (const auto& [world, micro_tokens] : {std::pair{1, 1}, {1, 20}, {2, 1000}, {3, 16}, {8, 30}, {40, 1}}) {
+        for (const auto& split : {std::pair{1, 1}, {1, 20}, {2, 1000}, {3, 16}, {8, 30}, {40, 1}}) {
           CAPTURE(normalise);
           CAPTURE(policy);
-          CAPTURE(world);
-          const auto [split_loss, split_gradients] = train(world, micro_tokens);
+          CAPTURE(split.first);
+          const auto [split_loss, split_gradients] = train(split.first, split.second);
           CHECK(split_loss == Approx(loss).epsilon(1e-14));  // sums of some 60 doubles in another order
           CHECK(split_gradients == gradients);
         }

@@ -9,8 +9,8 @@
 
 namespace troupe::test {
 
-/// The arrays behind a TokenBatch. What a case does not give is filled in: old_logp = logp (on policy), sampler_logp = old_logp,
-/// weight = 1, a single sequence.
+/// The arrays behind a TokenBatch. What a case does not give is filled in: old_logp = logp (on policy), sampler_logp =
+/// old_logp, weight = 1, a single sequence.
 struct LossBatch {
   std::vector<float> logp;
   std::vector<double> advantage;

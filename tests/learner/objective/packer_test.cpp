@@ -1,16 +1,17 @@
 #include "learner/objective/packer.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <set>
-
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 
 namespace troupe {
 namespace {
 
-Trajectory trajectory(std::uint64_t group, std::uint32_t sample, std::int64_t prompt_tokens, std::int64_t completion_tokens) {
+Trajectory trajectory(std::uint64_t group, std::uint32_t sample, std::int64_t prompt_tokens,
+                      std::int64_t completion_tokens) {
   Trajectory result;
   result.group = group;
   result.sample = sample;
@@ -90,8 +91,9 @@ TEST_SUITE("objective/packer") {
 
   TEST_CASE("updates take whole groups in batch order, epochs repeat them") {
     // Five groups in two updates: floor(2 g / 5) = 0 0 0 1 1
-    const auto plans = pack_step(
-        batch_of({group_of(0, {2}), group_of(1, {2}), group_of(2, {2}), group_of(3, {2}), group_of(4, {2})}), packing(2, 3, 100), 1);
+    const auto plans =
+        pack_step(batch_of({group_of(0, {2}), group_of(1, {2}), group_of(2, {2}), group_of(3, {2}), group_of(4, {2})}),
+                  packing(2, 3, 100), 1);
 
     REQUIRE(plans[0].updates.size() == 6);
     std::vector<std::uint64_t> groups;

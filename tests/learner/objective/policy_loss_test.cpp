@@ -1,10 +1,10 @@
 #include "learner/objective/policy_loss.h"
 
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <limits>
 #include <string>
-
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 #include "tests/learner/objective/loss_batch.h"
@@ -44,8 +44,8 @@ void check_table(const LossConfig& config, const std::vector<Expected>& table) {
 }
 
 // Every gradient against central differences, on inputs that are multiples of 2^-8, so that +-h is exact in float.
-// With Richardson's step the error is of order h^4 times the fifth derivative: 1e-7 is far above it, and above float's rounding
-// of the gradient (6e-8 relative).
+// With Richardson's step the error is of order h^4 times the fifth derivative: 1e-7 is far above it, and above float's
+// rounding of the gradient (6e-8 relative).
 void check_gradient(const LossConfig& config, const LossBatch& batch) {
   LossBatch base = batch;
   const PolicyLoss found = base.loss(config);
@@ -54,7 +54,9 @@ void check_gradient(const LossConfig& config, const LossBatch& batch) {
     moved.logp[t] += by;
     return moved.loss(config).loss;
   };
-  const auto slope = [&](std::size_t t, float h) { return (loss_at(t, h) - loss_at(t, -h)) / (2 * static_cast<double>(h)); };
+  const auto slope = [&](std::size_t t, float h) {
+    return (loss_at(t, h) - loss_at(t, -h)) / (2 * static_cast<double>(h));
+  };
 
   for (std::size_t t = 0; t < base.logp.size(); ++t) {
     CAPTURE(t);
@@ -85,12 +87,12 @@ TEST_SUITE("objective/policy_loss") {
     config.clip_low = 0.2;
     config.clip_high = 0.28;
     check_table(config, {
-                            {0.5, 1, -0.5, -0.5, 0},    // below the band, but the smaller of 0.5 and 0.8
-                            {0.5, -1, 0.8, 0, 1},       // min(-0.5, -0.8)
-                            {1.0, 2, -2, -2, 0},        // on policy
-                            {1.25, 2, -2.5, -2.5, 0},   // within clip-higher's 1.28
-                            {1.5, 2, -2.56, 0, 1},      // min(3, 2.56)
-                            {1.5, -2, 3, 3, 0},         // min(-3, -2.56)
+                            {0.5, 1, -0.5, -0.5, 0},   // below the band, but the smaller of 0.5 and 0.8
+                            {0.5, -1, 0.8, 0, 1},      // min(-0.5, -0.8)
+                            {1.0, 2, -2, -2, 0},       // on policy
+                            {1.25, 2, -2.5, -2.5, 0},  // within clip-higher's 1.28
+                            {1.5, 2, -2.56, 0, 1},     // min(3, 2.56)
+                            {1.5, -2, 3, 3, 0},        // min(-3, -2.56)
                             {1.5, 0, 0, 0, 0},
                         });
   }
@@ -99,9 +101,9 @@ TEST_SUITE("objective/policy_loss") {
     LossConfig config = bare();
     config.dual_clip = 3;
     check_table(config, {
-                            {10, -4, 12, 0, 1},  // max(-40, -12)
-                            {2, -4, 8, 8, 0},    // max(-8, -12)
-                            {10, 4, -4.8, 0, 1}, // positive: the common bound of 1.2
+                            {10, -4, 12, 0, 1},   // max(-40, -12)
+                            {2, -4, 8, 8, 0},     // max(-8, -12)
+                            {10, 4, -4.8, 0, 1},  // positive: the common bound of 1.2
                         });
   }
 
@@ -111,8 +113,8 @@ TEST_SUITE("objective/policy_loss") {
     config.clip_high = 0.5;
     const double log2 = std::log(2.0);
     check_table(config, {
-                            {2, 1, -1.5 * (-3 + log2), -1.5, 1},       // weight 1.5
-                            {0.5, 1, -0.5 * (-3 - log2), -0.5, 0},     // open below
+                            {2, 1, -1.5 * (-3 + log2), -1.5, 1},    // weight 1.5
+                            {0.5, 1, -0.5 * (-3 - log2), -0.5, 0},  // open below
                             {2, -2, 3 * (-3 + log2), 3, 1},
                         });
   }
@@ -159,7 +161,8 @@ TEST_SUITE("objective/policy_loss") {
   }
 
   TEST_CASE("KL in the reward charges a token for itself and the rest of its sequence, without gradient of its own") {
-    // k1 of old_logp - ref_logp = 1, 2, 4 | 8, times 0.5. Reinforce: slope -(A - charge) with A = 10 and charges 3.5, 3, 2 | 4.
+    // k1 of old_logp - ref_logp = 1, 2, 4 | 8, times 0.5. Reinforce: slope -(A - charge) with A = 10 and charges 3.5,
+    // 3, 2 | 4.
     LossConfig config = bare("reinforce");
     config.kl = "k1";
     config.kl_in = "reward";
@@ -255,9 +258,11 @@ TEST_SUITE("objective/policy_loss") {
         std::vector<float> grad;
         PolicyMetrics metrics;
         for (const auto& [begin, end] : {std::pair{0, 3}, std::pair{3, 5}}) {
-          const auto cut = [begin = begin, end = end](const auto& v) { return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + end); };
-          LossBatch part{cut(whole.logp),    cut(whole.advantage), cut(whole.old_logp), cut(whole.sampler_logp),
-                         cut(whole.ref_logp), cut(whole.weight)};
+          const auto cut = [begin = begin, end = end](const auto& v) {
+            return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + end);
+          };
+          LossBatch part{cut(whole.logp),         cut(whole.advantage), cut(whole.old_logp),
+                         cut(whole.sampler_logp), cut(whole.ref_logp),  cut(whole.weight)};
           const PolicyLoss found = part.loss(config);
           loss += found.loss;
           grad.insert(grad.end(), found.grad_logp.begin(), found.grad_logp.end());
@@ -289,6 +294,20 @@ TEST_SUITE("objective/policy_loss") {
     CHECK(found.mismatch_max == 0.5);
     CHECK(found.clipped == 1);  // exp(0.25) > 1.2 with A > 0
     CHECK(found.non_finite == 0);
+    CHECK(found.tis_capped == 0);
+
+    LossBatch below{{-3}, {1}, {-1}, {-0.5F}};
+    const PolicyMetrics low = below.loss(bare()).metrics;
+    CHECK(low.max_log_ratio == 2);
+    CHECK(low.mismatch_max == 0.5);
+    CHECK(low.mismatch_sum == 0.5);
+  }
+
+  TEST_CASE("metrics add up, but for the maxima") {
+    PolicyMetrics sum{1, 2, 3, 4, 5, 6, 7, 8};
+    sum += PolicyMetrics{10, 20, 30, 3, 50, 7, 70, 80};
+
+    CHECK(sum == PolicyMetrics{11, 22, 33, 4, 55, 7, 77, 88});
   }
 
   TEST_CASE("numbers of a token without weight poison nothing, in the sequence's mean and charge neither") {
@@ -324,16 +343,18 @@ TEST_SUITE("objective/policy_loss") {
 
   TEST_CASE("a number that is not finite in a token that trains makes the loss NaN and is counted") {
     const float inf = std::numeric_limits<float>::infinity();
-    for (int field = 0; field < 5; ++field) {
+    for (int field = 0; field < 7; ++field) {
       CAPTURE(field);
       LossConfig config = bare();
-      config.kl = "k3";
+      if (field < 5) config.kl = "k3";
       LossBatch batch = two_sequences();
       if (field == 0) batch.logp[1] = -inf;
       if (field == 1) batch.old_logp[1] = -inf;  // an infinite ratio, which the bound would hide
       if (field == 2) batch.sampler_logp[1] = -inf;
       if (field == 3) batch.ref_logp[1] = inf;
       if (field == 4) batch.advantage[1] = inf;
+      if (field == 5) batch.logp[1] = inf;          // likewise
+      if (field == 6) batch.advantage[1] = -1e300;  // beyond the gradient's float
 
       const PolicyLoss found = batch.loss(config);
 
@@ -345,8 +366,16 @@ TEST_SUITE("objective/policy_loss") {
 
   TEST_CASE("spans that do not fit, a missing reference and unknown options are refused") {
     LossConfig config = bare();
-    LossBatch short_old{{-1, -2}, {1, 1}, {-1}};
-    CHECK_THROWS_AS(short_old.loss(config), InternalError);
+    for (const auto field : {&LossBatch::old_logp, &LossBatch::sampler_logp, &LossBatch::ref_logp}) {
+      LossBatch short_of_one{{-1, -2}, {1, 1}};
+      short_of_one.*field = {-1};
+      CHECK_THROWS_AS(short_of_one.loss(config), InternalError);
+    }
+    for (const auto field : {&LossBatch::advantage, &LossBatch::weight}) {
+      LossBatch short_of_one{{-1, -2}, {1, 1}};
+      short_of_one.*field = {1};
+      CHECK_THROWS_AS(short_of_one.loss(config), InternalError);
+    }
     LossBatch short_offsets{{-1, -2}, {1, 1}};
     short_offsets.offsets = {0, 1};
     CHECK_THROWS_AS(short_offsets.loss(config), InternalError);
@@ -356,7 +385,8 @@ TEST_SUITE("objective/policy_loss") {
     CHECK_THROWS_WITH_AS(fine.loss(config), doctest::Contains("reference"), InternalError);
     config.kl_coef = 0;  // nothing asks for it then
     CHECK(fine.loss(config).loss == -2);
-    for (const auto& [key, value] : {std::pair{&LossConfig::policy, "ppo"}, {&LossConfig::kl, "k4"}, {&LossConfig::kl_in, "both"}}) {
+    for (const auto& [key, value] :
+         {std::pair{&LossConfig::policy, "ppo"}, {&LossConfig::kl, "k4"}, {&LossConfig::kl_in, "both"}}) {
       LossConfig wrong = bare();
       wrong.*key = value;
       CHECK_THROWS_WITH_AS(fine.loss(wrong), doctest::Contains(value), ConfigError);

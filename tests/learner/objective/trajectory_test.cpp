@@ -1,8 +1,8 @@
 #include "learner/objective/trajectory.h"
 
-#include <cstring>
-
 #include <doctest/doctest.h>
+
+#include <cstring>
 
 #include "common/base/error.h"
 
@@ -64,7 +64,8 @@ TEST_SUITE("objective/trajectory") {
       CAPTURE(size);
       CHECK_THROWS_AS(decode_step_plan(bytes.substr(0, size)), ProtocolError);
     }
-    CHECK_THROWS_WITH_AS(decode_step_plan(bytes + "x"), doctest::Contains("expected the end"), ProtocolError);
+    CHECK_THROWS_WITH_AS(decode_step_plan(bytes + "x"), doctest::Contains("expected the end, found 1 bytes more"),
+                         ProtocolError);
   }
 
   TEST_CASE("any byte changed gives another plan or a ProtocolError, never a crash or a huge allocation") {
@@ -98,8 +99,9 @@ TEST_SUITE("objective/trajectory") {
       change(bytes);
       CHECK_THROWS_WITH_AS(decode_step_plan(bytes), doctest::Contains(message), ProtocolError);
     };
-    // Offsets: format 0, step 4, updates 12, sequences 20, tokens 28, micro-batches 36, trajectories 44, group 52, sample 60,
-    // cut_off 64, reward 65, advantage 73, prompt 81, ids 89 (count) 97, log-probabilities 105 (count) 113, runs 117 (count) 125.
+    // Offsets: format 0, step 4, updates 12, sequences 20, tokens 28, micro-batches 36, trajectories 44, group 52,
+    // sample 60, cut_off 64, reward 65, advantage 73, prompt 81, ids 89 (count) 97, log-probabilities 105 (count) 113,
+    // runs 117 (count) 125.
     const auto put = [](std::size_t at, std::int64_t value) {
       return [=](std::string& bytes) { std::memcpy(bytes.data() + at, &value, 8); };
     };
@@ -111,6 +113,7 @@ TEST_SUITE("objective/trajectory") {
     refused(put(81, -1), "a prompt within the ids");
     refused(put(81, 0), "a log-probability for each token, found 1");
     refused(put(89, std::int64_t{1} << 62), "expected token ids");
+    refused(put(89, 12), "expected token ids, found 12 items");  // 11 would be the bytes that are left
     refused(put(133, 2), "a version for each token, found more");
     refused(put(133, 0), "a version for each token, found 0");
   }
