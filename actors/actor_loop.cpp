@@ -5,7 +5,6 @@
 #include <deque>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,10 +55,11 @@ class ActorLoop {
   void on_lease(Lease lease);
   void on_manifest(const WeightManifest& manifest);
   void take_weights();
-  void make_engine(ArrivedWeights weights);
+  void use(ArrivedWeights weights);
   void start_leases();
   void generate();
   void hand_over(FinishedRequest finished);
+  std::string text_of(const Completion& completion) const;
   void send_due();
   bool send_now(std::string frame) { return session_.send(std::move(frame), Deadline::after_ms(kSendMs)); }
   void drop_work(const std::string& why);
@@ -189,10 +189,9 @@ void ActorLoop::handle(const std::string& frame) {
       return on_lease(decode<Lease>(bytes));
     case MessageType::kWeightManifest:
       return on_manifest(decode<WeightManifest>(bytes));
-    case MessageType::kWeightChunk: {
+    case MessageType::kWeightChunk:
       if (subscriber_) subscriber_->receive(decode<WeightChunk>(bytes));
       return;
-    }
     case MessageType::kAccepted:
       results_.erase(decode<Accepted>(bytes).lease_id);
       return;
@@ -246,16 +245,13 @@ void ActorLoop::take_weights() {
   }
   if (std::optional<ArrivedWeights> weights = subscriber_->take()) {
     logger_.debug("new weights, version=" + std::to_string(weights->version));
-    if (engine_) {
-      engine_->set_weights(std::move(weights->parameters), weights->version);
-    } else {
-      make_engine(std::move(*weights));
-    }
+    use(std::move(*weights));
   }
   if (std::optional<std::string> frame = subscriber_->due_frame()) outbox_.push_back(std::move(*frame));
 }
 
-void ActorLoop::make_engine(ArrivedWeights weights) {
+void ActorLoop::use(ArrivedWeights weights) {
+  if (engine_) return engine_->set_weights(std::move(weights.parameters), weights.version);
   EngineOptions options;
   options.slots = options_.local.actors.slots;
   options.max_tokens = run_.data.max_prompt_tokens + run_.sampling.max_tokens;
@@ -268,17 +264,23 @@ void ActorLoop::make_engine(ArrivedWeights weights) {
 /// Hands the engine the leases whose weights are here, in the order of their numbers.
 void ActorLoop::start_leases() {
   if (!engine_ || !subscriber_->held()) return;
+  const std::uint64_t version = *subscriber_->held();
   for (auto next = leases_.begin(); next != leases_.end();) {
     const auto current = next++;
     OpenLease& open = current->second;
-    if (open.submitted || open.lease.policy_version > *subscriber_->held()) continue;
     const Lease& lease = open.lease;
+    if (open.submitted || lease.policy_version > version) continue;
+    const bool only_its_version = lease.purpose == Purpose::kEvaluate || run_.run.max_lag == 0;
     try {
+      if (only_its_version && lease.policy_version < version) {
+        throw ConfigError("policy_version = " + std::to_string(lease.policy_version) + ": this actor has version " +
+                          std::to_string(version));
+      }
       engine_->submit({lease.lease_id, lease.prompt_ids, lease.samples, lease.sampling, lease.seed, lease.group});
       open.submitted = true;
     } catch (const ConfigError& error) {
-      logger_.warning("refused lease=" + std::to_string(lease.lease_id) + ": " + error.what());
-      outbox_.push_back(encode(Refusal{"lease " + std::to_string(lease.lease_id) + ": " + error.what(), false}));
+      logger_.warning("declined lease=" + std::to_string(lease.lease_id) + ": " + error.what());
+      outbox_.push_back(encode(Refusal{error.what(), false, lease.lease_id}));
       leases_.erase(current);
     }
   }
@@ -306,13 +308,20 @@ void ActorLoop::hand_over(FinishedRequest finished) {
   std::uint64_t tokens = 0;
   for (Completion& completion : group.completions) {
     tokens += completion.token_ids.size();
-    std::span<const std::int32_t> ids = completion.token_ids;
-    if (completion.finish_reason == FinishReason::kStop) ids = ids.first(ids.size() - 1);  // the stop token is no text
-    completion.text = model_->tokenizer.decode(ids, true);
+    completion.text = text_of(completion);
   }
   leases_.erase(found);
   results_.emplace(group.lease_id, Result{encode(group), tokens, now_ms, false});
   ++groups_done_;
+}
+
+/// Without the stop token and special tokens; ids that pad a model's vocabulary beyond its tokenizer's have no text.
+std::string ActorLoop::text_of(const Completion& completion) const {
+  std::vector<std::int32_t> ids = completion.token_ids;
+  if (completion.finish_reason == FinishReason::kStop) ids.pop_back();
+  const std::int64_t known = model_->tokenizer.vocabulary_size();
+  std::erase_if(ids, [&](std::int32_t id) { return id >= known; });
+  return model_->tokenizer.decode(ids, true);
 }
 
 /// Sends as much as the hub takes. A result stays until it is accepted; one that the hub leaves unanswered for the time

@@ -21,9 +21,9 @@ struct ActorModel {
 struct ActorOptions {
   std::function<std::unique_ptr<PeerChannel>()> connect;
   Hello hello;
-  Config local;                             // its own file: actors.{slots, weights}, deadline.{heartbeat_s, reconnect_s}
+  Config local;                // its own file: actors.{slots, weights}, deadline.{heartbeat_s, reconnect_s}
   std::function<ActorModel(const Welcome&)> load_model;  // called once, when the hub has offered the first weights
-  std::function<bool()> stop;               // asked between steps; true: leave with 75 (preemption). May be empty
+  std::function<bool()> stop;  // asked between steps; true: leave with 75 (preemption). May be empty
 };
 
 /// An actor until it ends: registers with the hub, fetches weights, takes leases, generates their groups and hands them

@@ -43,10 +43,12 @@ struct Welcome {
   void validate() const;
 };
 
-/// The hub will not take what was sent: the reason, and whether the peer should say Hello again or leave.
+/// The hub will not take what was sent: the reason, and whether the peer should say Hello again or leave. From an actor: it
+/// cannot carry out the lease `lease_id`.
 struct Refusal {
   std::string reason;
   bool register_again = false;
+  std::uint64_t lease_id = 0;
   bool operator==(const Refusal&) const = default;
   void validate() const;
 };

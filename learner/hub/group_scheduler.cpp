@@ -283,6 +283,16 @@ GroupScheduler::Group* GroupScheduler::held(const PeerId& id, std::uint64_t leas
   return g.holder == id && g.stage == stage ? &g : nullptr;
 }
 
+void GroupScheduler::decline(const PeerId& id, std::uint64_t lease_id, const std::string& reason, std::int64_t now_ms) {
+  const auto found = leases_.find(lease_id);
+  if (found == leases_.end() || group(found->second).holder != id) return;  // taken back meanwhile
+  const Key key = found->second;
+  const Peer& peer = *peers_.find(id);
+  sink_.warn(peer.describe() + " declines group " + std::to_string(key.number) + ": " + reason);
+  take_back(key, peer.hello.name + ": declined, " + reason, false);
+  fault(id, now_ms);
+}
+
 bool GroupScheduler::take_rollout(const PeerId& id, RolloutGroup rollout, std::int64_t now_ms) {
   Group* g = held(id, rollout.lease_id, rollout.purpose, rollout.group, Stage::kLeased);
   if (g == nullptr) return false;

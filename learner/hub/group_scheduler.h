@@ -73,6 +73,9 @@ class GroupScheduler {
   void heartbeat(const PeerId& id, const Heartbeat& beat, std::int64_t now_ms);
   const PeerTable& peers() const { return peers_; }
 
+  /// The actor cannot carry out this lease: it goes to another one, and this one rests for a while.
+  void decline(const PeerId& id, std::uint64_t lease_id, const std::string& reason, std::int64_t now_ms);
+
   // Results. True: taken. False: the lease is no longer the peer's, the result is late or a duplicate.
   // @throws ProtocolError naming the field that breaks the lease, which is then taken back.
   bool take_rollout(const PeerId& id, RolloutGroup rollout, std::int64_t now_ms);

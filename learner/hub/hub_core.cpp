@@ -109,6 +109,10 @@ void HubCore::dispatch(const Incoming& in, std::int64_t now_ms) {
       return result<RolloutGroup>(in, Role::kActor, &GroupScheduler::take_rollout);
     case MessageType::kScoredGroup:
       return result<ScoredGroup>(in, Role::kRewarder, &GroupScheduler::take_scores);
+    case MessageType::kRefusal: {
+      const auto refusal = decode<Refusal>(bytes);
+      return scheduler_->decline(in.peer, refusal.lease_id, refusal.reason, now_ms);
+    }
     case MessageType::kManifestRequest:
       if (const WeightManifest* m = weights_.manifest(decode<ManifestRequest>(bytes))) outbox_.post(in.peer, encode(*m));
       return;
