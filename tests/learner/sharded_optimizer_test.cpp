@@ -128,7 +128,7 @@ TEST_SUITE("learner/sharded_optimizer") {
         const at::Tensor moment = f.optimizer.exp_avg().clone();
         at::Tensor gradient = tiny_gradient(f.layout(), 2);
         if (ranks.rank() == 1) {
-          gradient[f.layout().find("model.layers.0.mlp.up_proj.weight").offset + 5] = bad;
+          gradient[f.layout().find("model.layers.0.mlp.up_proj.weight").offset] = bad;
           gradient[f.layout().find("model.norm.weight").offset] = bad;
         }
 

@@ -37,35 +37,55 @@ Hashes hashes_of(int size, const std::vector<TrainedStep>& steps = kSteps) {
   return hashes;
 }
 
+std::string bytes_by_name(const ParameterLayout& layout, const at::Tensor& flat) {
+  const char* const names[] = {"model.embed_tokens.weight",
+                               "model.layers.0.input_layernorm.weight",
+                               "model.layers.0.mlp.down_proj.weight",
+                               "model.layers.0.mlp.gate_proj.weight",
+                               "model.layers.0.mlp.up_proj.weight",
+                               "model.layers.0.post_attention_layernorm.weight",
+                               "model.layers.0.self_attn.k_proj.bias",
+                               "model.layers.0.self_attn.k_proj.weight",
+                               "model.layers.0.self_attn.o_proj.weight",
+                               "model.layers.0.self_attn.q_proj.bias",
+                               "model.layers.0.self_attn.q_proj.weight",
+                               "model.layers.0.self_attn.v_proj.bias",
+                               "model.layers.0.self_attn.v_proj.weight",
+                               "model.norm.weight"};
+  std::string bytes;
+  for (const char* name : names) {
+    const ParameterSpec& spec = layout.find(name);
+    const at::Tensor tensor = flat.narrow(0, spec.offset, spec.numel);
+    bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+  }
+  return bytes;
+}
+
 }  // namespace
 
 TEST_SUITE("learner/state_hash") {
   TEST_CASE("a weights hash is XXH3-128 over the tensors' bytes by name, gaps left out") {
     const ParameterLayout layout(tiny_architecture());
     const at::Tensor flat = tiny_start(layout);
-    const char* const names[] = {"model.embed_tokens.weight",
-                                 "model.layers.0.input_layernorm.weight",
-                                 "model.layers.0.mlp.down_proj.weight",
-                                 "model.layers.0.mlp.gate_proj.weight",
-                                 "model.layers.0.mlp.up_proj.weight",
-                                 "model.layers.0.post_attention_layernorm.weight",
-                                 "model.layers.0.self_attn.k_proj.bias",
-                                 "model.layers.0.self_attn.k_proj.weight",
-                                 "model.layers.0.self_attn.o_proj.weight",
-                                 "model.layers.0.self_attn.q_proj.bias",
-                                 "model.layers.0.self_attn.q_proj.weight",
-                                 "model.layers.0.self_attn.v_proj.bias",
-                                 "model.layers.0.self_attn.v_proj.weight",
-                                 "model.norm.weight"};
-    std::string bytes;
-    for (const char* name : names) {
-      const ParameterSpec& spec = layout.find(name);
-      const at::Tensor tensor = flat.narrow(0, spec.offset, spec.numel);
-      bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-    }
+    const std::string bytes = bytes_by_name(layout, flat);
 
     CHECK(bytes.size() < flat.nbytes());
     CHECK(weights_hash(layout, flat) == xxh3_128_hex(bytes));
+  }
+
+  TEST_CASE("a final hash is over parameters, first and second moments, then steps with their groups") {
+    const ThreadWorld world(1);
+    const auto ranks = world.communicator(0);
+    Parameters parameters(tiny_architecture(), at::kFloat);
+    const ParameterLayout& layout = parameters.layout();
+    ShardedOptimizer optimizer(parameters, tiny_start(layout), OptimizerConfig(), 5, *ranks);
+    optimizer.step(tiny_gradient(layout, 1), 1);
+    std::string bytes = bytes_by_name(layout, parameters.flat());
+    bytes += bytes_by_name(layout, optimizer.exp_avg()) + bytes_by_name(layout, optimizer.exp_avg_sq());
+    for (const char number : {1, 3}) bytes += number + std::string(7, '\0');  // step 1, group 3
+    bytes += std::string(32, 'a') + '\1' + std::string(7, '\0') + std::string(32, 'b') + '\2' + std::string(7, '\0');
+
+    CHECK(final_hash(optimizer, kSteps) == xxh3_128_hex(bytes));
   }
 
   TEST_CASE("hashes do not depend on the number of ranks") {
