@@ -32,6 +32,7 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
   po::options_description options;
   options.add_options()("run-dir", po::value<std::string>(), "run directory (default: runs/<name of CONFIG>)")(
       "hub", po::value<std::string>(), "the hub's endpoint, e.g. tcp://10.0.0.5:43210 (default: as RUN/hub.json says)")(
+      "index", po::value<std::uint32_t>(), "which of its role this process is, for logs")(
       "terminal", "rewrite one progress line, as on a screen");
   const auto values = parse_own(command, arguments.own, options, {"CONFIG"});
   RoleOptions role;
@@ -41,6 +42,7 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
   const std::filesystem::path by_name = std::filesystem::path("runs") / std::filesystem::path(role.config_path).stem();
   role.folder.root = values.count("run-dir") > 0 ? std::filesystem::path(values["run-dir"].as<std::string>()) : by_name;
   if (values.count("hub") > 0) role.hub = values["hub"].as<std::string>();
+  if (values.count("index") > 0) role.index = values["index"].as<std::uint32_t>();
   role.terminal = values.count("terminal") > 0;
   return role;
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct RoleOptions {
   std::vector<std::string> overrides;
   RunFolder folder;       // --run-dir, or runs/<name of CONFIG>
   std::string hub;        // --hub, or empty: RUN/hub.json says
+  std::optional<std::uint32_t> index;  // --index: which of its role this process is (default: from mpirun or srun, else 0)
   bool terminal = false;  // --terminal: standard output is somebody's screen
 };
 RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words);

@@ -79,8 +79,8 @@ Hello hello_of(Role role, const RoleOptions& options, const LaunchCounts& counts
   hello.role = role;
   hello.host = host_name();
   hello.pid = static_cast<std::uint64_t>(getpid());
-  hello.rank = static_cast<std::uint32_t>(counts.app_rank());
-  hello.name = std::string(name_of(role)) + " " + std::to_string(hello.rank) + " @" + hello.host + " pid " + std::to_string(hello.pid);
+  hello.rank = options.index.value_or(static_cast<std::uint32_t>(counts.app_rank()));
+  hello.name = std::string(name_of(role)) + " " + std::to_string(hello.rank) + " @" + hello.host;
   hello.token = hub_token(options.folder);
   return hello;
 }
@@ -142,7 +142,7 @@ int actor_command(const std::vector<std::string>& words, const Environment& envi
   actor.load_model = model_from;
   actor.stop = stop_on_signals();
   try {
-    return leave(run_actor(actor, Logger("actor " + std::to_string(counts.app_rank()))));
+    return leave(run_actor(actor, Logger("actor " + std::to_string(actor.hello.rank))));
   } catch (const std::exception& error) {
     std::cerr << "troupe actor: " << error.what() << std::endl;
     return leave(exit_code_of(error));
@@ -163,7 +163,7 @@ int rewarder_command(const std::vector<std::string>& words, const Environment& e
   rewarder.verifier_command = own_verifier_command();
   rewarder.stop = stop_on_signals();
   try {
-    return leave(run_rewarder(rewarder, Logger("rewarder " + std::to_string(counts.app_rank()))));
+    return leave(run_rewarder(rewarder, Logger("rewarder " + std::to_string(rewarder.hello.rank))));
   } catch (const std::exception& error) {
     std::cerr << "troupe rewarder: " << error.what() << std::endl;
     return leave(exit_code_of(error));

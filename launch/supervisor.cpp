@@ -146,7 +146,9 @@ class Supervisor {
 
   void start(Helper& helper) {
     helper.started_ms = clock_.now_ms();
-    helper.process = std::make_unique<ChildProcess>(name_of_helper(helper), role_command(name_of(helper.role)), log_of(helper));
+    std::vector<std::string> command = role_command(name_of(helper.role));
+    command.insert(command.end(), {"--index", std::to_string(helper.index)});
+    helper.process = std::make_unique<ChildProcess>(name_of_helper(helper), command, log_of(helper));
   }
 
   /// The learners are gone: the others have been told by the hub, and get a moment to leave.

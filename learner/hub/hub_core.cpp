@@ -154,6 +154,7 @@ void HubCore::hello(const PeerId& id, const Hello& hello, std::int64_t now_ms) {
   welcome.run_id = options_.run_id;
   welcome.host = host_name();
   welcome.config = print_config(options_.config);
+  if (hello.role == Role::kActor) welcome.model_files = options_.model_files;
   outbox_.post(id, encode(welcome));
   const WeightManifest* newest = weights_.newest();
   if (hello.role == Role::kActor && newest != nullptr) outbox_.post(id, encode(*newest));
