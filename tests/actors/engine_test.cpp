@@ -1,13 +1,13 @@
 #include "actors/engine.h"
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <ATen/Functions.h>
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <doctest/doctest.h>
 
@@ -93,13 +93,13 @@ TEST_SUITE("actors/engine") {
       const Completions alone = generate(parameters, requests, options(1));
       REQUIRE(alone.size() == requests.size());
 
-      CHECK(generate(parameters, requests, options(3, 7)) == alone);
-      CHECK(generate(parameters, requests, options(64)) == alone);
+      CHECK((generate(parameters, requests, options(3, 7)) == alone));
+      CHECK((generate(parameters, requests, options(64)) == alone));
       std::reverse(requests.begin(), requests.end());
       std::swap(requests[1], requests[4]);
-      CHECK(generate(parameters, requests, options(64, 1)) == alone);
-      CHECK(generate(parameters, requests, options(3)) == alone);
-      CHECK(generate(parameters, {requests[2]}, options(5)).at(requests[2].id) == alone.at(requests[2].id));
+      CHECK((generate(parameters, requests, options(64, 1)) == alone));
+      CHECK((generate(parameters, requests, options(3)) == alone));
+      CHECK((generate(parameters, {requests[2]}, options(5)).at(requests[2].id) == alone.at(requests[2].id)));
     }
   }
 
@@ -113,7 +113,7 @@ TEST_SUITE("actors/engine") {
     const Completions two = generate(parameters, mixed_requests(), options(16));
     at::set_num_threads(threads);
 
-    CHECK(one == two);
+    CHECK((one == two));
   }
 
   TEST_CASE("the samples of a group differ, and so do groups and seeds") {
@@ -248,7 +248,7 @@ TEST_SUITE("actors/engine") {
     run(engine, completions);
     expected.erase(requests[0].id);
     expected.erase(requests[4].id);
-    CHECK(completions == expected);
+    CHECK((completions == expected));
   }
 
   TEST_CASE("weights that compute NaN are an error that names group, sample, position and version") {
