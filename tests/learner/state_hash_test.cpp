@@ -82,8 +82,8 @@ TEST_SUITE("learner/state_hash") {
     optimizer.step(tiny_gradient(layout, 1), 1);
     std::string bytes = bytes_by_name(layout, parameters.flat());
     bytes += bytes_by_name(layout, optimizer.exp_avg()) + bytes_by_name(layout, optimizer.exp_avg_sq());
-    for (const char number : {1, 3}) bytes += number + std::string(7, '\0');  // step 1, group 3
-    bytes += std::string(32, 'a') + '\1' + std::string(7, '\0') + std::string(32, 'b') + '\2' + std::string(7, '\0');
+    const std::string rest(7, '\0');  // of a little-endian u64
+    bytes += '\1' + rest + '\3' + rest + std::string(32, 'a') + '\1' + rest + std::string(32, 'b') + '\2' + rest;
 
     CHECK(final_hash(optimizer, kSteps) == xxh3_128_hex(bytes));
   }
