@@ -169,6 +169,7 @@ class Evaluation {
     if (!std::isfinite(value) || !std::isfinite(grad) || !std::isfinite(log_ratio(t)) || !std::isfinite(mismatch) ||
         !std::isfinite(kl.value)) {
       ++metrics.non_finite;
+      result_.grad_logp[t] = std::numeric_limits<float>::quiet_NaN();
       return;
     }
     result_.loss += value;

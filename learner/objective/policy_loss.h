@@ -37,8 +37,9 @@ struct PolicyMetrics {
 };
 
 struct PolicyLoss {
-  double loss = 0;               // this batch's part of the update's loss; NaN where non_finite > 0: skip the update
-  std::vector<float> grad_logp;  // dloss / dlogp, one a token
+  double loss = 0;  // this batch's part of the update's loss; NaN where non_finite > 0
+  std::vector<float>
+      grad_logp;  // dloss / dlogp, one a token; NaN where it is not finite, so that the update is skipped
   PolicyMetrics metrics;
 };
 

@@ -341,7 +341,7 @@ TEST_SUITE("objective/policy_loss") {
     }
   }
 
-  TEST_CASE("a number that is not finite in a token that trains makes the loss NaN and is counted") {
+  TEST_CASE("a number that is not finite in a token that trains makes loss and gradient NaN and is counted") {
     const float inf = std::numeric_limits<float>::infinity();
     for (int field = 0; field < 7; ++field) {
       CAPTURE(field);
@@ -360,7 +360,7 @@ TEST_SUITE("objective/policy_loss") {
 
       CHECK(std::isnan(found.loss));
       CHECK(found.metrics.non_finite == 1);
-      CHECK(found.grad_logp[1] == 0);
+      CHECK(std::isnan(found.grad_logp[1]));
     }
   }
 
