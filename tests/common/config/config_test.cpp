@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 #include <set>
 #include <string>
@@ -209,6 +210,19 @@ TEST_SUITE("config/config") {
     CHECK_THROWS_WITH_AS(config.validate(), "[reward.a] is given twice", ConfigError);
   }
 
+  TEST_CASE("every recipe of the repository is a complete training configuration") {
+    int recipes = 0;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(std::filesystem::path(TROUPE_TEST_DATA) / "../configs")) {
+      if (entry.path().extension() != ".cfg") continue;
+      const std::string path = entry.path().string();
+      CAPTURE(path);
+      ++recipes;
+      CHECK_NOTHROW(load_config(path, {}).validate_for_training());
+    }
+    CHECK(recipes >= 3);
+  }
+
   TEST_CASE("a file that is not there is named") {
     CHECK_THROWS_WITH_AS(load_config("no/such.cfg", {}), "cannot open no/such.cfg: No such file or directory",
                          ConfigError);
@@ -361,7 +375,8 @@ TEST_SUITE("config/exactness_obstacles") {
 
     CHECK(exactness_obstacles(Config()).empty());
     std::vector<std::string> all;
-    for (const auto& [override_text, name] : cases) {
+    for (const auto& [override_text, expected] : cases) {
+      const std::string name = expected;
       CAPTURE(name);
       const auto obstacles = exactness_obstacles(parse("", {override_text}));
       REQUIRE(obstacles.size() == 1);
