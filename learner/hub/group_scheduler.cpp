@@ -85,7 +85,9 @@ void GroupScheduler::heartbeat(const PeerId& id, const Heartbeat& beat, std::int
   if (peer == nullptr) return;
   peer->policy_version = beat.policy_version;
   peer->tokens_per_s = beat.tokens_per_s;
-  const auto held_group = [&](const LeaseProgress& p) { return peer->leases.contains(p.lease_id) ? &group(leases_.at(p.lease_id)) : nullptr; };
+  const auto held_group = [&](const LeaseProgress& p) {
+    return peer->leases.contains(p.lease_id) ? &group(leases_.at(p.lease_id)) : nullptr;
+  };
   bool progress = false;
   for (const LeaseProgress& p : beat.leases) {
     Group* g = held_group(p);
@@ -254,7 +256,7 @@ void GroupScheduler::release(Group& g) {
   if (Peer* peer = peers_.find(g.holder)) peer->leases.erase(g.lease_id);
 }
 
-void GroupScheduler::take_back(const Key& key, const std::string& reason, bool revoke) {
+void GroupScheduler::take_back(Key key, const std::string& reason, bool revoke) {
   Group& g = group(key);
   if (revoke) sink_.send_revoke(g.holder, {g.lease_id});
   release(g);

@@ -147,7 +147,7 @@ class GroupScheduler {
   void give_task(const PeerId& id, const Key& key, std::int64_t now_ms);
   void hold(Group& g, const Key& key, const PeerId& id, std::int64_t now_ms);
   void release(Group& g);
-  void take_back(const Key& key, const std::string& reason, bool revoke);
+  void take_back(Key key, const std::string& reason, bool revoke);
   void fault(const PeerId& id, std::int64_t now_ms);
   void reopen(Group& g);
   void refuse(std::uint64_t number, const std::string& reason, bool again);

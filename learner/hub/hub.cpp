@@ -133,13 +133,18 @@ std::optional<std::vector<GroupRecord>> Hub::evaluate(std::uint64_t version, int
 
 void Hub::step_trained(std::int64_t step, const std::string& weights_hash) {
   const auto lock = impl_->use();
-  impl_->core.append(StepTrained{step, weights_hash});
+  impl_->core.append(StepTrained{step, weights_hash, unix_time_s()});
 }
 
 void Hub::record(const LedgerRecord& record) {
   const auto lock = impl_->use();
   impl_->core.append(record);
   impl_->core.sync();
+}
+
+void Hub::read_ledger(const std::function<void(const LedgerState&)>& reader) const {
+  const auto lock = impl_->use();
+  reader(impl_->core.ledger());
 }
 
 bool Hub::send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline) {

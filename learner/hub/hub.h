@@ -86,6 +86,9 @@ class Hub {
   /// AttemptStarted where the ledger does not know its incarnation yet.
   void record(const LedgerRecord& record);
 
+  /// Shows the ledger's state to `reader`, which must not keep it or call the hub.
+  void read_ledger(const std::function<void(const LedgerState&)>& reader) const;
+
   /// To another learner rank; false where it is not connected by the deadline.
   bool send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline);
   /// The last beat of each learner rank > 0, and how long ago in seconds.

@@ -46,6 +46,8 @@ class HubCore final : private SchedulerSink {
   std::map<std::uint32_t, std::pair<LearnerBeat, double>> learner_beats(std::int64_t now_ms) const;
   HubStatus status(std::int64_t now_ms) const;
 
+  const LedgerState& ledger() const { return ledger_.state(); }
+
  private:
   Prompt prompt(Purpose purpose, std::uint64_t number) override;
   void send_lease(const PeerId& peer, const Lease& lease) override;

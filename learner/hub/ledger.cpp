@@ -45,6 +45,8 @@ class Fold {
             "attempt " + text(r.incarnation) + " follows attempt " + text(s_.incarnation));
     s_.incarnation = r.incarnation;
     ++s_.attempts;
+    s_.attempt_began_s = r.unix_s;
+    s_.earlier_wall_s = s_.wall_s;
     s_.finished.reset();
     s_.refused.erase("unused");
     s_.evaluating.clear();
@@ -80,6 +82,8 @@ class Fold {
     same_lease(r, entry);
     entry.state = GroupState::kRolledOut;
     entry.lowest_version = r.lowest_version;
+    entry.tokens = r.tokens;
+    if (r.purpose == Purpose::kTrain) s_.tokens_generated += r.tokens;
   }
 
   void operator()(const GroupScored& r) {
@@ -133,7 +137,12 @@ class Fold {
     }
     if (!r.weights_hash.empty()) hash = r.weights_hash;
     if (rolled_forward) return;
-    for (const std::uint64_t number : s_.batches.at(r.step).groups) s_.groups.at(number).state = GroupState::kTrained;
+    for (const std::uint64_t number : s_.batches.at(r.step).groups) {
+      GroupEntry& entry = s_.groups.at(number);
+      entry.state = GroupState::kTrained;
+      s_.tokens_trained += entry.tokens;
+    }
+    time_is(r.unix_s);
     s_.last_trained_step = r.step;
   }
 
@@ -151,10 +160,13 @@ class Fold {
     for (const auto& [number, entry] : s_.groups) {
       require(is_final(entry.state), "the run ended while group " + text(number) + " was " + name_of(entry.state));
     }
+    time_is(r.unix_s);
     s_.finished = r;
   }
 
  private:
+  void time_is(double unix_s) { s_.wall_s = s_.earlier_wall_s + std::max(0.0, unix_s - s_.attempt_began_s); }
+
   std::map<std::uint64_t, GroupEntry>& entries(Purpose purpose) {
     return purpose == Purpose::kTrain ? s_.groups : s_.evaluating;
   }

@@ -78,6 +78,7 @@ struct BatchChosen {
 struct StepTrained {
   std::int64_t step = 0;
   std::string weights_hash;  // empty where run.hash_every left it out
+  double unix_s = 0;
 };
 /// Ends the evaluation of a version; its groups count as evaluated.
 struct Evaluated {
@@ -93,6 +94,7 @@ struct CheckpointWritten {
 struct RunFinished {
   std::int64_t steps = 0;
   std::string final_hash;
+  double unix_s = 0;
 };
 
 using LedgerRecord = std::variant<RunStarted, AttemptStarted, GroupLeased, LeaseLost, GroupRolledOut, GroupScored, GroupRefused,
@@ -106,6 +108,7 @@ struct GroupEntry {
   std::uint32_t attempts = 0;
   std::uint64_t lease_id = 0;
   std::uint64_t lowest_version = 0;
+  std::uint64_t tokens = 0;  // of its completions
   std::string hash;
   RolloutPlace place;
   std::string reason;       // of the last refusal
@@ -128,6 +131,11 @@ struct LedgerState {
   std::map<std::int64_t, std::string> weight_hashes;
   std::map<std::string, std::int64_t> refused;      // final refusals by reason
   std::map<std::string, std::int64_t> refused_again;  // results thrown away whose prompt went back, by reason
+  std::uint64_t tokens_generated = 0;  // of training groups, those refused later included
+  std::uint64_t tokens_trained = 0;
+  double attempt_began_s = 0;          // unix time
+  double earlier_wall_s = 0;           // of the attempts before this one, each up to its last step
+  double wall_s = 0;                   // of all attempts
   std::vector<Evaluated> evaluations;
   std::vector<CheckpointWritten> checkpoints;
 

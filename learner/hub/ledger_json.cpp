@@ -76,6 +76,7 @@ template <class V>
 void fields(V& visit, StepTrained& r) {
   visit("step", r.step);
   visit("weights_hash", r.weights_hash);
+  visit("unix_s", r.unix_s);
 }
 template <class V>
 void fields(V& visit, Evaluated& r) {
@@ -93,6 +94,7 @@ template <class V>
 void fields(V& visit, RunFinished& r) {
   visit("steps", r.steps);
   visit("final_hash", r.final_hash);
+  visit("unix_s", r.unix_s);
 }
 
 /// In the order of the variant's alternatives; the frame's type is the place plus one.

@@ -1,0 +1,424 @@
+#include "learner/hub/hub_core.h"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+
+#include "common/base/error.h"
+#include "tests/learner/hub/hub_world.h"
+
+namespace troupe::test {
+namespace {
+
+std::vector<std::uint64_t> numbers_of(const std::optional<std::vector<GroupRecord>>& records) {
+  std::vector<std::uint64_t> numbers;
+  if (records) {
+    for (const GroupRecord& record : *records) numbers.push_back(record.group);
+  }
+  return numbers;
+}
+
+TEST_SUITE("hub/hub_core") {
+  TEST_CASE("a group goes from lease to batch; the batch is on disk, with its rollouts, when it is handed out") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    CHECK_FALSE(world.core->take_batch(1));
+
+    world.work(*actor, *rewarder);
+
+    const auto batch = world.core->take_batch(1);
+    CHECK(numbers_of(batch) == std::vector<std::uint64_t>{0, 1});
+    CHECK(batch->at(1).actor == "actor 0");
+    CHECK(batch->at(1).rewarder == "rewarder 0");
+    CHECK(batch->at(1).row == R"({"question":"train 1"})");
+    CHECK(actor->accepted().size() == 2);
+    CHECK(rewarder->accepted().size() == 2);
+    const LedgerState on_disk = read_ledger(world.folder / "ledger.log");
+    CHECK(on_disk.last_chosen_step == 1);
+    CHECK(on_disk.batches.at(1).world_size == 2);
+    RolloutLogReader reader(world.folder / "rollouts");
+    CHECK(read_batch(on_disk, 1, reader) == *batch);
+  }
+
+  TEST_CASE("a peer is welcomed with the run's configuration, and an actor with the newest weights") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+
+    const auto welcomes = actor->take<Welcome>(MessageType::kWelcome);
+    REQUIRE(welcomes.size() == 1);
+    CHECK(welcomes[0].incarnation == 1);
+    CHECK(welcomes[0].run_id == "run-1");
+    CHECK(parse_config(welcomes[0].config, "welcome", {}) == hub_config());
+    CHECK(actor->take<WeightManifest>(MessageType::kWeightManifest).at(0).version == 0);
+    CHECK(rewarder->take<WeightManifest>(MessageType::kWeightManifest).empty());
+  }
+
+  TEST_CASE("who may not join is told why and sent away") {
+    HubWorld world;
+    world.start(hub_config(), "secret");
+    struct Case {
+      Role role;
+      std::uint32_t rank;
+      const char* token;
+      const char* reason;
+    };
+    for (const Case& c : {Case{Role::kActor, 0, "wrong",
+                               "the token of x is not that of the run: give it the file hub.token of the run directory"},
+                          Case{Role::kLearner, 2, "secret", "learner rank: expected 1 to 1, found 2"},
+                          Case{Role::kLearner, 0, "secret", "learner rank: expected 1 to 1, found 0"}}) {
+      FakePeer peer(world.channel, "x");
+      Hello hello = hello_of(c.role, "x");
+      hello.rank = c.rank;
+      hello.token = c.token;
+      peer.send(hello);
+      world.pump();
+      const auto refusals = peer.refusals();
+      REQUIRE(refusals.size() == 1);
+      CHECK(refusals[0].reason == c.reason);
+      CHECK_FALSE(refusals[0].register_again);
+      CHECK(peer.take<Welcome>(MessageType::kWelcome).empty());
+    }
+  }
+
+  TEST_CASE("a stranger that says anything but hello is asked to register") {
+    HubWorld world;
+    FakePeer peer(world.channel, "x");
+    peer.send(Heartbeat{});
+    world.pump();
+    const auto refusals = peer.refusals();
+    REQUIRE(refusals.size() == 1);
+    CHECK(refusals[0].register_again);
+    CHECK(refusals[0].reason == "not registered with attempt 1 of the hub: say hello");
+  }
+
+  TEST_CASE("garbage and another protocol's frames are counted and answered, and honest peers go on") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    FakePeer stranger(world.channel, "\x01stranger");
+    std::string newer = encode(hello_of(Role::kActor, "x"));
+    newer[4] = 2;
+    std::string torn = encode(hello_of(Role::kActor, "x"));
+    torn.pop_back();
+    std::string flipped = encode(hello_of(Role::kActor, "x"));
+    flipped.back() = static_cast<char>(flipped.back() ^ 1);
+    const std::vector<std::string> frames = {"", "GET / HTTP/1.1\r\n\r\n", std::string(1000, '\xff'), newer, torn, flipped,
+                                             encode(Heartbeat{})};
+    for (const std::string& frame : frames) stranger.send_frame(frame);
+
+    world.work(*actor, *rewarder);
+
+    const auto refusals = stranger.refusals();
+    REQUIRE(refusals.size() == frames.size());
+    CHECK(refusals[3].reason ==
+          "frame: protocol version 2, but this program speaks version 1: run the same Troupe on both sides");
+    CHECK_FALSE(refusals[3].register_again);
+    CHECK(world.core->status(world.now_ms).refused_frames == static_cast<std::int64_t>(frames.size()));
+    CHECK(numbers_of(world.core->take_batch(1)) == std::vector<std::uint64_t>{0, 1});
+  }
+
+  TEST_CASE("a registered peer that sends a bad frame starts over, and its groups go to others") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto bad = world.join(Role::kActor, "actor 0");
+    CHECK(bad->leases().size() == 2);
+    auto good = world.join(Role::kActor, "actor 1");
+
+    bad->send_frame("rubbish");
+    world.pump();
+
+    CHECK(bad->refusals().at(0).register_again);
+    CHECK(good->leases().size() == 2);
+    CHECK(world.core->status(world.now_ms).actors == 1);
+  }
+
+  TEST_CASE("a dead actor's groups are given to another; what it sends later is refused and counted") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto dead = world.join(Role::kActor, "actor 0");
+    const auto lost = dead->leases();
+    CHECK(lost.size() == 2);
+    world.now_ms += 390;
+    auto other = world.join(Role::kActor, "actor 1");
+    CHECK(other->leases().empty());
+
+    world.now_ms += 10;  // deadline.heartbeat_s since the dead one's last word
+    world.pump();
+
+    CHECK(other->leases().size() == 2);
+    dead->send(rollout_for(lost[0], 0));
+    world.pump();
+    CHECK(dead->refusals().at(0).register_again);
+    CHECK(dead->accepted().empty());
+    dead->send(hello_of(Role::kActor, "actor 0"));
+    dead->send(rollout_for(lost[0], 0));
+    world.pump();
+    CHECK(dead->revokes().at(0).lease_ids == std::vector<std::uint64_t>{lost[0].lease_id});
+    CHECK(world.core->status(world.now_ms).late_results == 1);
+  }
+
+  TEST_CASE("an actor whose connection closes loses its leases as soon as the hub speaks to it") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    CHECK(actor->leases().size() == 2);
+    actor.reset();
+    world.core->publish(weights_of(1));
+    world.pump();
+    CHECK(world.core->status(world.now_ms).actors == 0);
+    CHECK(world.core->status(world.now_ms).leased == 0);
+  }
+
+  TEST_CASE("a peer that does not read is given up before its frames fill the memory") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    for (int i = 0; i < 4096 + 300 && world.core->status(world.now_ms).actors == 1; ++i) {
+      actor->send(Heartbeat{});
+      world.pump();
+    }
+    CHECK(world.core->status(world.now_ms).actors == 0);
+  }
+
+  TEST_CASE("a lease that stalls is taken back although its actor's heart beats") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    const auto leases = actor->leases();
+    for (int i = 0; i < 10; ++i) {
+      world.now_ms += 100;
+      actor->send(Heartbeat{0, 10.0, {{leases[0].lease_id, static_cast<std::uint64_t>(i + 1)}}});
+      world.pump();
+    }
+    CHECK(actor->revokes().at(0).lease_ids == std::vector<std::uint64_t>{leases[1].lease_id});
+    CHECK(world.core->status(world.now_ms).expired_leases == 1);
+    CHECK(world.core->status(world.now_ms).actor_tokens_per_s == 10.0);
+    CHECK(actor->take<Heartbeat>(MessageType::kHeartbeat).size() == 10);
+  }
+
+  TEST_CASE("a result that breaks its lease is counted, revoked and its sender named in the ledger") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    const auto leases = actor->leases();
+    actor->send(rollout_for(leases[0], 0, 5));
+    world.pump();
+
+    CHECK(actor->revokes().size() == 1);
+    CHECK(world.core->status(world.now_ms).refused_frames == 1);
+    bool named = false;
+    for (const LedgerRecord& record : read_ledger_records(world.folder / "ledger.log")) {
+      const auto* lost = std::get_if<LeaseLost>(&record);
+      named |= lost != nullptr && lost->reason == "actor 0: refused, RolloutGroup of group 0: completions[0].token_ids: "
+                                                  "expected at most 4 tokens, found 5";
+    }
+    CHECK(named);
+  }
+
+  TEST_CASE("an actor that declines a lease by Refusal rests, and another gets the group") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    const auto leases = actor->leases();
+    auto other = world.join(Role::kActor, "actor 1");
+
+    actor->send(Refusal{"the prompt is too long", false, leases[1].lease_id});
+    world.pump();
+
+    const auto given = other->leases();
+    REQUIRE(given.size() == 1);
+    CHECK(given[0].group == 1);
+    CHECK(world.core->status(world.now_ms).leased == 2);
+  }
+
+  TEST_CASE("a result under an older attempt's lease is refused by name and its sender registers again") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    RolloutGroup old = rollout_for(actor->leases().at(0), 0);
+    old.incarnation = 7;
+    actor->send(old);
+    world.pump();
+    const auto refusals = actor->refusals();
+    REQUIRE(refusals.size() == 1);
+    CHECK(refusals[0].register_again);
+    CHECK(refusals[0].reason == "a result of group 0 under a lease of attempt 7; this is attempt 1");
+  }
+
+  TEST_CASE("actors are told of new weights and fetch them bucket by bucket; the newest two are kept") {
+    HubWorld world;
+    auto actor = world.join(Role::kActor, "actor 0");
+    const auto manifest = [&](const ManifestRequest& request) {
+      actor->send(request);
+      world.pump();
+      return actor->take<WeightManifest>(MessageType::kWeightManifest);
+    };
+    const auto chunk = [&](std::uint64_t version, std::uint64_t bucket) {
+      actor->send(ChunkRequest{version, bucket});
+      world.pump();
+      return actor->take<WeightChunk>(MessageType::kWeightChunk);
+    };
+    CHECK(manifest({0, true}).empty());
+    for (const std::uint64_t version : {0, 1, 2}) {
+      world.core->publish(weights_of(version, std::to_string(version) + "123456789ab"));
+      world.pump();
+      CHECK(actor->take<WeightManifest>(MessageType::kWeightManifest).at(0).version == version);
+    }
+
+    CHECK(manifest({0, true}).at(0).version == 2);
+    CHECK(manifest({1, false}).at(0).version == 1);
+    CHECK(manifest({0, false}).at(0).version == 2);  // gone: the newest instead
+    CHECK(chunk(2, 0).at(0).bytes == "21234567");
+    CHECK(chunk(1, 0).at(0).bytes == "11234567");
+    CHECK(chunk(2, 1).at(0).bytes == "89ab");
+    CHECK(chunk(0, 0).at(0).gone);
+    CHECK(chunk(2, 2).empty());
+    CHECK(actor->refusals().at(0).reason == "ChunkRequest.bucket: expected a number below 2, found 2");
+  }
+
+  TEST_CASE("with a slow rewarder the groups in the hub stay within the admission, however fast the actors are") {
+    Config config = hub_config();
+    config.run.max_lag = 1;
+    HubWorld world(config);
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0", 1000);
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0", 1);
+    for (int i = 0; i < 50; ++i) {
+      world.now_ms += 10;
+      for (const Lease& lease : actor->leases()) actor->send(rollout_for(lease, lease.policy_version));
+      world.pump();
+      const HubStatus status = world.core->status(world.now_ms);
+      CHECK(status.leased + status.scoring + status.scored <= 5);  // 2 x 2 x 1.25
+    }
+    CHECK(rewarder->tasks().size() == 1);
+  }
+
+  TEST_CASE("a learner rank's beat is kept and answered with rank 0's") {
+    HubWorld world;
+    FakePeer peer(world.channel, "learner 1");
+    Hello hello = hello_of(Role::kLearner, "learner 1");
+    hello.rank = 1;
+    peer.send(hello);
+    world.core->own_beat({0, 42, 7, "forward", 3});
+    peer.send(LearnerBeat{1, 43, 6, "reduce_scatter", 2});
+    world.pump();
+    world.now_ms += 300;
+
+    const auto beats = world.core->learner_beats(world.now_ms);
+    CHECK(beats.at(1).first == LearnerBeat{1, 43, 6, "reduce_scatter", 2});
+    CHECK(beats.at(1).second == doctest::Approx(0.3));
+    CHECK(peer.take<LearnerBeat>(MessageType::kLearnerBeat) == std::vector<LearnerBeat>{{0, 42, 7, "forward", 3}});
+    CHECK(world.core->learner(1) == "learner 1");
+    CHECK_FALSE(world.core->learner(2));
+    peer.send(LearnerBeat{0, 43, 6, "forward", 2});
+    world.pump();
+    CHECK(peer.refusals().size() == 1);
+  }
+
+  TEST_CASE("a peer that says goodbye gives its leases back") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    actor->send(Goodbye{"preempted"});
+    world.pump();
+    CHECK(world.core->status(world.now_ms).leased == 0);
+    CHECK(world.core->status(world.now_ms).actors == 0);
+  }
+
+  TEST_CASE("an evaluation returns the held-out rows in order, each with one greedy completion") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    CHECK_FALSE(world.core->take_evaluation(0, 3));
+    world.work(*actor, *rewarder);
+    const auto records = world.core->take_evaluation(0, 3);
+    CHECK(numbers_of(records) == std::vector<std::uint64_t>{0, 1, 2});
+    CHECK(records->at(2).row == R"({"question":"held out 2"})");
+    CHECK(records->at(2).completions.size() == 1);
+    world.core->append(Evaluated{0, 1, 1, 3});
+    CHECK(world.ledger->state().evaluating.empty());
+    CHECK(numbers_of(world.core->take_batch(1)) == std::vector<std::uint64_t>{0, 1});
+  }
+
+  TEST_CASE("a restarted hub keeps what was scored, leases the rest again and chooses the same batch") {
+    HubWorld straight;
+    HubWorld broken;
+    for (HubWorld* world : {&straight, &broken}) {
+      world->core->publish(weights_of(0));
+      auto actor = world->join(Role::kActor, "actor 0");
+      auto rewarder = world->join(Role::kRewarder, "rewarder 0");
+      if (world == &broken) {
+        const auto leases = actor->leases();
+        actor->send(rollout_for(leases[1], 0));
+        world->pump();
+        rewarder->send(scores_for(rewarder->tasks().at(0), {1, 1}));
+        world->pump();
+        world->start(hub_config());
+        world->core->publish(weights_of(0));
+        actor->send(Heartbeat{});
+        world->pump();
+        CHECK(actor->refusals().at(0).reason == "not registered with attempt 2 of the hub: say hello");
+        actor = world->join(Role::kActor, "actor 0");
+        rewarder = world->join(Role::kRewarder, "rewarder 0");
+        CHECK(world->core->status(world->now_ms).leased == 1);
+        CHECK(world->core->status(world->now_ms).scored == 1);
+      }
+      world->work(*actor, *rewarder);
+    }
+
+    const auto expected = straight.core->take_batch(1);
+    const auto batch = broken.core->take_batch(1);
+
+    CHECK(numbers_of(batch) == numbers_of(expected));
+    CHECK(broken.ledger->state().batches.at(1).hashes == straight.ledger->state().batches.at(1).hashes);
+  }
+
+  TEST_CASE("a scored group whose rollout did not reach the disk is generated anew") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    world.work(*actor, *rewarder);
+    world.core.reset();
+    std::filesystem::resize_file(world.folder / "rollouts/000000.log", 0);
+
+    world.start(hub_config());
+
+    CHECK(world.ledger->state().refused_again.at("failed") == 2);
+    world.core->publish(weights_of(0));
+    actor = world.join(Role::kActor, "actor 0");
+    rewarder = world.join(Role::kRewarder, "rewarder 0");
+    world.work(*actor, *rewarder);
+    CHECK(numbers_of(world.core->take_batch(1)) == std::vector<std::uint64_t>{0, 1});
+  }
+
+  TEST_CASE("at the end every peer is told, and open groups become unused") {
+    Config config = hub_config();
+    config.run.max_lag = 1;
+    config.run.steps = 1;
+    HubWorld world(config);
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    world.work(*actor, *rewarder);
+    world.core->take_batch(1);
+    world.core->append(StepTrained{1, "", 0});
+
+    world.core->say_goodbye(0, "the run is finished", Deadline::after_ms(100));
+    world.core->retire_open_groups();
+
+    CHECK(actor->take<Shutdown>(MessageType::kShutdown) == std::vector<Shutdown>{{0, "the run is finished"}});
+    CHECK(rewarder->take<Shutdown>(MessageType::kShutdown).size() == 1);
+    CHECK(world.ledger->state().refused == std::map<std::string, std::int64_t>{{"unused", 1}});
+    world.ledger->append(RunFinished{1, "hash", 0});
+  }
+}
+
+}  // namespace
+}  // namespace troupe::test
