@@ -86,19 +86,16 @@ class Learner {
     return load_newest_checkpoint(options_.folder.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
   }
 
-  /// Collective. Writes checkpoints/step-N with its hf/ folder.
-  void checkpoint(std::int64_t step) {
+  /// Collective. Writes checkpoints/step-N with its hf/ folder; `ledger_bytes` counts on rank 0.
+  void checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
     status_.set(step, "checkpoint");
-    CheckpointInfo info;
-    info.step = step;
-    info.config_hash = config_hash(config_);
+    const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
     const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
     save_checkpoint(options_.folder.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
       Parameters exported(initial_.architecture(), at::kFloat);
       exported.flat().copy_(master);
       save_hugging_face(exported, start_, folder / "hf");
     });
-    if (communicator_.rank() == 0) retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint);
   }
 
  private:
@@ -139,14 +136,19 @@ class Leader {
     while (step < config_.run.steps) {
       if (!live_step(step + 1)) return stop(step);
       ++step;
-      if (step % config_.checkpoint.every == 0 && step < config_.run.steps) checkpoint(step);
-      if (config_.eval.every > 0 && step % config_.eval.every == 0 && step < config_.run.steps) conductor_.evaluate(static_cast<std::uint64_t>(step));
+      if (step < config_.run.steps) look_back(step);
       if (options_.stop && options_.stop()) return stop(step);
     }
     return finish(step);
   }
 
  private:
+  /// The evaluation and checkpoint that are due between two steps.
+  void look_back(std::int64_t step) {
+    if (config_.eval.every > 0 && step % config_.eval.every == 0) conductor_.evaluate(static_cast<std::uint64_t>(step));
+    if (step % config_.checkpoint.every == 0) checkpoint(step);
+  }
+
   bool live_step(std::int64_t step) {
     status_.set(step, "waiting for the batch");
     const std::int64_t start_ms = SteadyClock().now_ms();
@@ -207,9 +209,21 @@ class Leader {
   void checkpoint(std::int64_t step) {
     if (checkpointed_ == step) return;
     order_all(step, Order::kCheckpoint);
-    learner_.checkpoint(step);
+    learner_.checkpoint(step, std::filesystem::file_size(options_.folder.ledger()));
     conductor_.hub().record(CheckpointWritten{step, "step-" + std::to_string(step)});
+    retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint, best_step());
     checkpointed_ = step;
+  }
+
+  /// The evaluated step with the highest held-out reward, the later of equals.
+  std::optional<std::int64_t> best_step() const {
+    std::optional<Evaluated> best;
+    conductor_.hub().read_ledger([&](const LedgerState& state) {
+      for (const Evaluated& evaluated : state.evaluations) {
+        if (!best || evaluated.mean_reward >= best->mean_reward) best = evaluated;
+      }
+    });
+    return best ? std::optional(static_cast<std::int64_t>(best->version)) : std::nullopt;
   }
 
   int stop(std::int64_t step) {
@@ -250,7 +264,7 @@ class Leader {
 };
 
 /// The other ranks: do what rank 0 says until it says that it is over.
-int follow(const GrpoOptions& options, Learner& learner, LearnerLink& link, RankStatus& status) {
+int follow(Learner& learner, LearnerLink& link, RankStatus& status) {
   for (;;) {
     status.set(0, "waiting for the next step");
     auto shard = link.next(Deadline::after_s(1));
@@ -262,7 +276,7 @@ int follow(const GrpoOptions& options, Learner& learner, LearnerLink& link, Rank
         learner.hash_after(shard->step);
         break;
       case Order::kCheckpoint:
-        learner.checkpoint(shard->step);
+        learner.checkpoint(shard->step, 0);
         break;
       case Order::kFinish:
         learner.final_hash_of({});
@@ -272,7 +286,6 @@ int follow(const GrpoOptions& options, Learner& learner, LearnerLink& link, Rank
       default:
         throw ProtocolError("rank 0 ordered '" + shard->body.substr(0, 1) + "', which is none of T, C, F, S");
     }
-    (void)options;
   }
 }
 
@@ -320,7 +333,7 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   link.host = host_name();
   link.heartbeat_s = config.deadline.heartbeat_s;
   LearnerLink conversation(link, status, logger);
-  return follow(options, learner, conversation, status);
+  return follow(learner, conversation, status);
 }
 
 }  // namespace troupe
