@@ -85,8 +85,21 @@ std::vector<float> trainer_logprobs(const Parameters& parameters, const Request&
   return {logp.const_data_ptr<float>(), logp.const_data_ptr<float>() + tokens};
 }
 
+/// ATen's number of threads while it lives. One is fastest for a model this small.
+class Threads {
+ public:
+  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
 TEST_SUITE("actors/engine") {
   TEST_CASE("a completion's bits depend neither on slots nor chunks nor company nor order") {
+    const Threads one(1);
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       const Parameters parameters = testing::random_parameters(testing::small_architecture(), dtype);
       std::vector<Request> requests = mixed_requests();
@@ -105,13 +118,13 @@ TEST_SUITE("actors/engine") {
 
   TEST_CASE("a completion's bits do not depend on the threads") {
     const Parameters parameters = testing::random_parameters(testing::small_architecture(), at::kFloat);
-    const int threads = at::get_num_threads();
+    const auto with_threads = [&](int count) {
+      const Threads threads(count);
+      return generate(parameters, mixed_requests(), options(16));
+    };
 
-    at::set_num_threads(1);
-    const Completions one = generate(parameters, mixed_requests(), options(16));
-    at::set_num_threads(2);
-    const Completions two = generate(parameters, mixed_requests(), options(16));
-    at::set_num_threads(threads);
+    const Completions one = with_threads(1);
+    const Completions two = with_threads(2);
 
     CHECK((one == two));
   }
