@@ -59,12 +59,15 @@ class Auditor {
   }
   void operator()(const BatchChosen& r) {
     if (r.step != static_cast<std::int64_t>(batches_.size()) + 1) {
-      problem("I5", "the batch of step " + text(r.step) + " follows that of step " + text(static_cast<std::int64_t>(batches_.size())));
+      problem("I5", "the batch of step " + text(r.step) + " follows that of step " +
+                        text(static_cast<std::int64_t>(batches_.size())));
     }
     for (const std::uint64_t number : r.groups) {
       const auto [place, first] = step_of_.emplace(number, r.step);
-      if (!first) problem("I2", "group " + text(number) + " is in steps " + text(place->second) + " and " + text(r.step));
-      if (!leased_.contains(number)) problem("I1", "group " + text(number) + " of step " + text(r.step) + " was never leased");
+      if (!first)
+        problem("I2", "group " + text(number) + " is in steps " + text(place->second) + " and " + text(r.step));
+      if (!leased_.contains(number))
+        problem("I1", "group " + text(number) + " of step " + text(r.step) + " was never leased");
     }
     batches_.push_back(r);
   }
@@ -75,7 +78,8 @@ class Auditor {
     }
     if (!r.weights_hash.empty()) hash = r.weights_hash;
     if (r.step <= result_.steps) return;  // rolled forward
-    if (r.step != result_.steps + 1) problem("I5", "step " + text(r.step) + " was trained after step " + text(result_.steps));
+    if (r.step != result_.steps + 1)
+      problem("I5", "step " + text(r.step) + " was trained after step " + text(result_.steps));
     result_.steps = r.step;
     const auto batch = std::find_if(batches_.begin(), batches_.end(), [&](const auto& b) { return b.step == r.step; });
     if (batch == batches_.end()) {
@@ -89,11 +93,14 @@ class Auditor {
   void operator()(const RunFinished& r) {
     result_.finished = true;
     result_.final_hash = r.final_hash;
-    if (r.steps != result_.steps) problem("I5", "the end record names " + text(r.steps) + " steps, trained are " + text(result_.steps));
+    if (r.steps != result_.steps)
+      problem("I5", "the end record names " + text(r.steps) + " steps, trained are " + text(result_.steps));
   }
 
  private:
-  void problem(const std::string& invariant, const std::string& what) { result_.problems.push_back(invariant + ": " + what); }
+  void problem(const std::string& invariant, const std::string& what) {
+    result_.problems.push_back(invariant + ": " + what);
+  }
 
   void end(std::uint64_t number, const std::string& what, const std::string& reason) {
     const auto [place, first] = final_.emplace(number, reason);
@@ -154,7 +161,8 @@ class Auditor {
     if (!result_.finished) return;
     for (const auto& entry : fs::recursive_directory_iterator(folder_.root)) {
       const std::string name = entry.path().filename().string();
-      if (name.find(".tmp-") != std::string::npos) problem("I6", "the temporary " + entry.path().string() + " was left behind");
+      if (name.find(".tmp-") != std::string::npos)
+        problem("I6", "the temporary " + entry.path().string() + " was left behind");
     }
     const fs::path shared_memory = "/dev/shm";
     if (run_id_.empty() || !fs::exists(shared_memory)) return;
@@ -169,10 +177,10 @@ class Auditor {
   std::string run_id_;
   std::int64_t max_lag_ = 0;
   std::set<std::uint64_t> leased_;
-  std::map<std::uint64_t, std::string> final_;         // group to "trained" or the reason of its refusal
-  std::map<std::uint64_t, std::int64_t> step_of_;      // group to the step that chose it
+  std::map<std::uint64_t, std::string> final_;     // group to "trained" or the reason of its refusal
+  std::map<std::uint64_t, std::int64_t> step_of_;  // group to the step that chose it
   std::vector<BatchChosen> batches_;
-  std::map<std::int64_t, std::string> hashes_;         // of the weights, by step
+  std::map<std::int64_t, std::string> hashes_;  // of the weights, by step
   std::int64_t first_diverged_ = 0;
 };
 

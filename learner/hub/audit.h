@@ -11,21 +11,22 @@ namespace troupe {
 struct AuditResult {
   std::vector<std::string> problems;  // each names its invariant ("I2: …"); empty where all hold
   bool finished = false;
-  std::string final_hash;             // of the end record; "" where there is none
-  std::int64_t steps = 0;             // trained
-  std::int64_t groups_leased = 0;     // distinct training groups
+  std::string final_hash;          // of the end record; "" where there is none
+  std::int64_t steps = 0;          // trained
+  std::int64_t groups_leased = 0;  // distinct training groups
   std::int64_t groups_trained = 0;
-  std::int64_t groups_open = 0;       // without a final state yet
+  std::int64_t groups_open = 0;                              // without a final state yet
   std::map<std::string, std::int64_t> groups_refused;        // final, by reason
   std::map<std::string, std::int64_t> groups_refused_again;  // results thrown away whose prompt was leased again
   std::int64_t leases_lost = 0;
-  std::int64_t exact_steps = 0;       // the weights of steps 1 to this came out alike in every attempt
+  std::int64_t exact_steps = 0;  // the weights of steps 1 to this came out alike in every attempt
 };
 
-/// Checks the run directory's ledger, rollout log and files: I1 every leased group has exactly one final state, or is open in
-/// an unfinished run; I2 no group is in two steps; I3 each trained group's bytes have the hash that the ledger names; I4 lag is
-/// at most run.max_lag; I5 steps are consecutive; I6 no temporary file or shared memory of a finished run is left; I7 the end
-/// record is there if and only if summary.json is. Reads only, and on its own: not by the fold that the hub goes by.
+/// Checks the run directory's ledger, rollout log and files: I1 every leased group has exactly one final state, or is
+/// open in an unfinished run; I2 no group is in two steps; I3 each trained group's bytes have the hash that the ledger
+/// names; I4 lag is at most run.max_lag; I5 steps are consecutive; I6 no temporary file or shared memory of a finished
+/// run is left; I7 the end record is there if and only if summary.json is. Reads only, and on its own: not by the fold
+/// that the hub goes by.
 /// @throws ConfigError where there is no ledger, or it cannot be read.
 AuditResult audit(const std::string& run_dir);
 

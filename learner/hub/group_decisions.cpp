@@ -184,7 +184,8 @@ std::string GroupScheduler::waiting_for(const std::string& endpoint, std::int64_
   const bool batch_complete = ready_.size() >= options_.batch_prompts;
   if (!newest_version_ || (!evaluation_version_ && batch_complete)) return "";
   const auto start_one = [&](const char* role) {
-    return std::string("no ") + role + " is connected: start one with `troupe " + role + " CONFIG --hub " + endpoint + "`";
+    return std::string("no ") + role + " is connected: start one with `troupe " + role + " CONFIG --hub " + endpoint +
+           "`";
   };
   const auto connected = [](int n, const char* role) {
     return std::to_string(n) + " " + role + (n == 1 ? "" : "s") + " connected, ";
@@ -192,7 +193,8 @@ std::string GroupScheduler::waiting_for(const std::string& endpoint, std::int64_
   const int actors = peers_.count(Role::kActor);
   const int rewarders = peers_.count(Role::kRewarder);
   const std::int64_t waiting = scoring();
-  if (waiting > 0 && rewarders == 0) return start_one("rewarder") + "; " + std::to_string(waiting) + " groups wait for scores";
+  if (waiting > 0 && rewarders == 0)
+    return start_one("rewarder") + "; " + std::to_string(waiting) + " groups wait for scores";
   const bool open_evaluation = evaluation_version_ && count(Stage::kOpen) > 0;
   if (leased() > 0 || open_evaluation || may_lease_training()) {
     if (actors == 0) return start_one("actor");

@@ -49,9 +49,11 @@ GroupScheduler::GroupScheduler(SchedulerOptions options, const LedgerState& ledg
       sink_(sink),
       next_group_(ledger.next_group),
       chosen_step_(static_cast<std::uint64_t>(ledger.last_chosen_step)) {
-  check(options_.incarnation < (std::uint64_t{1} << (63 - kCounterBits)), "the hub's incarnation has outgrown the lease ids");
+  check(options_.incarnation < (std::uint64_t{1} << (63 - kCounterBits)),
+        "the hub's incarnation has outgrown the lease ids");
   for (const auto& [number, entry] : ledger.groups) {
-    if (entry.state == GroupState::kOpen || entry.state == GroupState::kScored) train_[number].attempts = entry.attempts;
+    if (entry.state == GroupState::kOpen || entry.state == GroupState::kScored)
+      train_[number].attempts = entry.attempts;
   }
 }
 
@@ -141,7 +143,8 @@ void GroupScheduler::fault(const PeerId& id, std::int64_t now_ms) {
 
 bool GroupScheduler::may_lease_training() const {
   if (!newest_version_ || chosen_step_ >= static_cast<std::uint64_t>(options_.steps)) return false;
-  if (options_.max_lag == 0 && (*newest_version_ != chosen_step_ || ready_.size() >= options_.batch_prompts)) return false;
+  if (options_.max_lag == 0 && (*newest_version_ != chosen_step_ || ready_.size() >= options_.batch_prompts))
+    return false;
   return !too_stale(*newest_version_) && busy() < admitted();
 }
 
@@ -277,8 +280,8 @@ void GroupScheduler::reopen(Group& g) {
 
 // --- Results ---
 
-GroupScheduler::Group* GroupScheduler::held(const PeerId& id, std::uint64_t lease_id, Purpose purpose, std::uint64_t number,
-                                            Stage stage) {
+GroupScheduler::Group* GroupScheduler::held(const PeerId& id, std::uint64_t lease_id, Purpose purpose,
+                                            std::uint64_t number, Stage stage) {
   const auto found = leases_.find(lease_id);
   if (found == leases_.end() || found->second != Key{purpose, number}) return nullptr;
   Group& g = group(found->second);
@@ -300,8 +303,8 @@ bool GroupScheduler::take_rollout(const PeerId& id, RolloutGroup rollout, std::i
   if (g == nullptr) return false;
   const Key key{rollout.purpose, rollout.group};
   const bool evaluate = key.purpose == Purpose::kEvaluate;
-  LeaseTerms terms{evaluate ? 1 : options_.group_size, options_.sampling.max_tokens, g->policy_version, g->policy_version,
-                   options_.vocabulary};
+  LeaseTerms terms{evaluate ? 1 : options_.group_size, options_.sampling.max_tokens, g->policy_version,
+                   g->policy_version, options_.vocabulary};
   if (!evaluate && options_.max_lag > 0) terms.highest_version = *newest_version_;
   const std::string problem = problem_of(rollout, terms);
   if (!problem.empty()) {

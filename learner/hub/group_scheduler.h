@@ -52,8 +52,9 @@ class SchedulerSink {
   virtual void warn(const std::string& message) = 0;
 };
 
-/// The life of every group from its lease to the learner: prompt order, admission, leases and their deadlines, the batch rule
-/// of PROTOCOL.md, refusals. Pure: no threads, sockets, files or clock; the same calls give the same calls to the sink.
+/// The life of every group from its lease to the learner: prompt order, admission, leases and their deadlines, the
+/// batch rule of PROTOCOL.md, refusals. Pure: no threads, sockets, files or clock; the same calls give the same calls
+/// to the sink.
 class GroupScheduler {
  public:
   /// Takes over the numbers that `ledger` has open, and its next number and step. Scored ones come by `restore`.

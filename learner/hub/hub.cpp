@@ -23,8 +23,8 @@ constexpr std::int64_t kExplanationEveryMs = 60'000;
 }  // namespace
 
 struct Hub::Impl {
-  Impl(HubOptions options, std::unique_ptr<HubChannel> channel_, Ledger& ledger, PromptSource train, PromptSource held_out,
-       Logger logger_)
+  Impl(HubOptions options, std::unique_ptr<HubChannel> channel_, Ledger& ledger, PromptSource train,
+       PromptSource held_out, Logger logger_)
       : channel(std::move(channel_)),
         core(std::move(options), *channel, ledger, std::move(train), std::move(held_out), logger_),
         logger(logger_),
@@ -109,10 +109,10 @@ struct Hub::Impl {
   std::thread thread;  // last: it uses all of the above
 };
 
-Hub::Hub(HubOptions options, std::unique_ptr<HubChannel> channel, Ledger& ledger, PromptSource train, PromptSource held_out,
-         Logger logger)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(channel), ledger, std::move(train), std::move(held_out),
-                                   std::move(logger))) {}
+Hub::Hub(HubOptions options, std::unique_ptr<HubChannel> channel, Ledger& ledger, PromptSource train,
+         PromptSource held_out, Logger logger)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(channel), ledger, std::move(train),
+                                   std::move(held_out), std::move(logger))) {}
 
 Hub::~Hub() = default;
 

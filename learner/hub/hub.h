@@ -31,15 +31,15 @@ struct PublishedWeights {
 struct HubStatus {
   int actors = 0;
   int rewarders = 0;
-  std::int64_t leased = 0;    // groups being generated
-  std::int64_t scoring = 0;   // waiting for or at a rewarder
-  std::int64_t scored = 0;    // waiting for the learner
+  std::int64_t leased = 0;   // groups being generated
+  std::int64_t scoring = 0;  // waiting for or at a rewarder
+  std::int64_t scored = 0;   // waiting for the learner
   std::int64_t expired_leases = 0;
-  std::int64_t refused_frames = 0;  // bad frames, wrong and late results, strangers
-  std::int64_t late_results = 0;    // of them
+  std::int64_t refused_frames = 0;                     // bad frames, wrong and late results, strangers
+  std::int64_t late_results = 0;                       // of them
   std::map<std::string, std::int64_t> refused_groups;  // by reason, those leased again included
   double actor_tokens_per_s = 0;
-  std::string waiting_for;    // "no actor is connected", … or ""
+  std::string waiting_for;  // "no actor is connected", … or ""
 };
 
 /// How the rows become prompts: ids and the row that the rewarder sees. Given by the stage (tokenizer and template).
@@ -54,29 +54,30 @@ struct HubOptions {
   std::string run_id;
   std::uint64_t incarnation = 1;
   std::vector<std::int32_t> stop_ids;
-  std::int64_t vocabulary = 0;  // token ids are below it; 0: not checked
-  std::string token;  // demanded in Hello where not empty
+  std::int64_t vocabulary = 0;         // token ids are below it; 0: not checked
+  std::string token;                   // demanded in Hello where not empty
   std::vector<ModelFile> model_files;  // for actors' Welcome
 };
 
-/// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The methods are for
-/// the learner's side (rank 0); any thread, but one that waits at a time. Errors of the hub's thread are thrown from the next
-/// call.
+/// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The methods are
+/// for the learner's side (rank 0); any thread, but one that waits at a time. Errors of the hub's thread are thrown
+/// from the next call.
 class Hub {
  public:
-  Hub(HubOptions options, std::unique_ptr<HubChannel> channel, Ledger& ledger, PromptSource train, PromptSource held_out,
-      Logger logger);
+  Hub(HubOptions options, std::unique_ptr<HubChannel> channel, Ledger& ledger, PromptSource train,
+      PromptSource held_out, Logger logger);
   ~Hub();
 
-  /// Makes a version known: actors are told, leases name it. The newest two are kept for those who fetch, older ones let go.
+  /// Makes a version known: actors are told, leases name it. The newest two are kept for those who fetch, older ones
+  /// let go.
   void publish(PublishedWeights weights);
 
   /// The batch of step N by the batch rule of PROTOCOL.md, in training order; its write-ahead record is in the ledger
   /// (fsync) and its rollouts are in the log when this returns. Nothing by the deadline: ask again.
   std::optional<std::vector<GroupRecord>> next_batch(std::int64_t step, Deadline deadline);
 
-  /// Evaluates rows 0 … prompts-1 of the held-out source greedily under `version`. Call until it returns the records; then
-  /// `record` an Evaluated. A score whose verifier failed twice has no reward.
+  /// Evaluates rows 0 … prompts-1 of the held-out source greedily under `version`. Call until it returns the records;
+  /// then `record` an Evaluated. A score whose verifier failed twice has no reward.
   std::optional<std::vector<GroupRecord>> evaluate(std::uint64_t version, int prompts, Deadline deadline);
 
   /// Step N is trained; `weights_hash` may be empty (run.hash_every). Steps rolled forward may be said again.
@@ -99,8 +100,8 @@ class Hub {
   /// Also after close.
   HubStatus status() const;
 
-  /// Ends the conversation: Shutdown to every peer, all open groups `unused` when `finished`; afterwards the ledger is the
-  /// caller's again (for RunFinished). Waits at most two seconds for peers. Idempotent.
+  /// Ends the conversation: Shutdown to every peer, all open groups `unused` when `finished`; afterwards the ledger is
+  /// the caller's again (for RunFinished). Waits at most two seconds for peers. Idempotent.
   void close(int exit_code, const std::string& reason, bool finished);
 
  private:

@@ -96,7 +96,9 @@ void HubCore::dispatch(const Incoming& in, std::int64_t now_ms) {
   const MessageType type = frame_type(bytes);
   if (type == MessageType::kHello) return hello(in.peer, decode<Hello>(bytes), now_ms);
   if (scheduler_->peers().find(in.peer) == nullptr) {
-    return refuse(in.peer, "not registered with attempt " + std::to_string(options_.incarnation) + " of the hub: say hello", true);
+    return refuse(in.peer,
+                  "not registered with attempt " + std::to_string(options_.incarnation) + " of the hub: say hello",
+                  true);
   }
   scheduler_->heard(in.peer, now_ms);
   switch (type) {
@@ -114,7 +116,8 @@ void HubCore::dispatch(const Incoming& in, std::int64_t now_ms) {
       return scheduler_->decline(in.peer, refusal.lease_id, refusal.reason, now_ms);
     }
     case MessageType::kManifestRequest:
-      if (const WeightManifest* m = weights_.manifest(decode<ManifestRequest>(bytes))) outbox_.post(in.peer, encode(*m));
+      if (const WeightManifest* m = weights_.manifest(decode<ManifestRequest>(bytes)))
+        outbox_.post(in.peer, encode(*m));
       return;
     case MessageType::kChunkRequest:
       return chunk(in.peer, decode<ChunkRequest>(bytes));
@@ -169,7 +172,8 @@ void HubCore::result(const Incoming& in, Role role, Take take) {
   }
   if (message.incarnation != options_.incarnation) {
     throw ProtocolError("a result of group " + std::to_string(message.group) + " under a lease of attempt " +
-                        std::to_string(message.incarnation) + "; this is attempt " + std::to_string(options_.incarnation));
+                        std::to_string(message.incarnation) + "; this is attempt " +
+                        std::to_string(options_.incarnation));
   }
   const std::uint64_t group = message.group;
   try {
@@ -216,8 +220,9 @@ void HubCore::count_refused(const PeerId& id, const std::string& problem) {
     ++warnings_held_back_;
     return;
   }
-  const std::string more =
-      warnings_held_back_ == 0 ? "" : " (and " + std::to_string(warnings_held_back_) + " more since the last such line)";
+  const std::string more = warnings_held_back_ == 0
+                               ? ""
+                               : " (and " + std::to_string(warnings_held_back_) + " more since the last such line)";
   logger_.warning("refused from " + name_of(id) + ": " + problem + more);
   warnings_held_back_ = 0;
   last_warning_ms_ = now_ms_;
@@ -274,7 +279,8 @@ void HubCore::say_goodbye(int exit_code, const std::string& reason, Deadline dea
   for (const auto& [id, peer] : scheduler_->peers().all()) outbox_.post(id, encode(Shutdown{exit_code, reason}));
   flush();
   while (!outbox_.empty() && !deadline.expired()) {
-    channel_.receive(Deadline::after_ms(std::min<std::int64_t>(10, deadline.remaining_ms())));  // results are too late now
+    channel_.receive(
+        Deadline::after_ms(std::min<std::int64_t>(10, deadline.remaining_ms())));  // results are too late now
     flush();
   }
 }
@@ -292,9 +298,9 @@ void HubCore::publish(PublishedWeights weights) {
 }
 
 std::optional<std::vector<GroupRecord>> HubCore::take_batch(std::int64_t step) {
-  check(step == ledger_.state().last_chosen_step + 1,
-        "the batch of step " + std::to_string(step) + " was asked for, the next one is that of step " +
-            std::to_string(ledger_.state().last_chosen_step + 1));
+  check(step == ledger_.state().last_chosen_step + 1, "the batch of step " + std::to_string(step) +
+                                                          " was asked for, the next one is that of step " +
+                                                          std::to_string(ledger_.state().last_chosen_step + 1));
   BatchChosen batch;
   batch.step = step;
   batch.groups = scheduler_->batch();
@@ -360,7 +366,8 @@ HubStatus HubCore::status(std::int64_t now_ms) const {
   s.late_results = late_results_;
   s.refused_groups = ledger_.state().refused;
   for (const auto& [reason, count] : ledger_.state().refused_again) s.refused_groups[reason] += count;
-  for (const auto& [id, peer] : peers.all()) s.actor_tokens_per_s += peer.hello.role == Role::kActor ? peer.tokens_per_s : 0;
+  for (const auto& [id, peer] : peers.all())
+    s.actor_tokens_per_s += peer.hello.role == Role::kActor ? peer.tokens_per_s : 0;
   s.waiting_for = scheduler_->waiting_for(channel_.endpoint(), now_ms);
   return s;
 }

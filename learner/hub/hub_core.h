@@ -14,11 +14,12 @@
 
 namespace troupe {
 
-/// The hub without its thread: takes frames and the time, answers through the channel, keeps ledger and rollout log. One thread
-/// at a time; only `flush` and `say_goodbye` touch the channel.
+/// The hub without its thread: takes frames and the time, answers through the channel, keeps ledger and rollout log.
+/// One thread at a time; only `flush` and `say_goodbye` touch the channel.
 class HubCore final : private SchedulerSink {
  public:
-  HubCore(HubOptions options, HubChannel& channel, Ledger& ledger, PromptSource train, PromptSource held_out, Logger logger);
+  HubCore(HubOptions options, HubChannel& channel, Ledger& ledger, PromptSource train, PromptSource held_out,
+          Logger logger);
 
   // Peers.
   /// Handles one frame. A bad one is counted and its sender named; nothing of it is thrown.

@@ -14,13 +14,20 @@ std::string text(const T& number) {
 
 const char* name_of(GroupState state) {
   switch (state) {
-    case GroupState::kOpen: return "open";
-    case GroupState::kLeased: return "leased";
-    case GroupState::kRolledOut: return "rolled out";
-    case GroupState::kScored: return "scored";
-    case GroupState::kChosen: return "chosen";
-    case GroupState::kTrained: return "trained";
-    case GroupState::kRefused: return "refused";
+    case GroupState::kOpen:
+      return "open";
+    case GroupState::kLeased:
+      return "leased";
+    case GroupState::kRolledOut:
+      return "rolled out";
+    case GroupState::kScored:
+      return "scored";
+    case GroupState::kChosen:
+      return "chosen";
+    case GroupState::kTrained:
+      return "trained";
+    case GroupState::kRefused:
+      return "refused";
   }
   return "?";
 }
@@ -187,7 +194,8 @@ class Fold {
   }
   template <class R>
   static void same_lease(const R& r, const GroupEntry& entry) {
-    require(entry.lease_id == r.lease_id, group(r) + " is under lease " + text(entry.lease_id) + ", not " + text(r.lease_id));
+    require(entry.lease_id == r.lease_id,
+            group(r) + " is under lease " + text(entry.lease_id) + ", not " + text(r.lease_id));
   }
 
   LedgerState& s_;

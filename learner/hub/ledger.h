@@ -14,11 +14,12 @@
 
 namespace troupe {
 
-// The records of RUN/ledger.log. Bodies are JSON objects (inspectable by eye), framed by common/rollout_log/framed_file.
+// The records of RUN/ledger.log. Bodies are JSON objects (inspectable by eye), framed by
+// common/rollout_log/framed_file.
 
 /// First record of a run.
 struct RunStarted {
-  std::string config;        // print_config()
+  std::string config;  // print_config()
   std::string config_hash;
   std::string weights_hash;  // of the initial weights
   std::string run_id;
@@ -60,8 +61,8 @@ struct GroupScored {
   std::string rewarder;
   double mean_reward = 0;
 };
-/// A final state other than trained; or, with `again`, a result that is thrown away while the prompt goes back to the front
-/// to be leased again under the same number.
+/// A final state other than trained; or, with `again`, a result that is thrown away while the prompt goes back to the
+/// front to be leased again under the same number.
 struct GroupRefused {
   std::uint64_t group = 0;
   std::string reason;  // stale | filtered | failed | unused
@@ -97,8 +98,8 @@ struct RunFinished {
   double unix_s = 0;
 };
 
-using LedgerRecord = std::variant<RunStarted, AttemptStarted, GroupLeased, LeaseLost, GroupRolledOut, GroupScored, GroupRefused,
-                                  BatchChosen, StepTrained, Evaluated, CheckpointWritten, RunFinished>;
+using LedgerRecord = std::variant<RunStarted, AttemptStarted, GroupLeased, LeaseLost, GroupRolledOut, GroupScored,
+                                  GroupRefused, BatchChosen, StepTrained, Evaluated, CheckpointWritten, RunFinished>;
 
 /// Where a group is in its life.
 enum class GroupState { kOpen, kLeased, kRolledOut, kScored, kChosen, kTrained, kRefused };
@@ -111,8 +112,8 @@ struct GroupEntry {
   std::uint64_t tokens = 0;  // of its completions
   std::string hash;
   RolloutPlace place;
-  std::string reason;       // of the last refusal
-  std::int64_t step = 0;    // trained at
+  std::string reason;     // of the last refusal
+  std::int64_t step = 0;  // trained at
 };
 
 /// What the ledger says, as a pure fold over its records: the same records give the same state, in a restarted hub too.
@@ -123,24 +124,25 @@ struct LedgerState {
   std::int64_t attempts = 0;
   std::int64_t last_chosen_step = 0;
   std::int64_t last_trained_step = 0;
-  std::uint64_t next_group = 0;   // the lowest number that was never leased
+  std::uint64_t next_group = 0;    // the lowest number that was never leased
   std::int64_t diverged_step = 0;  // the first step that came out with another hash when rolled forward; 0: none
-  std::map<std::uint64_t, GroupEntry> groups;       // training groups
-  std::map<std::uint64_t, GroupEntry> evaluating;   // groups of the evaluation under way, by row
-  std::map<std::int64_t, BatchChosen> batches;      // by step
+  std::map<std::uint64_t, GroupEntry> groups;      // training groups
+  std::map<std::uint64_t, GroupEntry> evaluating;  // groups of the evaluation under way, by row
+  std::map<std::int64_t, BatchChosen> batches;     // by step
   std::map<std::int64_t, std::string> weight_hashes;
-  std::map<std::string, std::int64_t> refused;      // final refusals by reason
+  std::map<std::string, std::int64_t> refused;        // final refusals by reason
   std::map<std::string, std::int64_t> refused_again;  // results thrown away whose prompt went back, by reason
-  std::uint64_t tokens_generated = 0;  // of training groups, those refused later included
+  std::uint64_t tokens_generated = 0;                 // of training groups, those refused later included
   std::uint64_t tokens_trained = 0;
-  double attempt_began_s = 0;          // unix time
-  double earlier_wall_s = 0;           // of the attempts before this one, each up to its last step
-  double wall_s = 0;                   // of all attempts
+  double attempt_began_s = 0;  // unix time
+  double earlier_wall_s = 0;   // of the attempts before this one, each up to its last step
+  double wall_s = 0;           // of all attempts
   std::vector<Evaluated> evaluations;
   std::vector<CheckpointWritten> checkpoints;
 
   /// A new attempt voids the leases of older ones and opens again what was refused as `unused`.
-  /// @throws ConfigError naming the record where it breaks an invariant (a group trained twice, steps not consecutive …).
+  /// @throws ConfigError naming the record where it breaks an invariant (a group trained twice, steps not consecutive
+  /// …).
   void apply(const LedgerRecord& record);
 };
 

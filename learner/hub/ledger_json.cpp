@@ -98,9 +98,9 @@ void fields(V& visit, RunFinished& r) {
 }
 
 /// In the order of the variant's alternatives; the frame's type is the place plus one.
-constexpr const char* kNames[] = {"run_started",   "attempt_started", "group_leased",       "lease_lost",
-                                  "group_rolled_out", "group_scored", "group_refused",      "batch_chosen",
-                                  "step_trained",  "evaluated",       "checkpoint_written", "run_finished"};
+constexpr const char* kNames[] = {"run_started",      "attempt_started", "group_leased",       "lease_lost",
+                                  "group_rolled_out", "group_scored",    "group_refused",      "batch_chosen",
+                                  "step_trained",     "evaluated",       "checkpoint_written", "run_finished"};
 static_assert(std::size(kNames) == std::variant_size_v<LedgerRecord>);
 
 struct JsonWriter {

@@ -3,7 +3,8 @@
 namespace troupe {
 namespace {
 
-/// A peer has at most its credit of leases and a heartbeat's answer now and then outstanding; this many mean that it does not read.
+/// A peer has at most its credit of leases and a heartbeat's answer now and then outstanding; this many mean that it
+/// does not read.
 constexpr std::size_t kUnreadFrames = 4096;
 
 }  // namespace

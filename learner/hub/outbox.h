@@ -9,7 +9,8 @@
 
 namespace troupe {
 
-/// Frames that wait for their peers to read. `post` never blocks; `flush` sends what the channel takes, in order for each peer.
+/// Frames that wait for their peers to read. `post` never blocks; `flush` sends what the channel takes, in order for
+/// each peer.
 class Outbox {
  public:
   explicit Outbox(HubChannel& channel) : channel_(channel) {}

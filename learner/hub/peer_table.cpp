@@ -33,7 +33,9 @@ std::optional<PeerId> PeerTable::twin_of(const PeerId& id, const Hello& hello) c
 }
 
 std::optional<PeerId> PeerTable::with_room(Role role, std::int64_t now_ms) const {
-  const auto rank_of = [](const Peer& p) { return std::tuple(p.faults, p.leases.size(), std::string_view(p.hello.name)); };
+  const auto rank_of = [](const Peer& p) {
+    return std::tuple(p.faults, p.leases.size(), std::string_view(p.hello.name));
+  };
   const std::pair<const PeerId, Peer>* best = nullptr;
   for (const auto& entry : peers_) {
     const Peer& peer = entry.second;

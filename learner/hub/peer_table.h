@@ -15,13 +15,13 @@ namespace troupe {
 /// A registered peer as the hub sees it.
 struct Peer {
   Hello hello;
-  std::uint32_t credit = 0;            // leases or tasks that it can hold at once
-  std::set<std::uint64_t> leases;      // those that it holds
+  std::uint32_t credit = 0;        // leases or tasks that it can hold at once
+  std::set<std::uint64_t> leases;  // those that it holds
   std::int64_t last_heard_ms = 0;
-  std::int64_t not_before_ms = 0;      // gets no new lease earlier: it stalled or sent a wrong result
-  int faults = 0;                      // of that kind since its last good result
-  std::uint64_t policy_version = 0;    // as its heartbeat said
-  double tokens_per_s = 0;             // likewise
+  std::int64_t not_before_ms = 0;    // gets no new lease earlier: it stalled or sent a wrong result
+  int faults = 0;                    // of that kind since its last good result
+  std::uint64_t policy_version = 0;  // as its heartbeat said
+  double tokens_per_s = 0;           // likewise
 
   /// "actor 1 @host pid 123".
   std::string describe() const { return hello.name + " pid " + std::to_string(hello.pid); }

@@ -9,16 +9,18 @@ std::string text(std::uint64_t number) { return std::to_string(number); }
 
 std::string problem_of(const Completion& c, const LeaseTerms& terms) {
   if (c.token_ids.size() > static_cast<std::uint64_t>(terms.max_tokens)) {
-    return "token_ids: expected at most " + std::to_string(terms.max_tokens) + " tokens, found " + text(c.token_ids.size());
+    return "token_ids: expected at most " + std::to_string(terms.max_tokens) + " tokens, found " +
+           text(c.token_ids.size());
   }
   const auto highest_id = std::max_element(c.token_ids.begin(), c.token_ids.end());
   if (terms.vocabulary > 0 && highest_id != c.token_ids.end() && *highest_id >= terms.vocabulary) {
-    return "token_ids: expected ids below " + std::to_string(terms.vocabulary) + ", found " + std::to_string(*highest_id);
+    return "token_ids: expected ids below " + std::to_string(terms.vocabulary) + ", found " +
+           std::to_string(*highest_id);
   }
   for (const std::uint64_t version : c.versions) {
     if (version >= terms.lowest_version && version <= terms.highest_version) continue;
-    return "versions: expected policy versions of " + text(terms.lowest_version) + " to " + text(terms.highest_version) +
-           ", found " + text(version);
+    return "versions: expected policy versions of " + text(terms.lowest_version) + " to " +
+           text(terms.highest_version) + ", found " + text(version);
   }
   return "";
 }

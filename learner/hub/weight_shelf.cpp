@@ -12,7 +12,8 @@ constexpr std::size_t kVersionsKept = 2;
 }  // namespace
 
 void WeightShelf::put(PublishedWeights weights) {
-  check(weights.bytes.size() == weights.manifest.total_bytes, "published weights have not the size that their manifest says");
+  check(weights.bytes.size() == weights.manifest.total_bytes,
+        "published weights have not the size that their manifest says");
   const std::uint64_t version = weights.manifest.version;
   check(versions_.empty() || version >= versions_.rbegin()->first, "an older version was published after a newer one");
   versions_[version] = std::move(weights);
@@ -37,8 +38,8 @@ WeightChunk WeightShelf::chunk(const ChunkRequest& request) const {
   if (chunk.gone) return chunk;
   const WeightManifest& manifest = found->second.manifest;
   if (request.bucket >= manifest.bucket_checksums.size()) {
-    throw ProtocolError("ChunkRequest.bucket: expected a number below " + std::to_string(manifest.bucket_checksums.size()) +
-                        ", found " + std::to_string(request.bucket));
+    throw ProtocolError("ChunkRequest.bucket: expected a number below " +
+                        std::to_string(manifest.bucket_checksums.size()) + ", found " + std::to_string(request.bucket));
   }
   chunk.bytes = found->second.bytes.substr(request.bucket * manifest.bucket_bytes, manifest.bucket_bytes);
   return chunk;

@@ -1,7 +1,6 @@
 #include "learner/hub/audit.h"
 
 #include <doctest/doctest.h>
-
 #include <unistd.h>
 
 #include <algorithm>

@@ -106,7 +106,8 @@ TEST_SUITE("hub/group_scheduler") {
     CHECK(bench.world.trace.empty());
   }
 
-  TEST_CASE("admission is (max_lag + 1) x prompts x ahead open groups, and the bare batch where no filter can want more") {
+  TEST_CASE(
+      "admission is (max_lag + 1) x prompts x ahead open groups, and the bare batch where no filter can want more") {
     struct Case {
       std::uint64_t max_lag;
       std::size_t prompts;
@@ -114,9 +115,10 @@ TEST_SUITE("hub/group_scheduler") {
       std::int64_t steps;
       std::int64_t leased;
     };
-    // 2 x 1.25 = 2.5: the third group is leased while 2 < 2.5 are open; 2 x 2 x 1.25 = 5. In the last step only its own batch counts.
-    for (const Case& c : {Case{0, 2, false, 9, 2}, Case{0, 2, true, 9, 3}, Case{1, 2, false, 9, 5}, Case{1, 2, false, 1, 3},
-                          Case{0, 4, true, 9, 5}}) {
+    // 2 x 1.25 = 2.5: the third group is leased while 2 < 2.5 are open; 2 x 2 x 1.25 = 5. In the last step only its own
+    // batch counts.
+    for (const Case& c : {Case{0, 2, false, 9, 2}, Case{0, 2, true, 9, 3}, Case{1, 2, false, 9, 5},
+                          Case{1, 2, false, 1, 3}, Case{0, 4, true, 9, 5}}) {
       Bench bench(c.max_lag, c.prompts);
       bench.options.dynamic_sampling = c.dynamic;
       bench.options.steps = c.steps;
@@ -173,7 +175,7 @@ TEST_SUITE("hub/group_scheduler") {
     bench.finish(4, 0, {1, 1});  // scored, and a filter would refuse it: but its turn never comes
     bench.roll_out(5, 0);
     bench.schedule();
-    bench.roll_out(6, 0);        // waits for a rewarder
+    bench.roll_out(6, 0);  // waits for a rewarder
     bench.world.take_trace();
 
     bench.roll_out(3, 0);
@@ -209,7 +211,8 @@ TEST_SUITE("hub/group_scheduler") {
     CHECK(bench.world.trace.empty());
   }
 
-  TEST_CASE("with dynamic sampling a group of equal rewards is refused in its turn and the next number fills its place") {
+  TEST_CASE(
+      "with dynamic sampling a group of equal rewards is refused in its turn and the next number fills its place") {
     Bench bench(0, 2);
     bench.options.dynamic_sampling = true;
     bench.start().published(0);
@@ -251,16 +254,16 @@ TEST_SUITE("hub/group_scheduler") {
     CHECK(bench.take_batch() == std::vector<std::uint64_t>{3, 1});
     (*bench).published(1);
 
-    bench.finish(2, 0);                                             // lag 1 in step 2: taken
+    bench.finish(2, 0);  // lag 1 in step 2: taken
     CHECK(bench.take_batch() == std::vector<std::uint64_t>{0, 2});
     (*bench).published(2);
     bench.world.take_trace();
-    bench.roll_out(4, 0);                                           // would lag by 2 in step 3
+    bench.roll_out(4, 0);  // would lag by 2 in step 3
 
     bench.schedule();
     const Lines trace = bench.world.take_trace();
     CHECK(trace.at(0) == "refused 4 stale again");
-    CHECK(trace.at(1) == "lease 4 v2 to a");                        // at the front again
+    CHECK(trace.at(1) == "lease 4 v2 to a");  // at the front again
   }
 
   TEST_CASE("at lag 1 what became too stale while it waited is refused when the batch is taken") {
@@ -282,8 +285,8 @@ TEST_SUITE("hub/group_scheduler") {
 
     CHECK(bench.take_batch() == std::vector<std::uint64_t>{1});
 
-    CHECK(bench.world.take_trace() == Lines{"revoke 3 from r", "refused 3 stale again", "refused 4 stale again",
-                                            "refused 2 stale again"});
+    CHECK(bench.world.take_trace() ==
+          Lines{"revoke 3 from r", "refused 3 stale again", "refused 4 stale again", "refused 2 stale again"});
   }
 
   TEST_CASE("tokens of versions from the lease's to the newest are taken at lag 1; the lowest one counts") {
@@ -334,10 +337,10 @@ TEST_SUITE("hub/group_scheduler") {
     const RolloutGroup second = rollout_for(bench.world.leases.at(0), 0);
     bench.actor("a");
 
-    CHECK_FALSE((*bench).take_rollout("a", first, 0));    // taken back
-    CHECK_FALSE((*bench).take_rollout("a", second, 0));   // another's lease
+    CHECK_FALSE((*bench).take_rollout("a", first, 0));   // taken back
+    CHECK_FALSE((*bench).take_rollout("a", second, 0));  // another's lease
     CHECK((*bench).take_rollout("b", second, 0));
-    CHECK_FALSE((*bench).take_rollout("b", second, 0));   // once is enough
+    CHECK_FALSE((*bench).take_rollout("b", second, 0));  // once is enough
   }
 
   TEST_CASE("a lease is renewed by progress, not by heartbeats alone") {
@@ -384,7 +387,8 @@ TEST_SUITE("hub/group_scheduler") {
       const char* problem;
     };
     const Case cases[] = {
-        {[](RolloutGroup& r) { r.completions.pop_back(); }, "RolloutGroup of group 0: completions: expected 2, found 1"},
+        {[](RolloutGroup& r) { r.completions.pop_back(); },
+         "RolloutGroup of group 0: completions: expected 2, found 1"},
         {[](RolloutGroup& r) { r.completions[1].token_ids.assign(5, 1); },
          "RolloutGroup of group 0: completions[1].token_ids: expected at most 4 tokens, found 5"},
         {[](RolloutGroup& r) { r.completions[0].token_ids[0] = 10; },
@@ -460,7 +464,8 @@ TEST_SUITE("hub/group_scheduler") {
     }
   }
 
-  TEST_CASE("evaluation groups go first, greedily, under the version asked for, and come back in the order of the rows") {
+  TEST_CASE(
+      "evaluation groups go first, greedily, under the version asked for, and come back in the order of the rows") {
     Bench bench(0, 2);
     bench.options.sampling.temperature = 0.7;
     bench.options.train_seed = 5;
@@ -528,7 +533,8 @@ TEST_SUITE("hub/group_scheduler") {
     }
   }
 
-  TEST_CASE("a restarted scheduler leases open groups again, keeps scored ones that fit, and refuses those that do not") {
+  TEST_CASE(
+      "a restarted scheduler leases open groups again, keeps scored ones that fit, and refuses those that do not") {
     for (const std::uint64_t max_lag : {0, 1}) {
       Bench before(max_lag, 3);
       before.start().published(0);
@@ -604,8 +610,9 @@ TEST_SUITE("hub/group_scheduler") {
           "2 actors connected, 2 groups leased, none finished for 35 s: slowest actor 0 pid 1");
 
     bench.roll_out(0, 0);
-    CHECK((*bench).waiting_for("tcp://h:1", 40000) ==
-          "no rewarder is connected: start one with `troupe rewarder CONFIG --hub tcp://h:1`; 1 groups wait for scores");
+    CHECK(
+        (*bench).waiting_for("tcp://h:1", 40000) ==
+        "no rewarder is connected: start one with `troupe rewarder CONFIG --hub tcp://h:1`; 1 groups wait for scores");
     bench.rewarder("r");
     bench.schedule();
     bench.roll_out(1, 0);

@@ -66,10 +66,11 @@ TEST_SUITE("hub/hub_core") {
       const char* token;
       const char* reason;
     };
-    for (const Case& c : {Case{Role::kActor, 0, "wrong",
-                               "the token of x is not that of the run: give it the file hub.token of the run directory"},
-                          Case{Role::kLearner, 2, "secret", "learner rank: expected 1 to 1, found 2"},
-                          Case{Role::kLearner, 0, "secret", "learner rank: expected 1 to 1, found 0"}}) {
+    for (const Case& c :
+         {Case{Role::kActor, 0, "wrong",
+               "the token of x is not that of the run: give it the file hub.token of the run directory"},
+          Case{Role::kLearner, 2, "secret", "learner rank: expected 1 to 1, found 2"},
+          Case{Role::kLearner, 0, "secret", "learner rank: expected 1 to 1, found 0"}}) {
       FakePeer peer(world.channel, "x");
       Hello hello = hello_of(c.role, "x");
       hello.rank = c.rank;
@@ -107,8 +108,8 @@ TEST_SUITE("hub/hub_core") {
     torn.pop_back();
     std::string flipped = encode(hello_of(Role::kActor, "x"));
     flipped.back() = static_cast<char>(flipped.back() ^ 1);
-    const std::vector<std::string> frames = {"", "GET / HTTP/1.1\r\n\r\n", std::string(1000, '\xff'), newer, torn, flipped,
-                                             encode(Heartbeat{})};
+    const std::vector<std::string> frames = {"",      "GET / HTTP/1.1\r\n\r\n", std::string(1000, '\xff'), newer, torn,
+                                             flipped, encode(Heartbeat{})};
     for (const std::string& frame : frames) stranger.send_frame(frame);
 
     world.work(*actor, *rewarder);
@@ -214,8 +215,9 @@ TEST_SUITE("hub/hub_core") {
     bool named = false;
     for (const LedgerRecord& record : read_ledger_records(world.folder / "ledger.log")) {
       const auto* lost = std::get_if<LeaseLost>(&record);
-      named |= lost != nullptr && lost->reason == "actor 0: refused, RolloutGroup of group 0: completions[0].token_ids: "
-                                                  "expected at most 4 tokens, found 5";
+      named |= lost != nullptr && lost->reason ==
+                                      "actor 0: refused, RolloutGroup of group 0: completions[0].token_ids: "
+                                      "expected at most 4 tokens, found 5";
     }
     CHECK(named);
   }

@@ -21,7 +21,8 @@ struct RunningHub {
     options.config = hub_config();
     options.run_dir = (folder / "").string();
     options.run_id = "run-1";
-    hub.emplace(options, std::move(owned), ledger, std::move(train), prompts_of("held out"), Logger("hub", LogLevel::kError));
+    hub.emplace(options, std::move(owned), ledger, std::move(train), prompts_of("held out"),
+                Logger("hub", LogLevel::kError));
   }
 
   ScratchFolder folder;
@@ -33,7 +34,8 @@ struct RunningHub {
 /// An honest actor and rewarder in a thread of their own, until they are told to leave.
 class Staff {
  public:
-  explicit Staff(InMemoryHubChannel& hub) : actor_(hub, "actor 0"), rewarder_(hub, "rewarder 0"), thread_([this] { run(); }) {}
+  explicit Staff(InMemoryHubChannel& hub)
+      : actor_(hub, "actor 0"), rewarder_(hub, "rewarder 0"), thread_([this] { run(); }) {}
   ~Staff() {
     stop_ = true;
     thread_.join();
@@ -88,7 +90,8 @@ TEST_SUITE("hub/hub") {
     running.ledger.append(RunFinished{3, "final", 0});
 
     CHECK(trained == std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5});
-    for (const Deadline deadline = Deadline::after_ms(2000); !staff.dismissed() && !deadline.expired();) std::this_thread::yield();
+    for (const Deadline deadline = Deadline::after_ms(2000); !staff.dismissed() && !deadline.expired();)
+      std::this_thread::yield();
     CHECK(staff.dismissed());
     CHECK(hub.status().actors == 1);
   }
@@ -105,7 +108,9 @@ TEST_SUITE("hub/hub") {
 
   TEST_CASE("an error of the hub's thread is thrown from the next call") {
     PromptSource broken = prompts_of("train");
-    broken.prompt_ids = [](const Row& row) -> std::vector<std::int32_t> { throw ConfigError(row.where + ": too long"); };
+    broken.prompt_ids = [](const Row& row) -> std::vector<std::int32_t> {
+      throw ConfigError(row.where + ": too long");
+    };
     RunningHub running(broken);
     running.hub->publish(weights_of(0));
     FakePeer actor(*running.channel, "actor 0");
@@ -134,7 +139,8 @@ TEST_SUITE("hub/hub") {
   TEST_CASE("a batch out of turn is a bug that is named") {
     RunningHub running;
     CHECK_THROWS_WITH_AS(running.hub->next_batch(2, Deadline::after_ms(0)),
-                         "internal error: the batch of step 2 was asked for, the next one is that of step 1", InternalError);
+                         "internal error: the batch of step 2 was asked for, the next one is that of step 1",
+                         InternalError);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// A HubCore over the in-memory channel, in one thread and with time moved by hand, and fake peers that speak raw frames.
+// A HubCore over the in-memory channel, in one thread and with time moved by hand, and fake peers that speak raw
+// frames.
 
 #include <memory>
 #include <optional>
@@ -53,7 +54,9 @@ class FakePeer {
  public:
   FakePeer(InMemoryHubChannel& hub, const PeerId& id) : channel_(hub.connect(id)) {}
 
-  void send_frame(const std::string& frame) { check(channel_->send(frame, Deadline::after_ms(0)), "the hub's inbox is full"); }
+  void send_frame(const std::string& frame) {
+    check(channel_->send(frame, Deadline::after_ms(0)), "the hub's inbox is full");
+  }
   template <class M>
   void send(const M& message) {
     send_frame(encode(message));
@@ -97,7 +100,8 @@ struct HubWorld {
     options.run_id = "run-1";
     options.incarnation = ledger->state().incarnation + 1;
     options.token = token;
-    core.emplace(options, channel, *ledger, prompts_of("train"), prompts_of("held out"), Logger("hub", LogLevel::kError));
+    core.emplace(options, channel, *ledger, prompts_of("train"), prompts_of("held out"),
+                 Logger("hub", LogLevel::kError));
   }
 
   void pump() {

@@ -137,7 +137,8 @@ TEST_SUITE("hub/ledger") {
       CHECK_THROWS_WITH_AS(s.apply(c.record), c.message, ConfigError);
     }
     LedgerState empty;
-    CHECK_THROWS_WITH_AS(empty.apply(AttemptStarted{1, 0, 0}), "ledger: the first record is not run_started", ConfigError);
+    CHECK_THROWS_WITH_AS(empty.apply(AttemptStarted{1, 0, 0}), "ledger: the first record is not run_started",
+                         ConfigError);
   }
 
   TEST_CASE("a batch names groups by the hash and place that they were scored with") {
@@ -173,17 +174,19 @@ TEST_SUITE("hub/ledger") {
       CHECK(back.index() == record.index());
       CHECK(to_json_text(back) == text);
     }
-    CHECK(to_json_text(records[4]) ==
-          R"({"actor":"actor 1","attempt":0,"group":2,"lease_id":12,"policy_version":0,"purpose":"train","record":"group_leased","unix_s":1.5})");
+    CHECK(
+        to_json_text(records[4]) ==
+        R"({"actor":"actor 1","attempt":0,"group":2,"lease_id":12,"policy_version":0,"purpose":"train","record":"group_leased","unix_s":1.5})");
     CHECK(to_json_text(records[17]) ==
           R"({"groups":[0],"hashes":["h0"],"places":[[1,64,30]],"record":"batch_chosen","step":1,"world_size":2})");
   }
 
   TEST_CASE("a frame that is no ledger record is named by file and offset") {
-    CHECK_THROWS_WITH_AS(ledger_record_of({13, "{}", {40, 2}}, "ledger.log"),
-                         "ledger.log at offset 40: expected a record type of 1 to 12, found 13; was the run written by a newer "
-                         "troupe?",
-                         ConfigError);
+    CHECK_THROWS_WITH_AS(
+        ledger_record_of({13, "{}", {40, 2}}, "ledger.log"),
+        "ledger.log at offset 40: expected a record type of 1 to 12, found 13; was the run written by a newer "
+        "troupe?",
+        ConfigError);
     CHECK_THROWS_AS(ledger_record_of({9, R"({"step": "one", "weights_hash": "", "unix_s": 0})", {}}, "l"), ConfigError);
     CHECK_THROWS_AS(ledger_record_of({9, R"({"step": 1)", {}}, "l"), ConfigError);
   }

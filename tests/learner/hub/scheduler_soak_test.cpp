@@ -4,7 +4,8 @@
 
 #include "tests/learner/hub/scheduler_world.h"
 
-// Random deaths, stalls, duplicates and orders of arrival. The batches must be those of a few lines that know of no actors.
+// Random deaths, stalls, duplicates and orders of arrival. The batches must be those of a few lines that know of no
+// actors.
 
 namespace troupe::test {
 namespace {
@@ -13,7 +14,9 @@ constexpr std::size_t kPrompts = 3;
 constexpr std::int64_t kSteps = 8;
 
 /// Whether the group's rewards differ, as a fixed property of what the version generates.
-bool teaches(std::uint64_t group, std::uint64_t version) { return (group * 7 + version * 5 + group * version) % 3 != 0; }
+bool teaches(std::uint64_t group, std::uint64_t version) {
+  return (group * 7 + version * 5 + group * version) % 3 != 0;
+}
 
 /// The batch rule of PROTOCOL.md at max_lag 0, in one loop.
 std::vector<std::vector<std::uint64_t>> batches_by_the_rule() {
@@ -104,7 +107,8 @@ class Storm {
     const PeerId from = below(8) == 0 ? some("rewarder ") : world_.at.at(task.lease_id);
     scheduler_->heard(from, now_ms_);
     const bool good = teaches(task.group, world_.leases.at(task.group).policy_version);
-    scheduler_->take_scores(from, scores_for(task, good ? std::vector<double>{0, 1} : std::vector<double>{1, 1}), now_ms_);
+    scheduler_->take_scores(from, scores_for(task, good ? std::vector<double>{0, 1} : std::vector<double>{1, 1}),
+                            now_ms_);
   }
   std::vector<std::uint64_t> take_batch() {
     BatchChosen batch;

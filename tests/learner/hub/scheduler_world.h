@@ -1,7 +1,7 @@
 #pragma once
 
-// A world for GroupScheduler: notes what it is asked for, and keeps a ledger state, so that every test also checks that the
-// records keep to the ledger's invariants.
+// A world for GroupScheduler: notes what it is asked for, and keeps a ledger state, so that every test also checks that
+// the records keep to the ledger's invariants.
 
 #include <map>
 #include <string>
@@ -15,11 +15,11 @@ namespace troupe::test {
 
 struct SchedulerWorld final : SchedulerSink {
   LedgerState ledger;
-  std::vector<std::string> trace;             // "lease 3 v0 to a", "task 3 to r", "revoke 3 from a", "refused 3 stale again" …
-  std::map<std::uint64_t, Lease> leases;      // the last one of each training group
-  std::map<std::uint64_t, Lease> evaluations; // likewise of each row
-  std::map<std::uint64_t, ScoreTask> tasks;   // the last one of each group
-  std::map<std::uint64_t, PeerId> at;         // who has a lease
+  std::vector<std::string> trace;  // "lease 3 v0 to a", "task 3 to r", "revoke 3 from a", "refused 3 stale again" …
+  std::map<std::uint64_t, Lease> leases;       // the last one of each training group
+  std::map<std::uint64_t, Lease> evaluations;  // likewise of each row
+  std::map<std::uint64_t, ScoreTask> tasks;    // the last one of each group
+  std::map<std::uint64_t, PeerId> at;          // who has a lease
   std::vector<std::string> warnings;
 
   SchedulerWorld() {
@@ -36,8 +36,8 @@ struct SchedulerWorld final : SchedulerSink {
     const bool evaluate = lease.purpose == Purpose::kEvaluate;
     (evaluate ? evaluations : leases)[lease.group] = lease;
     at[lease.lease_id] = peer;
-    note((evaluate ? "evaluate " : "lease ") + std::to_string(lease.group) + " v" + std::to_string(lease.policy_version) +
-         " to " + peer);
+    note((evaluate ? "evaluate " : "lease ") + std::to_string(lease.group) + " v" +
+         std::to_string(lease.policy_version) + " to " + peer);
   }
   void send_task(const PeerId& peer, const ScoreTask& task) override {
     tasks[task.group] = task;
@@ -52,7 +52,8 @@ struct SchedulerWorld final : SchedulerSink {
     if (const auto* r = std::get_if<GroupRefused>(&record)) {
       note("refused " + std::to_string(r->group) + " " + r->reason + (r->again ? " again" : ""));
     }
-    if (const auto* r = std::get_if<LeaseLost>(&record)) note("lost " + std::to_string(r->group) + " (" + r->reason + ")");
+    if (const auto* r = std::get_if<LeaseLost>(&record))
+      note("lost " + std::to_string(r->group) + " (" + r->reason + ")");
   }
   void log_scored(const GroupRecord& record) override {
     ledger.apply(GroupScored{record.group, record.purpose, "h" + std::to_string(record.group), {}, record.rewarder, 0});
