@@ -240,7 +240,7 @@ void serialize(Archive& ar, Welcome& m) {
 }
 template <class Archive>
 void serialize(Archive& ar, Refusal& m) {
-  wire::fields(ar, m.lease_id, m.reason, m.register_again);
+  wire::fields(ar, m.reason, m.register_again, m.lease_id);
 }
 template <class Archive>
 void serialize(Archive& ar, Credit& m) {

@@ -159,10 +159,10 @@ TEST_SUITE("messages/frame") {
   }
 
   TEST_CASE("a yes or no that is neither is refused") {
-    std::string frame = encode(samples::refusal());
+    std::string frame = encode(samples::manifest_request());
     frame.back() = 2;
 
-    CHECK_THROWS_WITH_AS(decode<Refusal>(bytes_of(resealed(frame))), "Refusal body: expected 0 or 1 for a yes or no, found 2",
+    CHECK_THROWS_WITH_AS(decode<ManifestRequest>(bytes_of(resealed(frame))), "ManifestRequest body: expected 0 or 1 for a yes or no, found 2",
                          ProtocolError);
   }
 

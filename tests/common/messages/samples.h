@@ -45,7 +45,7 @@ inline Welcome welcome() {
   return {.incarnation = 3, .run_id = "run-1", .host = "host", .config = "[run]\nseed = 1\n",
           .model_files = {{.name = "config.json", .bytes = "{}"}}};
 }
-inline Refusal refusal() { return {.reason = "unknown peer", .register_again = true}; }
+inline Refusal refusal() { return {.reason = "unknown peer", .register_again = true, .lease_id = 9}; }
 inline Credit credit() { return {.groups = 16}; }
 inline Heartbeat heartbeat() { return {.policy_version = 5, .tokens_per_s = 99.5, .leases = {{9, 100}, {10, 0}}}; }
 inline Accepted accepted() { return {.lease_id = 9}; }
