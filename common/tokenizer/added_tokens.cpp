@@ -52,14 +52,14 @@ bool word_before(std::string_view text) {
 
 bool word_after(std::string_view text) { return !text.empty() && is_word(code_point_at(text, 0).value); }
 
-/// `end` moved left over white space, not beyond `floor`.
-std::size_t skip_space_left(std::string_view text, std::size_t end, std::size_t floor) {
-  while (end > floor) {
+/// `end` moved left over white space.
+std::size_t skip_space_left(std::string_view text, std::size_t end) {
+  while (end > 0) {
     const std::size_t at = last_character(text.substr(0, end));
     if (!is_space(code_point_at(text, at).value)) break;
     end = at;
   }
-  return std::max(end, floor);
+  return end;
 }
 
 std::size_t skip_space_right(std::string_view text, std::size_t at) {
@@ -154,7 +154,7 @@ std::vector<AddedTokens::Piece> AddedTokens::find(std::string_view text, bool no
     std::size_t end = at + token.pattern.size();
     at = end;  // the search goes on behind the token itself, also where it is discarded or takes more with it
     if (token.single_word && (word_before(text.substr(0, begin)) || word_after(text.substr(end)))) continue;
-    if (token.lstrip) begin = skip_space_left(text, begin, std::min(covered, begin));
+    if (token.lstrip) begin = skip_space_left(text, begin);
     if (token.rstrip) end = skip_space_right(text, end);
     if (covered < begin) pieces.push_back({covered, begin, -1});
     pieces.push_back({begin, end, token.id});

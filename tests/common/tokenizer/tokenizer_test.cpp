@@ -107,16 +107,17 @@ TEST_SUITE("tokenizer/tokenizer") {
     const nlohmann::json tokens = {
         {"added_tokens",
          {added(6, "<t>", {{"special", true}}), added(7, "<t>t>"), added(8, "<l>", {{"lstrip", true}}),
-          added(9, "<r>", {{"rstrip", true}}), added(10, "ba", {{"single_word", true}})}}};
+          added(9, "<r>", {{"rstrip", true}}), added(10, "ba", {{"single_word", true}}), added(11, "cc")}}};
     const std::string json = small_json(tokens);
     CHECK(encoded(json, "a<t>b<t>t>c") == Ids{0, 6, 1, 7, 2});
     CHECK(encoded(json, "a \n<l> b") == Ids{0, 8, 1});
     CHECK(encoded(json, "a<r>\t b") == Ids{0, 9, 1});
     CHECK(encoded(json, "ba ba-bab") == Ids{10, 10, 1, 3});
+    CHECK(encoded(json, "acccb") == Ids{0, 11, 2, 1});
     const Tokenizer tokenizer = Tokenizer::from_json(json, "t");
     CHECK(tokenizer.decode(Ids{0, 6, 7}, false) == "a<t><t>t>");
     CHECK(tokenizer.decode(Ids{0, 6, 7}, true) == "a<t>t>");
-    CHECK(tokenizer.vocabulary_size() == 11);
+    CHECK(tokenizer.vocabulary_size() == 12);
     CHECK(tokenizer.id_of("<t>t>") == 7);
     CHECK(tokenizer.id_of("abc") == 5);
     CHECK(tokenizer.id_of("nothing") == -1);
