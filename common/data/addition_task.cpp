@@ -38,8 +38,8 @@ std::string addition_completion(std::int64_t a, std::int64_t b, int digits) {
   std::int64_t carry = 0;
   for (int i = 0; i < digits; ++i, a /= 10, b /= 10) {
     const std::int64_t column = a % 10 + b % 10 + carry;
-    text += " " + std::to_string(a % 10) + "+" + std::to_string(b % 10) + (carry ? "+1" : "") + "=" +
-            std::to_string(column);
+    text += " " + std::to_string(a % 10) + "+" + std::to_string(b % 10) + "+" + std::to_string(carry) + "=" +
+            (column < 10 ? "0" : "") + std::to_string(column);
     carry = column / 10;
   }
   return text + " </think> <answer> " + std::to_string(sum) + " </answer>";

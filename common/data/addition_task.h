@@ -12,8 +12,8 @@
 namespace troupe {
 
 /// Adding two numbers of `digits` digits each. Question "437+285=", gold "722", completion
-/// "<think> 7+5=12 3+8+1=12 4+2+1=7 </think> <answer> 722 </answer>": the columns from the units on, with their
-/// carries.
+/// "<think> 7+5+0=12 3+8+1=12 4+2+1=07 </think> <answer> 722 </answer>": the columns from the units on, with their
+/// carries, each of the same width, so that a digit's place in the thought does not depend on the carries.
 ///
 /// Splits: `train` (4,096 rows) and `cold_start` (8,192 rows, with prompt and completion too) are drawn by `seed`;
 /// `held_out` (512 different rows) is the same for every seed. About one pair of operands in eight is held out, decided

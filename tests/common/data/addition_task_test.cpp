@@ -31,10 +31,10 @@ std::set<Pair> pairs_of(const AdditionTask& task) {
 TEST_SUITE("data/addition_task") {
   TEST_CASE("the columns are written out from the units on with their carries") {
     CHECK(troupe::addition_completion(437, 285, 3) ==
-          "<think> 7+5=12 3+8+1=12 4+2+1=7 </think> <answer> 722 </answer>");
+          "<think> 7+5+0=12 3+8+1=12 4+2+1=07 </think> <answer> 722 </answer>");
     CHECK(troupe::addition_completion(999, 901, 3) ==
-          "<think> 9+1=10 9+0+1=10 9+9+1=19 </think> <answer> 1900 </answer>");
-    CHECK(troupe::addition_completion(10, 25, 2) == "<think> 0+5=5 1+2=3 </think> <answer> 35 </answer>");
+          "<think> 9+1+0=10 9+0+1=10 9+9+1=19 </think> <answer> 1900 </answer>");
+    CHECK(troupe::addition_completion(10, 25, 2) == "<think> 0+5+0=05 1+2+0=03 </think> <answer> 35 </answer>");
   }
 
   TEST_CASE("rows have question and gold, in the cold start prompt and completion too") {

@@ -1,0 +1,176 @@
+#include "rewarders/reward.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "common/base/error.h"
+
+namespace troupe {
+namespace {
+
+using Json = nlohmann::json;
+
+Grade graded(const RewardConfig& config, const Json& row, const std::string& completion, std::uint32_t tokens = 0) {
+  return make_reward(config)->grade({row, completion, tokens, FinishReason::kStop});
+}
+
+RewardConfig kind(const std::string& name, std::map<std::string, std::string> parameters = {}) {
+  return {name, name, 1.0, std::move(parameters)};
+}
+
+}  // namespace
+
+TEST_SUITE("rewarders/reward") {
+  TEST_CASE("math compares the final answer with GSM8K's gold by value") {
+    const Json row = {{"question", "?"}, {"answer", "so it is 1,000.\n#### 1,000"}};
+
+    CHECK(graded(kind("math"), row, "<answer>1000</answer>").value == 1.0);
+    CHECK(graded(kind("math"), row, "\\boxed{1000.0}").value == 1.0);
+    CHECK(graded(kind("math"), row, "<answer>999</answer>").reason == "wrong");
+    CHECK(graded(kind("math"), row, "it is 1000").reason == "no_answer");
+    CHECK(graded(kind("math", {{"from", "number"}}), row, "it is 1000.").value == 1.0);
+    CHECK_THROWS_AS(graded(kind("math"), {{"question", "?"}}, "<answer>1</answer>"), ConfigError);
+  }
+
+  TEST_CASE("exact wants the gold's very text") {
+    const Json row = {{"gold", "10"}};
+
+    CHECK(graded(kind("exact"), row, "<answer> 10 </answer>").value == 1.0);
+    CHECK(graded(kind("exact"), row, "<answer>10.0</answer>").value == 0.0);
+    CHECK(graded(kind("exact", {{"whole", "true"}}), row, " 10\n").value == 1.0);
+  }
+
+  TEST_CASE("arithmetic takes the gold, or else works the question out") {
+    CHECK(graded(kind("arithmetic"), {{"gold", "722"}}, "<answer>722</answer>").value == 1.0);
+    CHECK(graded(kind("arithmetic"), {{"question", "437+285="}}, "<answer>722</answer>").value == 1.0);
+    CHECK(graded(kind("arithmetic"), {{"question", "437+285="}}, "<answer>721</answer>").value == 0.0);
+    CHECK_THROWS_AS(graded(kind("arithmetic"), {{"question", "who?"}}, "<answer>1</answer>"), ConfigError);
+  }
+
+  TEST_CASE("countdown wants each number once and the target's value") {
+    const Json row = {{"nums", {30, 100, 93}}, {"target", 23}};
+
+    CHECK(graded(kind("countdown"), row, "<answer>93+30-100</answer>").value == 1.0);
+    CHECK(graded(kind("countdown"), row, "<answer>93+30-100 = 23</answer>").value == 1.0);
+    CHECK(graded(kind("countdown"), row, "<answer>23</answer>").value == 0.0);
+    CHECK(graded(kind("countdown"), row, "<answer>93+30</answer>").value == 0.0);
+    CHECK(graded(kind("countdown", {{"partial", "0.1"}}), row, "<answer>93-30+100</answer>").value == 0.1);
+  }
+
+  TEST_CASE("format wants each tag once, in order, with nothing around them") {
+    struct Case {
+      const char* text;
+      double value;
+    };
+    const Case cases[] = {
+        {"<think> a </think> <answer> b </answer>", 1},
+        {"<think>a</think><answer>b</answer>\n", 1},
+        {"x <think>a</think><answer>b</answer>", 0},
+        {"<think>a</think> x <answer>b</answer>", 0},
+        {"<think>a</think><answer>b</answer> x", 0},
+        {"<think>a<think></think><answer>b</answer>", 0},
+        {"<answer>b</answer><think>a</think>", 0},
+        {"<think>a<answer></think>b</answer>", 0},
+        {"<think>a</think>", 0},
+        {"", 0},
+    };
+
+    for (const Case& c : cases) {
+      CAPTURE(c.text);
+      CHECK(graded(kind("format"), Json::object(), c.text).value == c.value);
+    }
+  }
+
+  TEST_CASE("tags gives a quarter for each tag that is there once") {
+    CHECK(graded(kind("tags"), Json::object(), "<think></think><answer></answer>").value == 1.0);
+    CHECK(graded(kind("tags"), Json::object(), "<think></think><answer>").value == 0.75);
+    CHECK(graded(kind("tags"), Json::object(), "<think><think></think>").value == 0.25);
+  }
+
+  TEST_CASE("regex searches, or matches the whole") {
+    CHECK(graded(kind("regex", {{"pattern", "b+"}}), Json::object(), "abba").value == 1.0);
+    CHECK(graded(kind("regex", {{"pattern", "b+"}, {"full", "true"}}), Json::object(), "abba").value == 0.0);
+    CHECK_THROWS_AS(make_reward(kind("regex", {{"pattern", "("}})), ConfigError);
+    CHECK_THROWS_AS(make_reward(kind("regex")), ConfigError);
+  }
+
+  TEST_CASE("overlong and length follow DAPO's and Yeo's formulas at hand-worked points") {
+    const RewardConfig overlong = kind("overlong", {{"max_tokens", "100"}, {"buffer", "20"}});
+    CHECK(graded(overlong, Json::object(), "", 80).value == 0.0);
+    CHECK(graded(overlong, Json::object(), "", 90).value == doctest::Approx(-0.5));
+    CHECK(graded(overlong, Json::object(), "", 110).value == -1.0);
+
+    const RewardConfig length = kind("length", {{"max_tokens", "100"}});
+    const Json row = {{"gold", "1"}};
+    CHECK(graded(length, row, "<answer>1</answer>", 0).value == doctest::Approx(1.0));
+    CHECK(graded(length, row, "<answer>1</answer>", 100).value == doctest::Approx(0.5));
+    CHECK(graded(length, row, "<answer>2</answer>", 0).value == doctest::Approx(-1.0));
+    CHECK(graded(length, row, "<answer>2</answer>", 50).value == doctest::Approx(-0.75));
+    // -1 + (1 - cos(pi / 4)) / 4 = -0.92678, TRL's published case for 25 of 100.
+    CHECK(graded(length, row, "<answer>2</answer>", 25).value == doctest::Approx(-0.92678));
+  }
+
+  TEST_CASE("a set weighs and sums its components, and keeps value and reason of each") {
+    const RewardSet set({{"accuracy", "math", 1.0, {}}, {"format", "format", 0.2, {}}});
+    const Json row = {{"gold", "7"}};
+    const std::string text = "<answer>7</answer>";
+
+    const Score score = set.score({row, text, 3, FinishReason::kStop});
+
+    CHECK(*score.reward == doctest::Approx(1.0));
+    REQUIRE(score.components.size() == 2);
+    CHECK(score.components[0].name == "accuracy");
+    CHECK(score.components[0].reason == "ok");
+    CHECK(score.components[1].value == 0.0);
+  }
+
+  TEST_CASE("a row may choose its reward; one that is always on stays") {
+    const RewardSet set({{"a", "math", 1.0, {}}, {"b", "exact", 1.0, {}}, {"c", "format", 1.0, {{"always", "true"}}}});
+    const std::string text = "<answer>7</answer>";
+
+    CHECK(set.score({{{"gold", "7"}, {"reward", "b"}}, text, 0, FinishReason::kStop}).components.size() == 2);
+    CHECK_THROWS_AS(set.score({{{"gold", "7"}, {"reward", "z"}}, text, 0, FinishReason::kStop}), ConfigError);
+  }
+
+  TEST_CASE("unknown kinds, keys and values are named with what is known") {
+    CHECK_THROWS_WITH_AS(make_reward(kind("maths")), doctest::Contains("known are arithmetic"), ConfigError);
+    CHECK_THROWS_WITH_AS(make_reward(kind("math", {{"form", "tag"}})), doctest::Contains("reward.math.form: unknown key"), ConfigError);
+    CHECK_THROWS_WITH_AS(make_reward(kind("math", {{"from", "box"}})), doctest::Contains("found 'box'"), ConfigError);
+    CHECK_THROWS_WITH_AS(make_reward(kind("overlong", {{"buffer", "many"}})), doctest::Contains("expected a number"), ConfigError);
+  }
+
+  TEST_CASE("repetition, overlong and length agree with the published cases of other trainers") {
+    std::ifstream file(std::string(TROUPE_TEST_DATA) + "/parity/format_reward_cases.jsonl");
+    REQUIRE(file);
+    int agreed = 0;
+    for (std::string line; std::getline(file, line);) {
+      const Json c = Json::parse(line);
+      const std::string function = c["function"];
+      const Json& in = c["input"];
+      std::optional<Grade> grade;
+      if (function.starts_with("repetition_penalty_reward (lower-cased") && !in.contains("language")) {
+        grade = graded(kind("repetition", {{"ngram", in["ngram_size"].dump()}, {"max_penalty", in["max_penalty"].dump()}}),
+                       Json::object(), in["completion"]);
+      } else if (function == "soft_overlong_punishment") {
+        grade = graded(kind("overlong", {{"max_tokens", in["max_completion_len"].dump()}, {"buffer", in["soft_punish_cache"].dump()}}),
+                       Json::object(), "", in["completion_len"]);
+      } else if (function == "cosine_scaled_reward (length in tokens)") {
+        grade = graded(kind("length", {{"max_tokens", in["max_len"].dump()},
+                                       {"min_wrong", in["min_value_wrong"].dump()},
+                                       {"max_wrong", in["max_value_wrong"].dump()},
+                                       {"min_correct", in["min_value_correct"].dump()},
+                                       {"max_correct", in["max_value_correct"].dump()}}),
+                       {{"gold", "1"}}, in["correct"] ? "<answer>1</answer>" : "<answer>2</answer>", in["completion_len"]);
+      }
+      if (!grade) continue;
+      CAPTURE(line);
+      CHECK(std::abs(*grade->value - c["expected"].get<double>()) <= c["abs_tol"].get<double>());
+      ++agreed;
+    }
+    CHECK(agreed >= 20);
+  }
+}
+
+}  // namespace troupe
