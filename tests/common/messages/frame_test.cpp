@@ -90,6 +90,7 @@ TEST_SUITE("messages/frame") {
     CHECK(contains(reason_of(magic), "magic"));
     CHECK(contains(reason_of(resealed(type)), "unknown message type 99"));
     CHECK(contains(reason_of(length), "bytes of body, there are"));
+    CHECK(contains(reason_of(good + "x"), "bytes of body, there are"));
     CHECK(contains(reason_of(long_body), "longer than the 1073741824 allowed"));
     CHECK(contains(reason_of(checksum), "checksum"));
     CHECK(contains(reason_of(encode(samples::accepted())), "expected Lease, found Accepted"));

@@ -1,6 +1,7 @@
 #include "common/rollout_log/rollout_log.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -36,6 +37,9 @@ TEST_SUITE("rollout_log/rollout_log") {
 
     CHECK(places.front().file == 0);
     CHECK(places.back().file >= 3);
+    for (std::size_t i = 1; i < places.size(); ++i) {
+      CHECK(std::pair(places[i - 1].file, places[i - 1].offset) < std::pair(places[i].file, places[i].offset));
+    }
     RolloutLogReader reader(folder / "rollouts");
     for (std::size_t i = places.size(); i-- > 0;) CHECK(reader.read(places[i]) == record_of(i));
     for (std::uint32_t file = 0; file < places.back().file; ++file) {

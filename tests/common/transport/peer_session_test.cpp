@@ -55,9 +55,9 @@ struct FakeHub {
   }
 };
 
-/// Lets both sides run until `done`; false after two seconds.
+/// Lets both sides run until `done`; false after ten seconds.
 bool run_until(PeerSession& session, FakeHub* hub, const std::function<bool()>& done) {
-  for (const Deadline deadline = Deadline::after_ms(2000); !done();) {
+  for (const Deadline deadline = Deadline::after_s(10); !done();) {
     if (deadline.expired()) return false;
     if (hub != nullptr) hub->serve();
     session.poll(Deadline::after_ms(2));
@@ -70,7 +70,7 @@ struct InMemory {
   FakeHub hub{.channel = std::unique_ptr<HubChannel>(memory), .peers = {}, .last_heartbeat = {}};
   int connections = 0;
 
-  SessionOptions options(double heartbeat_s = 0.06, double reconnect_s = 10) {
+  SessionOptions options(double heartbeat_s = 0.3, double reconnect_s = 10) {
     return {.connect = [this] { return memory->connect("peer " + std::to_string(connections++)); },
             .hello = samples::hello(), .heartbeat_s = heartbeat_s, .reconnect_s = reconnect_s};
   }
@@ -113,7 +113,7 @@ TEST_SUITE("transport/peer_session") {
     CHECK(session.poll(Deadline::after_ms(30)) == std::nullopt);
     const std::int64_t took = SteadyClock().now_ms() - start;
     CHECK(took >= 30);
-    CHECK(took < 500);
+    CHECK(took < 2000);
   }
 
   TEST_CASE("a hub restarted on the same port is registered with anew") {
@@ -158,7 +158,7 @@ TEST_SUITE("transport/peer_session") {
 
     const std::int64_t took = SteadyClock().now_ms() - start;
     CHECK(took >= 300);
-    CHECK(took < 900);
+    CHECK(took < 1150);
     CHECK(session.exit_code() == 75);
     CHECK(session.reason().starts_with("the hub gave no answer for 0.3 s"));
     CHECK(session.poll(Deadline::after_ms(1000)) == std::nullopt);  // at once
@@ -175,13 +175,13 @@ TEST_SUITE("transport/peer_session") {
 
   TEST_CASE("a role that was busy for long does not take its own silence for the hub's") {
     InMemory over;
-    PeerSession session(over.options(0.05, 0.1), quiet());
+    PeerSession session(over.options(0.2, 0.4), quiet());
     REQUIRE(run_until(session, &over.hub, [&] { return session.state() == SessionState::kReady; }));
     REQUIRE(run_until(session, &over.hub, [&] { return over.hub.heartbeats >= 1; }));
     over.hub.serve();
     session.poll(Deadline::after_ms(0));
 
-    for (const Deadline busy = Deadline::after_ms(250); !busy.expired();) over.hub.serve();
+    for (const Deadline busy = Deadline::after_ms(900); !busy.expired();) over.hub.serve();
     session.poll(Deadline::after_ms(0));
 
     CHECK(session.state() == SessionState::kReady);
@@ -213,7 +213,7 @@ TEST_SUITE("transport/peer_session") {
       for (; refusals < over.hub.hellos; ++refusals) over.hub.tell(Refusal{.reason = "not ready", .register_again = true});
       return session.state() == SessionState::kLost;
     }));
-    CHECK(over.hub.hellos >= 5);
+    CHECK(over.hub.hellos >= 3);
     CHECK(over.hub.hellos <= 30);
     CHECK(session.reason() == "the hub gave no answer for 0.3 s (not ready)");
   }
