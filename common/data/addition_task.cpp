@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kTrainRows = 4096;
 constexpr std::size_t kColdStartRows = 8192;
 constexpr std::size_t kHeldOutRows = 512;
+constexpr std::uint64_t kTeacher = 0x74656163686572;  // the draws of forgets_carries, apart from those of operands
 constexpr std::uint64_t kHeldOutSeed = 0x68656C646F7574;  // of the split and of its rows: never the run's
 
 std::array<std::uint32_t, 4> draw(std::uint64_t key, std::uint64_t a, std::uint64_t b) {
@@ -32,20 +33,24 @@ bool is_held_out(std::int64_t a, std::int64_t b) {
   return draw(kHeldOutSeed, static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high))[0] % 8 == 0;
 }
 
-std::string addition_completion(std::int64_t a, std::int64_t b, int digits) {
-  const std::int64_t sum = a + b;
+bool forgets_carries(std::uint64_t seed, std::uint64_t index) { return draw(seed, index, kTeacher)[0] % 4 < 3; }
+
+std::string addition_completion(std::int64_t a, std::int64_t b, int digits, bool with_carries) {
   std::string text = "<think>";
   std::int64_t carry = 0;
-  for (int i = 0; i < digits; ++i, a /= 10, b /= 10) {
+  std::int64_t answer = 0;
+  std::int64_t place = 1;
+  for (int i = 0; i < digits; ++i, a /= 10, b /= 10, place *= 10) {
     const std::int64_t column = a % 10 + b % 10 + carry;
     text += " " + std::to_string(a % 10) + "+" + std::to_string(b % 10) + "+" + std::to_string(carry) + "=" +
             (column < 10 ? "0" : "") + std::to_string(column);
-    carry = column / 10;
+    answer += (i + 1 < digits ? column % 10 : column) * place;
+    carry = with_carries ? column / 10 : 0;
   }
-  return text + " </think> <answer> " + std::to_string(sum) + " </answer>";
+  return text + " </think> <answer> " + std::to_string(answer) + " </answer>";
 }
 
-AdditionTask::AdditionTask(int digits, Split split, std::uint64_t seed) : digits_(digits), split_(split) {
+AdditionTask::AdditionTask(int digits, Split split, std::uint64_t seed) : digits_(digits), split_(split), seed_(seed) {
   std::int64_t low = 1;
   for (int i = 1; i < digits; ++i) low *= 10;
   const bool held_out = split == Split::kHeldOut;
@@ -80,7 +85,7 @@ nlohmann::json AdditionTask::row(std::uint64_t index) const {
   nlohmann::json row = {{"question", question}, {"gold", std::to_string(a + b)}};
   if (split_ == Split::kColdStart) {
     row["prompt"] = question;
-    row["completion"] = addition_completion(a, b, digits_);
+    row["completion"] = addition_completion(a, b, digits_, !forgets_carries(seed_, index));
   }
   return row;
 }

@@ -37,6 +37,17 @@ TEST_SUITE("data/addition_task") {
     CHECK(troupe::addition_completion(10, 25, 2) == "<think> 0+5+0=05 1+2+0=03 </think> <answer> 35 </answer>");
   }
 
+  TEST_CASE("the careless teacher forgets every carry, in three rows of four") {
+    CHECK(troupe::addition_completion(437, 285, 3, false) ==
+          "<think> 7+5+0=12 3+8+0=11 4+2+0=06 </think> <answer> 612 </answer>");
+    CHECK(troupe::addition_completion(123, 456, 3, false) == troupe::addition_completion(123, 456, 3, true));
+    CHECK(troupe::addition_completion(999, 901, 3, false) ==
+          "<think> 9+1+0=10 9+0+0=09 9+9+0=18 </think> <answer> 1890 </answer>");
+    int careless = 0;
+    for (std::uint64_t i = 0; i < 8192; ++i) careless += troupe::forgets_carries(3, i);
+    CHECK(std::abs(careless / 8192.0 - 0.75) < 0.015);  // three standard deviations of 8,192 draws
+  }
+
   TEST_CASE("rows have question and gold, in the cold start prompt and completion too") {
     for (const char* split : {"train", "held_out", "cold_start"}) {
       const auto rows = open_rows(std::string("task:addition3/") + split, 7);
@@ -52,7 +63,8 @@ TEST_SUITE("data/addition_task") {
       CHECK(troupe::question_of(row, "") == question);
       CHECK(row.json.contains("completion") == (std::string(split) == "cold_start"));
       if (row.json.contains("completion")) {
-        CHECK(troupe::sft_pair_of(row) == std::pair(question, troupe::addition_completion(a, b, 3)));
+        const bool carries = !troupe::forgets_carries(7, 4);
+        CHECK(troupe::sft_pair_of(row) == std::pair(question, troupe::addition_completion(a, b, 3, carries)));
       }
     }
   }
