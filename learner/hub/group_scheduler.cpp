@@ -143,8 +143,7 @@ void GroupScheduler::fault(const PeerId& id, std::int64_t now_ms) {
 
 bool GroupScheduler::may_lease_training() const {
   if (!newest_version_ || chosen_step_ >= static_cast<std::uint64_t>(options_.steps)) return false;
-  if (options_.max_lag == 0 && (*newest_version_ != chosen_step_ || ready_.size() >= options_.batch_prompts))
-    return false;
+  if (options_.max_lag == 0 && ready_.size() >= options_.batch_prompts) return false;
   return !too_stale(*newest_version_) && busy() < admitted();
 }
 

@@ -84,9 +84,11 @@ void HubCore::handle(const Incoming& incoming, std::int64_t now_ms) {
   try {
     dispatch(incoming, now_ms);
   } catch (const ProtocolError& e) {
-    // A registered peer starts over: what it lost with this frame is given to others at once. A stranger is sent away.
+    // A registered peer starts over: what it lost with this frame is given to others at once. What it sent before it hears of
+    // that may be bad too. A stranger is sent away.
     const bool known = scheduler_->peers().find(incoming.peer) != nullptr;
-    refuse(incoming.peer, e.what(), known);
+    if (known && starting_over_.size() < kMaxPeers) starting_over_.insert(incoming.peer);
+    refuse(incoming.peer, e.what(), known || starting_over_.contains(incoming.peer));
     if (known) scheduler_->leave(incoming.peer, "sent a bad frame");
   }
 }
@@ -148,6 +150,7 @@ std::string HubCore::objection_to(const PeerId& id, const Hello& hello) const {
 }
 
 void HubCore::hello(const PeerId& id, const Hello& hello, std::int64_t now_ms) {
+  starting_over_.erase(id);
   const std::string objection = objection_to(id, hello);
   if (!objection.empty()) return refuse(id, objection, false);
   scheduler_->join(id, hello, now_ms);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +85,7 @@ class HubCore final : private SchedulerSink {
   std::optional<GroupScheduler> scheduler_;  // made after the ledger knows of this attempt
   std::map<std::uint32_t, std::pair<LearnerBeat, std::int64_t>> beats_;
   std::optional<LearnerBeat> own_beat_;
+  std::set<PeerId> starting_over_;  // sent a bad frame and were asked to register again
   std::int64_t refused_frames_ = 0;
   std::int64_t late_results_ = 0;
   std::int64_t warnings_held_back_ = 0;

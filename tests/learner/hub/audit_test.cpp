@@ -50,7 +50,11 @@ class WrittenRun {
     write(StepTrained{step, "w" + std::to_string(step), 0});
   }
   void touch(const std::string& name) { std::ofstream(folder_ / name) << "x"; }
-  std::string hash(std::uint64_t number) { return hashes_[number]; }
+  /// Lets the batch records name another hash, and place, than the group's.
+  void forge(std::uint64_t number, const std::string& hash, std::optional<RolloutPlace> place) {
+    hashes_[number] = hash;
+    if (place) places_[number] = *place;
+  }
   void finish(std::int64_t steps) {
     write(RunFinished{steps, "0123456789abcdef0123456789abcdef", 0});
     touch("summary.json");
@@ -140,15 +144,16 @@ TEST_SUITE("hub/audit") {
     WrittenRun run;
     run.group(0);
     run.group(1);
-    BatchChosen swapped;
-    swapped.step = 1;
-    swapped.groups = {0, 1};
-    swapped.hashes = {run.hash(0), run.hash(0)};
-    swapped.places = {{0, 1, 2}, {0, 0, 0}};
-    run.write(swapped);
+    run.forge(0, "another hash", std::nullopt);
+    run.forge(1, "another hash", RolloutPlace{0, 7, 9});
+    run.step(1, {0, 1});
+
     const auto problems = run.audited().problems;
-    CHECK(problems.size() == 2);
-    for (const std::string& problem : problems) CHECK(problem.starts_with("I3: group "));
+
+    REQUIRE(problems.size() == 2);
+    CHECK(problems[0].starts_with(
+        "I3: group 0 of step 1: the ledger names hash another hash, the rollout log has group 0 with hash "));
+    CHECK(problems[1].starts_with("I3: group 1 of step 1: "));
   }
 
   TEST_CASE("I4: a lag above run.max_lag, by the lowest version of its tokens") {

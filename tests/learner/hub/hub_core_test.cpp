@@ -131,9 +131,10 @@ TEST_SUITE("hub/hub_core") {
     auto good = world.join(Role::kActor, "actor 1");
 
     bad->send_frame("rubbish");
+    bad->send_frame("and more, sent before it could hear of that");
     world.pump();
 
-    CHECK(bad->refusals().at(0).register_again);
+    for (const Refusal& refusal : bad->refusals()) CHECK(refusal.register_again);
     CHECK(good->leases().size() == 2);
     CHECK(world.core->status(world.now_ms).actors == 1);
   }
@@ -398,6 +399,25 @@ TEST_SUITE("hub/hub_core") {
     rewarder = world.join(Role::kRewarder, "rewarder 0");
     world.work(*actor, *rewarder);
     CHECK(numbers_of(world.core->take_batch(1)) == std::vector<std::uint64_t>{0, 1});
+  }
+
+  TEST_CASE("a scored group whose rollout is not the one that the ledger names is generated anew") {
+    HubWorld world;
+    world.core->publish(weights_of(0));
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    world.work(*actor, *rewarder);
+    world.core.reset();
+    const RolloutPlace place = world.ledger->state().groups.at(0).place;
+    world.ledger->append(GroupRefused{0, "stale", true});
+    world.ledger->append(GroupLeased{0, 99, 1, Purpose::kTrain, 0, "actor 0", 0});
+    world.ledger->append(GroupRolledOut{0, Purpose::kTrain, 99, 0, 1});
+    world.ledger->append(GroupScored{0, Purpose::kTrain, "the hash of other tokens", place, "rewarder 0", 0});
+
+    world.start(hub_config());
+
+    CHECK(world.ledger->state().refused_again.at("failed") == 1);
+    CHECK(world.core->status(world.now_ms).scored == 1);
   }
 
   TEST_CASE("at the end every peer is told, and open groups become unused") {
