@@ -84,6 +84,10 @@ auto with_compute_type(at::ScalarType dtype, const Run& run) {
   return dtype == at::kFloat ? run(static_cast<float*>(nullptr)) : run(static_cast<Bf16*>(nullptr));
 }
 
+/// The logits [N, V] in fp32 of hidden rows through a packed head.
+template <typename T>
+at::Tensor logits_of(const at::Tensor& hidden_NH, const RightOperand<T>& head, std::int64_t vocabulary);
+
 template <typename T>
 void run_backward(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved,
                   const at::Tensor& grad_hidden_TH, at::Tensor& gradients);

@@ -37,8 +37,9 @@ void check_tokens(const at::Tensor& ids_T, const std::vector<std::int64_t>& posi
 template <typename T>
 class ForwardPass {
  public:
-  ForwardPass(const ModelView<T>& model, const ActivationView<T>& activations, const std::vector<std::int64_t>& positions)
-      : model_(model), view_(activations), positions_(positions), chunks_(activations.rows()) {
+  ForwardPass(const ModelView<T>& model, const PackedWeights<T>& weights, const ActivationView<T>& activations,
+              const std::vector<std::int64_t>& positions)
+      : model_(model), weights_(weights), view_(activations), positions_(positions), chunks_(activations.rows()) {
     const std::int64_t rows = padded_rows(chunks_.largest());
     const Architecture& a = model.architecture;
     scratch_ = at::zeros({rows * (a.hidden + a.intermediate)}, sizeof(T) == 4 ? at::kFloat : at::kBFloat16);
@@ -99,8 +100,8 @@ class ForwardPass {
     const auto& block = model_.offsets.blocks[static_cast<std::size_t>(layer)];
     const std::int64_t width = model_.qkv_width();
     T* qkv = view_.qkv(layer) + begin * width;
-    multiply(view_.normed(2 * layer) + begin * a.hidden, model_.parameters + block.qkv, qkv, padded_rows(end - begin), width,
-             a.hidden);
+    weights_.blocks[static_cast<std::size_t>(layer)].qkv.multiply(view_.normed(2 * layer) + begin * a.hidden,
+                                                                 padded_rows(end - begin), qkv);
     const T* bias = block.qkv_bias < 0 ? nullptr : model_.parameters + block.qkv_bias;
     for_rows(end - begin, width, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().bias_rope(qkv + from * width, bias, positions_.data() + begin + from, model_.rope, to - from,
@@ -110,21 +111,21 @@ class ForwardPass {
 
   void project_output_and_mlp(std::int64_t layer, std::int64_t begin, std::int64_t end) {
     const Architecture& a = model_.architecture;
-    const auto& block = model_.offsets.blocks[static_cast<std::size_t>(layer)];
+    const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
     const std::int64_t width = model_.attended_width(), inner = a.intermediate, rows = padded_rows(end - begin);
-    multiply(view_.attended(layer) + begin * width, model_.parameters + block.output, delta_, rows, a.hidden, width);
+    block.output.multiply(view_.attended(layer) + begin * width, rows, delta_);
     add_and_norm(2 * layer + 1, begin, end, delta_);
     T* gate_up = view_.gate_up(layer, begin);
-    multiply(view_.normed(2 * layer + 1) + begin * a.hidden, model_.parameters + block.gate_up, gate_up, rows, 2 * inner,
-             a.hidden);
+    block.gate_up.multiply(view_.normed(2 * layer + 1) + begin * a.hidden, rows, gate_up);
     for_rows(end - begin, inner, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().swiglu(gate_up + from * 2 * inner, to - from, inner, activated_ + from * inner);
     });
-    multiply(activated_, model_.parameters + block.down, delta_, rows, a.hidden, inner);
+    block.down.multiply(activated_, rows, delta_);
     add_and_norm(2 * layer + 2, begin, end, delta_);
   }
 
   const ModelView<T>& model_;
+  const PackedWeights<T>& weights_;
   const ActivationView<T>& view_;
   const std::vector<std::int64_t>& positions_;
   RowChunks chunks_;
@@ -312,7 +313,7 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
     Activations unsaved;
     Activations& storage = saved == nullptr ? unsaved : *saved;
     const ActivationView<T> view(model, batch.ids_T.numel(), saved != nullptr, storage);
-    ForwardPass<T> pass(model, view, positions);
+    ForwardPass<T> pass(model, packed<T>(), view, positions);
     pass.run(data_of<std::int64_t>(batch.ids_T),
              [&](std::int64_t layer) { attend_packed(model, view, layer, runs, longest); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
@@ -333,7 +334,7 @@ at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, const std::vecto
     const auto model = view_of<T>(parameters_, offsets_, rope_);
     Activations storage;
     const ActivationView<T> view(model, ids_T.numel(), false, storage);
-    ForwardPass<T> pass(model, view, positions);
+    ForwardPass<T> pass(model, packed<T>(), view, positions);
     pass.run(data_of<std::int64_t>(ids_T),
              [&](std::int64_t layer) { attend_cached(model, view, layer, runs, longest, separate, cache); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
@@ -345,6 +346,28 @@ void Transformer::backward(const PackedSequences& batch, const Activations& save
   with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
     run_backward(view_of<T>(parameters_, offsets_, rope_), batch, saved, grad_hidden_TH, gradients);
+  });
+}
+
+template <typename T>
+const PackedWeights<T>& Transformer::packed() const {
+  const at::Tensor& flat = parameters_.flat();
+  // A tensor made in inference mode has no version: its copy is never trusted.
+  const std::uint32_t version = flat.is_inference() ? packed_version_ + 1 : flat.unsafeGetTensorImpl()->version_counter().current_version();
+  if (!std::holds_alternative<PackedWeights<T>>(packed_) || version != packed_version_) {
+    packed_.emplace<PackedWeights<T>>(parameters_, offsets_);
+    packed_version_ = version;
+  }
+  return std::get<PackedWeights<T>>(packed_);
+}
+
+at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
+  return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
+    using T = std::remove_pointer_t<decltype(compute_type)>;
+    check(hidden_NH.dim() == 2 && hidden_NH.size(1) == parameters_.architecture().hidden && hidden_NH.is_contiguous() &&
+              hidden_NH.scalar_type() == parameters_.flat().scalar_type(),
+          "hidden is contiguous [N, H] of the model's dtype");
+    return logits_of(hidden_NH, packed<T>().head, parameters_.architecture().vocabulary);
   });
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <variant>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "common/model/kv_cache.h"
 #include "common/model/model_offsets.h"
+#include "common/model/packed_weights.h"
 #include "common/model/parameters.h"
 
 // Dimensions: T packed tokens of all sequences, S sequences, H hidden, V vocabulary.
@@ -29,9 +31,11 @@ struct Activations {
   std::int64_t rows = 0;
 };
 
+/// One thread at a time.
 class Transformer {
  public:
-  /// Uses `parameters` (shared handle): changing them in place changes the model.
+  /// Uses `parameters` (shared handle): changing them in place by ATen's operations changes the model. Who writes to their
+  /// memory past ATen calls weights_changed.
   explicit Transformer(Parameters parameters);
 
   const Parameters& parameters() const { return parameters_; }
@@ -50,14 +54,25 @@ class Transformer {
   at::Tensor forward_cached(const at::Tensor& ids_T, const std::vector<std::int64_t>& positions,
                             const std::vector<std::int64_t>& slots, KvCache& cache) const;
 
+  /// row_logits of the model's head, packed once for each version of the weights.
+  at::Tensor logits(const at::Tensor& hidden_NH) const;
+
+  void weights_changed() { packed_.emplace<std::monostate>(); }
+
   /// The output matrix [V, H] (the embedding where tied).
   at::Tensor head_VH() const;
   /// Its offset in the flat buffers.
   std::int64_t head_offset() const { return offsets_.head; }
 
  private:
+  template <typename T>
+  const PackedWeights<T>& packed() const;
+
   Parameters parameters_;
   ModelOffsets offsets_;
+  // A copy of the weights as the kernels read them, made when first needed and again when the weights have changed.
+  mutable std::variant<std::monostate, PackedWeights<float>, PackedWeights<Bf16>> packed_;
+  mutable std::uint32_t packed_version_ = 0;
   at::Tensor rope_;  // [max_positions, 2, head_size / 2]: cosines, then sines, fp32
 };
 

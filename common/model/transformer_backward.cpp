@@ -18,7 +18,7 @@ class BackwardPass {
         view_(model, saved),
         positions_(packed_positions(batch)),
         gradients_(gradients),
-        chunks_(view_.rows(), kRows) {
+        chunks_(view_.rows()) {
     const Architecture& a = model.architecture;
     const std::int64_t rows = view_.rows(), chunk = chunks_.largest();
     const auto dtype = sizeof(T) == 4 ? at::kFloat : at::kBFloat16;
@@ -49,20 +49,32 @@ class BackwardPass {
       norm(2 * a.layers, begin, end, grad_hidden + begin * a.hidden);
     }
     for (std::int64_t layer = a.layers - 1; layer >= 0; --layer) {
+      const Weights weights(model_, block(layer));
       for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
-        mlp_and_output(layer, chunks_.begin(chunk), chunks_.begin(chunk + 1));
+        mlp_and_output(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
       }
       attention(layer);
       for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
-        qkv(layer, chunks_.begin(chunk), chunks_.begin(chunk + 1));
+        qkv(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
       }
     }
     embedding();
   }
 
  private:
-  static constexpr std::int64_t kRows = 512;
   static constexpr std::int64_t kNormRows = 64;  // rows whose weight gradients are added together before the others'
+
+  /// A block's matrices as the gradients of its inputs take them.
+  struct Weights {
+    RightOperand<T> qkv, output, gate_up, down;
+    Weights(const ModelView<T>& model, const ModelOffsets::Block& block) {
+      const Architecture& a = model.architecture;
+      qkv = RightOperand<T>::plain(model.parameters + block.qkv, model.qkv_width(), a.hidden);
+      output = RightOperand<T>::plain(model.parameters + block.output, a.hidden, model.attended_width());
+      gate_up = RightOperand<T>::plain(model.parameters + block.gate_up, 2 * a.intermediate, a.hidden);
+      down = RightOperand<T>::plain(model.parameters + block.down, a.hidden, a.intermediate);
+    }
+  };
 
   const ModelOffsets::Block& block(std::int64_t layer) const {
     return model_.offsets.blocks[static_cast<std::size_t>(layer)];
@@ -88,11 +100,11 @@ class BackwardPass {
     kernels<float>().add_rows(partial.data(), parts, hidden, gradients_ + weight);
   }
 
-  void mlp_and_output(std::int64_t layer, std::int64_t begin, std::int64_t end) {
+  void mlp_and_output(std::int64_t layer, const Weights& weights, std::int64_t begin, std::int64_t end) {
     const Architecture& a = model_.architecture;
     const std::int64_t rows = end - begin, inner = a.intermediate, width = model_.attended_width();
     const T* grad = rounded_ + begin * a.hidden;
-    multiply_back(grad, model_.parameters + block(layer).down, grad_activated_, rows, a.hidden, inner);
+    weights.down.multiply(grad, rows, grad_activated_);
     const T* gate_up = view_.gate_up(layer, begin);
     for_rows(rows, inner, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().swiglu_backward(gate_up + from * 2 * inner, grad_activated_ + from * inner, to - from, inner,
@@ -101,9 +113,9 @@ class BackwardPass {
     add_weight_gradient(grad, activated_, gradients_ + block(layer).down, rows, a.hidden, inner);
     add_weight_gradient(grad_gate_up_, view_.normed(2 * layer + 1) + begin * a.hidden, gradients_ + block(layer).gate_up,
                         rows, 2 * inner, a.hidden);
-    multiply_back(grad_gate_up_, model_.parameters + block(layer).gate_up, grad_normed_, rows, 2 * inner, a.hidden);
+    weights.gate_up.multiply(grad_gate_up_, rows, grad_normed_);
     norm(2 * layer + 1, begin, end, grad_normed_);
-    multiply_back(grad, model_.parameters + block(layer).output, grad_attended_ + begin * width, rows, a.hidden, width);
+    weights.output.multiply(grad, rows, grad_attended_ + begin * width);
     add_weight_gradient(grad, view_.attended(layer) + begin * width, gradients_ + block(layer).output, rows, a.hidden,
                         width);
   }
@@ -130,7 +142,7 @@ class BackwardPass {
     });
   }
 
-  void qkv(std::int64_t layer, std::int64_t begin, std::int64_t end) {
+  void qkv(std::int64_t layer, const Weights& weights, std::int64_t begin, std::int64_t end) {
     const Architecture& a = model_.architecture;
     const std::int64_t rows = end - begin, width = model_.qkv_width();
     T* grad = grad_qkv_ + begin * width;
@@ -141,7 +153,7 @@ class BackwardPass {
     if (block(layer).qkv_bias >= 0) kernels<T>().add_rows(grad, rows, width, gradients_ + block(layer).qkv_bias);
     add_weight_gradient(grad, view_.normed(2 * layer) + begin * a.hidden, gradients_ + block(layer).qkv, rows, width,
                         a.hidden);
-    multiply_back(grad, model_.parameters + block(layer).qkv, grad_normed_, rows, width, a.hidden);
+    weights.qkv.multiply(grad, rows, grad_normed_);
     norm(2 * layer, begin, end, grad_normed_);
   }
 

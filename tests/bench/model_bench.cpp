@@ -103,7 +103,7 @@ class Bench {
     for (std::int64_t position = workload_.prompt; position < workload_.tokens(); ++position) {
       const at::Tensor ids = ids_ST.select(1, position).contiguous();
       hidden = model_.forward_cached(ids, std::vector<std::int64_t>(slots.size(), position), slots, cache);
-      logits = row_logits(hidden, model_.head_VH());
+      logits = model_.logits(hidden);
     }
     return logits;
   }
@@ -120,7 +120,7 @@ class Bench {
 
   /// The last decoded rows have the bits of the packed pass, and the gradients are numbers.
   void check_results() {
-    const at::Tensor packed = row_logits(model_.forward(batch_, nullptr), model_.head_VH());
+    const at::Tensor packed = model_.logits(model_.forward(batch_, nullptr));
     const at::Tensor last = packed.view({workload_.sequences, workload_.tokens(), -1}).select(1, workload_.tokens() - 1);
     check(generate().equal(last), "decoded logits have the bits of the packed pass");
     train();

@@ -2,26 +2,39 @@
 
 #include <cstdint>
 
-#include <c10/core/ScalarType.h>
+#include <ATen/core/Tensor.h>
 
-// The matrix products of the model, on raw row-major memory, through ATen's GEMM. T: float or Bf16.
+// The matrix products of the model, on raw row-major memory. T: float or Bf16.
+// fp32 goes through our own kernels, whose rows are exact whatever the row count; bf16 through ATen's GEMM, whose rows have
+// the same bits for every row count from kMinRows to kMaxRows (measured; `rows_are_exact` probes it). So callers pad to
+// kMinRows and cut into chunks of at most kMaxRows.
 
 namespace troupe {
 
-/// A row of `multiply` has the same bits for every row count from kMinRows to kMaxRows (measured; `rows_are_exact` probes
-/// it). Callers pad to kMinRows and cut into chunks of at most kMaxRows.
 inline constexpr std::int64_t kMinRows = 16;
 inline constexpr std::int64_t kMaxRows = 512;
 
-/// out[rows, n] = x[rows, k] · w[n, k]ᵀ.
+/// A weight matrix w[n, k] made ready to be multiplied with from the right. fp32 keeps a packed copy; bf16 refers to w.
 template <typename T>
-void multiply(const T* x, const T* w, T* out, std::int64_t rows, std::int64_t n, std::int64_t k);
+class RightOperand {
+ public:
+  RightOperand() = default;
+  /// wᵀ: takes rows of k to rows of n.
+  static RightOperand transposed(const T* w, std::int64_t n, std::int64_t k);
+  /// w itself: takes rows of n to rows of k (the gradient of the former's argument).
+  static RightOperand plain(const T* w, std::int64_t n, std::int64_t k);
 
-/// out[rows, k] = g[rows, n] · w[n, k]: the gradient of `multiply`'s x.
-template <typename T>
-void multiply_back(const T* g, const T* w, T* out, std::int64_t rows, std::int64_t n, std::int64_t k);
+  /// out[rows, columns] = x[rows, inner] · this.
+  void multiply(const T* x, std::int64_t rows, T* out) const;
 
-/// grad[n, k] += g[rows, n]ᵀ · x[rows, k], in fp32: the gradient of `multiply`'s w.
+ private:
+  const T* w_ = nullptr;
+  std::int64_t inner_ = 0, columns_ = 0;
+  bool transposed_ = false;
+  at::Tensor panels_;
+};
+
+/// grad[n, k] += g[rows, n]ᵀ · x[rows, k], in fp32.
 template <typename T>
 void add_weight_gradient(const T* g, const T* x, float* grad, std::int64_t rows, std::int64_t n, std::int64_t k);
 
@@ -29,17 +42,16 @@ void add_weight_gradient(const T* g, const T* x, float* grad, std::int64_t rows,
 struct RowChunks {
   std::int64_t rows;
   std::int64_t count;
-  explicit RowChunks(std::int64_t total, std::int64_t limit = kMaxRows)
-      : rows(total), count((total + limit - 1) / limit) {}
+  explicit RowChunks(std::int64_t total) : rows(total), count((total + kMaxRows - 1) / kMaxRows) {}
   std::int64_t begin(std::int64_t chunk) const { return rows * chunk / count; }
   std::int64_t largest() const { return count == 0 ? 0 : (rows + count - 1) / count; }
 };
 
-/// Rows that the GEMM of `rows` rows is run with.
+/// Rows that the product of `rows` rows is run with.
 inline std::int64_t padded_rows(std::int64_t rows) { return rows < kMinRows ? kMinRows : rows; }
 
-/// Whether on this machine, with this library and thread count, rows of `multiply` for a [n, k] matrix have the same bits
-/// at every row count tried between kMinRows and kMaxRows. Milliseconds.
-bool rows_are_exact(std::int64_t n, std::int64_t k, c10::ScalarType dtype);
+/// Whether on this machine, with this library and thread count, rows of a product with wᵀ, w[n, k], have the same bits at
+/// every row count tried between kMinRows and kMaxRows. Milliseconds.
+bool rows_are_exact(std::int64_t n, std::int64_t k, at::ScalarType dtype);
 
 }  // namespace troupe

@@ -97,6 +97,42 @@ struct Kernels {
   float (*log_sum_exp)(const float* logits, std::int64_t vocabulary, float temperature);
 };
 
+/// out[rows, n] = left[rows, k] · right[k, n], in fp32. `right` is packed into panels of `panel_columns` columns, each
+/// [k][columns]; `left` is rows of `left_stride`, or packed into tiles of `tile_rows` rows, each [k][tile_rows].
+struct MatrixProduct {
+  const float* left;
+  std::int64_t left_stride;
+  bool left_packed;
+  const float* panels;
+  float* out;  // rows of n
+  std::int64_t n;
+  std::int64_t k;
+  bool add;  // out += instead of out =
+};
+
+/// Matrix products whose every element is one chain over k: a row's bits depend on that row and the matrix alone.
+struct MatrixKernels {
+  std::int64_t tile_rows;
+  std::int64_t panel_columns;
+  /// The part of the product in these rows and panels. first_row is a multiple of tile_rows.
+  void (*multiply)(const MatrixProduct& product, std::int64_t first_row, std::int64_t last_row, std::int64_t first_panel,
+                   std::int64_t last_panel);
+  /// Panels of right = wᵀ for w[n, k]. A packed matrix takes packed_size(n, k) floats.
+  void (*pack_transposed)(const float* w, std::int64_t n, std::int64_t k, std::int64_t first_panel, std::int64_t last_panel,
+                          float* panels);
+  /// Panels of right[k, n].
+  void (*pack)(const float* right, std::int64_t n, std::int64_t k, std::int64_t first_panel, std::int64_t last_panel,
+               float* panels);
+  /// Tiles of left = gᵀ for g[k, rows].
+  void (*pack_left_transposed)(const float* g, std::int64_t rows, std::int64_t k, std::int64_t first_row,
+                               std::int64_t last_row, float* tiles);
+};
+
+const MatrixKernels& matrix_kernels();
+
+/// Floats of a right operand [k, n] in panels.
+inline std::int64_t packed_size(std::int64_t n, std::int64_t k) { return (n + 15) / 16 * 16 * k; }
+
 /// The kernels for this machine's instruction set (AVX-512, AVX2 or plain).
 template <typename T>
 const Kernels<T>& kernels();

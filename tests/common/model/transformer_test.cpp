@@ -1,5 +1,6 @@
 #include "common/model/transformer.h"
 
+#include <cstring>
 #include <filesystem>
 
 #include <ATen/ATen.h>
@@ -159,6 +160,40 @@ TEST_SUITE("model/transformer") {
 
     CHECK(used.values.data_ptr() == memory);
     CHECK(found.equal(expected));
+  }
+
+  TEST_CASE("weights changed in place change the model, by whatever handle") {
+    const Architecture a = testing::small_architecture();
+    const PackedSequences batch = testing::sequences_of({20}, a.vocabulary);
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Parameters parameters = testing::random_parameters(a, dtype);
+      const Parameters others = testing::random_parameters(a, dtype, 6);
+      const Transformer model(parameters);
+      const auto logits_of = [&](const Transformer& of) { return of.logits(of.forward(batch, nullptr)); };
+      const at::Tensor before = logits_of(model).clone();
+
+      parameters.flat().copy_(others.flat());
+      CHECK(logits_of(model).equal(logits_of(Transformer(others))));
+
+      parameters["model.layers.1.mlp.down_proj.weight"].zero_();
+      const at::Tensor by_view = logits_of(model).clone();
+      CHECK(by_view.equal(logits_of(Transformer(parameters))));
+      CHECK_FALSE(by_view.equal(before));
+    }
+  }
+
+  TEST_CASE("weights written past ATen count once weights_changed is called") {
+    const Architecture a = testing::small_architecture();
+    const PackedSequences batch = testing::sequences_of({20}, a.vocabulary);
+    Parameters parameters = testing::random_parameters(a, at::kFloat);
+    const Parameters others = testing::random_parameters(a, at::kFloat, 6);
+    Transformer model(parameters);
+    model.forward(batch, nullptr);
+
+    std::memcpy(parameters.flat().data_ptr(), others.flat().data_ptr(), others.flat().nbytes());
+    model.weights_changed();
+
+    CHECK(model.forward(batch, nullptr).equal(Transformer(others).forward(batch, nullptr)));
   }
 
   TEST_CASE("ids and positions that the model does not have are refused by name") {

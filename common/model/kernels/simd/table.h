@@ -24,4 +24,6 @@ void fill_convert(Kernels<T>& table);
 template <typename T>
 Kernels<T> table();
 
+MatrixKernels matrix_table();
+
 }  // namespace troupe::TROUPE_ISA
