@@ -87,8 +87,8 @@ class ActorLoop {
   std::uint64_t groups_done_ = 0;
   std::uint64_t refused_frames_ = 0;
 
-  std::int64_t beat_ms_ = 0;            // of the last heartbeat
-  std::uint64_t beat_tokens_ = 0;       // drawn until then
+  std::int64_t beat_ms_ = 0;       // of the last heartbeat
+  std::uint64_t beat_tokens_ = 0;  // drawn until then
   std::int64_t report_ms_ = 0;
   std::uint64_t report_tokens_ = 0;
 };
@@ -96,7 +96,8 @@ class ActorLoop {
 ActorLoop::ActorLoop(const ActorOptions& options, const Logger& logger)
     : options_(options),
       logger_(logger),
-      session_({options.connect, options.hello, options.local.deadline.heartbeat_s, options.local.deadline.reconnect_s}, logger) {
+      session_({options.connect, options.hello, options.local.deadline.heartbeat_s, options.local.deadline.reconnect_s},
+               logger) {
   session_.make_heartbeat = [this] { return heartbeat(); };
   report_ms_ = beat_ms_ = clock_.now_ms();
 }
@@ -147,7 +148,8 @@ void ActorLoop::receive_frames() {
       handle(*frame);
     } catch (const ProtocolError& error) {
       ++refused_frames_;
-      logger_.warning(std::string("refused a frame of the hub: ") + error.what() + ", refused=" + std::to_string(refused_frames_));
+      logger_.warning(std::string("refused a frame of the hub: ") + error.what() +
+                      ", refused=" + std::to_string(refused_frames_));
     }
   }
 }
@@ -169,8 +171,6 @@ void ActorLoop::register_with_hub() {
   const std::int64_t group = run_.group.size;
   const std::int64_t groups = (options_.local.actors.slots + group - 1) / group + 1;  // all slots, and one in reserve
   outbox_.push_back(encode(Credit{static_cast<std::uint32_t>(groups)}));
-  logger_.info("registered with the hub, run=" + welcome.run_id + " incarnation=" + std::to_string(incarnation_) +
-               " credit=" + std::to_string(groups));
 }
 
 /// Ends everything that is in work; its leases are void.
@@ -371,7 +371,8 @@ std::string ActorLoop::waiting_for() const {
     return "weights version " + std::to_string(leases_.begin()->second.lease.policy_version) + ", which lease " +
            std::to_string(leases_.begin()->first) + " asks for";
   }
-  return results_.empty() ? "a lease from the hub" : "the hub to accept " + std::to_string(results_.size()) + " results";
+  return results_.empty() ? "a lease from the hub"
+                          : "the hub to accept " + std::to_string(results_.size()) + " results";
 }
 
 /// Now and then what it does, or what it waits for.
@@ -381,8 +382,8 @@ void ActorLoop::report() {
   const std::uint64_t tokens = engine_ ? engine_->stats().drawn_tokens : 0;
   const auto rate = (tokens - report_tokens_) * 1000 / static_cast<std::uint64_t>(now_ms - report_ms_);
   if (busy()) {
-    logger_.info("generating tokens_per_s=" + std::to_string(rate) + " active=" + std::to_string(engine_->active()) + "/" +
-                 std::to_string(options_.local.actors.slots) + " leases=" + std::to_string(leases_.size()) +
+    logger_.info("generating tokens_per_s=" + std::to_string(rate) + " active=" + std::to_string(engine_->active()) +
+                 "/" + std::to_string(options_.local.actors.slots) + " leases=" + std::to_string(leases_.size()) +
                  " groups_done=" + std::to_string(groups_done_) + " version=" + std::to_string(engine_->version()));
   } else {
     logger_.info("waiting for " + waiting_for() + ", groups_done=" + std::to_string(groups_done_));

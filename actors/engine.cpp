@@ -1,14 +1,14 @@
 #include "actors/engine.h"
 
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
 #include <cstring>
 #include <exception>
 #include <string>
 #include <utility>
-
-#include <ATen/Functions.h>
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
 
 #include "common/base/error.h"
 #include "common/base/random.h"
@@ -117,9 +117,9 @@ void Engine::draw(const at::Tensor& logits_NV) {
       try {
         drawn_[index] = draw_token(row_of_logits, *place.sampling, uniform, scratch_[index]);
       } catch (const DeviceError& error) {
-        throw DeviceError("group " + std::to_string(place.group) + ", sample " + std::to_string(place.sample) + ", position " +
-                          std::to_string(place.position) + ", policy version " + std::to_string(version_) + ": " +
-                          error.what());
+        throw DeviceError("group " + std::to_string(place.group) + ", sample " + std::to_string(place.sample) +
+                          ", position " + std::to_string(place.position) + ", policy version " +
+                          std::to_string(version_) + ": " + error.what());
       }
     }
   };

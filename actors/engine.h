@@ -1,11 +1,11 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <optional>
 #include <string_view>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "actors/sampler.h"
 #include "actors/sequence_scheduler.h"
@@ -38,9 +38,9 @@ struct EngineStats {
   std::uint64_t prefill_rows = 0;  // rows that no token was drawn from, recomputed ones included
 };
 
-/// Generates completions with continuous batching. A completion depends on weights, prompt, sampling parameters, seed, group
-/// and sample number alone: not on slots, the other requests, their order, or the chunks. One thread at a time; the model's
-/// kernels and the sampler use ATen's threads.
+/// Generates completions with continuous batching. A completion depends on weights, prompt, sampling parameters, seed,
+/// group and sample number alone: not on slots, the other requests, their order, or the chunks. One thread at a time;
+/// the model's kernels and the sampler use ATen's threads.
 class Engine {
  public:
   Engine(Parameters parameters, std::uint64_t version, const EngineOptions& options);
@@ -50,7 +50,8 @@ class Engine {
   /// Drops a request; false where it is not there.
   bool cancel(std::uint64_t id) { return scheduler_.cancel(id); }
 
-  /// One forward and one token for each running sequence whose prompt is computed. Returns the requests that are complete.
+  /// One forward and one token for each running sequence whose prompt is computed. Returns the requests that are
+  /// complete.
   /// @throws DeviceError where a logit is not finite, naming group, sample, position and version.
   std::vector<FinishedRequest> step();
 

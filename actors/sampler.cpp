@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::size_t kBlock = 64;  // a multiple of 8: tokens whose probabilities are computed at once
 
-/// e^x for x <= 0 to 2 ulp, 0 below -87: Cody-Waite reduction and Cephes' polynomial. Without a branch or a call, so that
-/// the loop over a block is vectorised.
+/// e^x for x <= 0 to 2 ulp, 0 below -87: Cody-Waite reduction and Cephes' polynomial. Without a branch or a call, so
+/// that the loop over a block is vectorised.
 inline float fast_exp(float x) {
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
   const float clamped = x < -87.0F ? -87.0F : x;
@@ -47,8 +47,8 @@ void require_finite(std::span<const float> logits) {
                     ", expected a finite number: the weights or the forward pass are broken");
 }
 
-/// The first index, in order, whose cumulative probability exceeds `uniform`; where rounding leaves the total below it, the
-/// last index with any probability.
+/// The first index, in order, whose cumulative probability exceeds `uniform`; where rounding leaves the total below it,
+/// the last index with any probability.
 std::size_t invert_cdf(std::span<const float> logits, float temperature, float lse, double uniform) {
   const auto probability = [&](std::size_t i) { return fast_exp(logits[i] / temperature - lse); };
   const auto last_possible = [&](std::size_t begin, std::size_t end) {
@@ -66,7 +66,8 @@ std::size_t invert_cdf(std::span<const float> logits, float temperature, float l
     for (std::size_t i = 0; i < kBlock; i += lanes.size()) {
       for (std::size_t lane = 0; lane < lanes.size(); ++lane) lanes[lane] += static_cast<double>(block[i + lane]);
     }
-    const double total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+    const double total =
+        ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
     if (uniform < below + total) {
       for (std::size_t i = 0; i < size; ++i) {
         below += static_cast<double>(block[i]);
@@ -105,9 +106,12 @@ void truncate(std::span<const float> logits, const SamplingParams& sampling, Sam
     if (logit(id) >= lowest_kept) ids.push_back(id);
   }
 
-  std::ranges::sort(ids, [&](std::int32_t a, std::int32_t b) { return logit(a) != logit(b) ? logit(a) > logit(b) : a < b; });
+  std::ranges::sort(ids,
+                    [&](std::int32_t a, std::int32_t b) { return logit(a) != logit(b) ? logit(a) > logit(b) : a < b; });
   const double highest = static_cast<double>(logit(ids.front()));
-  const auto weight = [&](std::int32_t id) { return std::exp((static_cast<double>(logit(id)) - highest) / temperature); };
+  const auto weight = [&](std::int32_t id) {
+    return std::exp((static_cast<double>(logit(id)) - highest) / temperature);
+  };
   if (sampling.top_p < 1.0) {
     double total = 0;
     for (const std::int32_t id : ids) total += weight(id);
@@ -135,7 +139,8 @@ void validate_sampling(const SamplingParams& sampling) {
   if (sampling.temperature > 0 && sampling.temperature < 1e-4) {
     refuse("temperature", std::to_string(sampling.temperature), "0 (greedy) or at least 0.0001");
   }
-  if (!(sampling.top_p > 0 && sampling.top_p <= 1)) refuse("top_p", std::to_string(sampling.top_p), "above 0, at most 1");
+  if (!(sampling.top_p > 0 && sampling.top_p <= 1))
+    refuse("top_p", std::to_string(sampling.top_p), "above 0, at most 1");
   if (sampling.top_k < 0) refuse("top_k", std::to_string(sampling.top_k), "0 (all) or more");
   if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) refuse("min_p", std::to_string(sampling.min_p), "0 to 1");
   if (sampling.max_tokens < 1) refuse("max_tokens", std::to_string(sampling.max_tokens), "1 or more");

@@ -29,7 +29,8 @@ void SequenceScheduler::validate(const Request& request) const {
     throw ConfigError(where + error.what());
   }
   if (request.samples == 0 || request.samples > kMaxSamples) {
-    throw ConfigError(where + "samples = " + std::to_string(request.samples) + ": expected 1 to " + std::to_string(kMaxSamples));
+    throw ConfigError(where + "samples = " + std::to_string(request.samples) + ": expected 1 to " +
+                      std::to_string(kMaxSamples));
   }
   if (request.prompt_ids.empty()) throw ConfigError(where + "prompt_ids is empty: expected at least one token");
   for (std::size_t i = 0; i < request.prompt_ids.size(); ++i) {
@@ -42,9 +43,9 @@ void SequenceScheduler::validate(const Request& request) const {
   const auto total = static_cast<std::int64_t>(request.prompt_ids.size()) + request.sampling.max_tokens;
   if (total > options_.max_tokens) {
     throw ConfigError(where + "prompt_ids has " + std::to_string(request.prompt_ids.size()) +
-                      " tokens and sampling.max_tokens is " + std::to_string(request.sampling.max_tokens) + ", together " +
-                      std::to_string(total) + ": expected at most the " + std::to_string(options_.max_tokens) +
-                      " positions of a sequence");
+                      " tokens and sampling.max_tokens is " + std::to_string(request.sampling.max_tokens) +
+                      ", together " + std::to_string(total) + ": expected at most the " +
+                      std::to_string(options_.max_tokens) + " positions of a sequence");
   }
 }
 

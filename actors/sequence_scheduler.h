@@ -31,9 +31,9 @@ struct FinishedRequest {
 
 struct SequenceSchedulerOptions {
   std::int64_t slots = 64;
-  std::int64_t max_tokens = 0;       // positions of a slot
+  std::int64_t max_tokens = 0;  // positions of a slot
   std::int64_t vocabulary = 0;
-  std::int64_t prefill_tokens = 512; // rows of one forward spent on prompts; running sequences come on top
+  std::int64_t prefill_tokens = 512;  // rows of one forward spent on prompts; running sequences come on top
 };
 
 /// A prompt's keys and values to be copied between slots.
@@ -44,8 +44,8 @@ struct PrefixCopy {
   bool operator==(const PrefixCopy&) const = default;
 };
 
-/// One forward: first the copies in order, then a row for each token to be computed. `draws` are the rows whose result a
-/// token is to be drawn from, in increasing order.
+/// One forward: first the copies in order, then a row for each token to be computed. `draws` are the rows whose result
+/// a token is to be drawn from, in increasing order.
 struct ForwardPlan {
   std::vector<PrefixCopy> copies;
   std::vector<std::int64_t> ids;
@@ -63,10 +63,11 @@ struct DrawPlace {
   std::uint32_t position = 0;  // within the completion
 };
 
-/// Continuous batching: which token of which sequence is computed next and in which cache slot. Requests start in the order
-/// in which they were submitted, as many of their samples as slots are free. A group's prompt is computed once, by the
-/// first of its samples that needs it, and copied to the others; a slot whose sample has ended hands the prompt on to the
-/// next one. Long prompts are cut into chunks. Bookkeeping only: the engine owns model and cache. One thread at a time.
+/// Continuous batching: which token of which sequence is computed next and in which cache slot. Requests start in the
+/// order in which they were submitted, as many of their samples as slots are free. A group's prompt is computed once,
+/// by the first of its samples that needs it, and copied to the others; a slot whose sample has ended hands the prompt
+/// on to the next one. Long prompts are cut into chunks. Bookkeeping only: the engine owns model and cache. One thread
+/// at a time.
 class SequenceScheduler {
  public:
   explicit SequenceScheduler(const SequenceSchedulerOptions& options);
@@ -84,7 +85,8 @@ class SequenceScheduler {
   const ForwardPlan& plan();
   /// Where row draws[index] of the last plan stands in the random stream.
   DrawPlace place_of(std::size_t index) const;
-  /// The tokens drawn for the last plan's `draws`, all with policy `version`. Returns the requests that are now complete.
+  /// The tokens drawn for the last plan's `draws`, all with policy `version`. Returns the requests that are now
+  /// complete.
   std::vector<FinishedRequest> record(std::span<const DrawnToken> drawn, std::uint64_t version);
 
   std::int64_t active() const { return static_cast<std::int64_t>(running_.size()); }
@@ -128,12 +130,12 @@ class SequenceScheduler {
   SequenceSchedulerOptions options_;
   bool admission_ = true;
   std::unordered_map<std::uint64_t, std::unique_ptr<RequestState>> requests_;
-  std::deque<RequestState*> waiting_;            // with samples that have not started, in order of submission
-  std::vector<Sequence> running_;                // in order of their start
+  std::deque<RequestState*> waiting_;  // with samples that have not started, in order of submission
+  std::vector<Sequence> running_;      // in order of their start
   std::vector<std::int64_t> free_slots_;
-  std::vector<RequestState*> prefix_of_slot_;    // whose prompt a slot holds, if it is that request's prefix_slot
+  std::vector<RequestState*> prefix_of_slot_;  // whose prompt a slot holds, if it is that request's prefix_slot
   ForwardPlan plan_;
-  std::vector<std::size_t> drawing_;             // index in running_ of each draw
+  std::vector<std::size_t> drawing_;  // index in running_ of each draw
 };
 
 }  // namespace troupe

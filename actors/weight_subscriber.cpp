@@ -68,8 +68,9 @@ void WeightSubscriber::check_layout(const WeightManifest& manifest) const {
   const std::string where = "weights version " + std::to_string(manifest.version) + " of the run: ";
   const std::uint64_t element_bytes = manifest.dtype == "bf16" ? 2 : 4;
   if (manifest.tensors.size() != layout_.tensors.size()) {
-    throw ConfigError(where + "expected the " + std::to_string(layout_.tensors.size()) + " tensors of this actor's model, found " +
-                      std::to_string(manifest.tensors.size()) + ": give the actor the run's model");
+    throw ConfigError(where + "expected the " + std::to_string(layout_.tensors.size()) +
+                      " tensors of this actor's model, found " + std::to_string(manifest.tensors.size()) +
+                      ": give the actor the run's model");
   }
   for (std::size_t i = 0; i < layout_.tensors.size(); ++i) {
     const ParameterSpec& own = layout_.tensors[i];
@@ -77,8 +78,9 @@ void WeightSubscriber::check_layout(const WeightManifest& manifest) const {
     const bool same = own.name == published.name && own.shape == published.shape &&
                       static_cast<std::uint64_t>(own.offset) * element_bytes == published.offset_bytes;
     if (!same) {
-      throw ConfigError(where + "expected tensor " + own.name + " " + shape_text(own.shape) + " of this actor's model, found " +
-                        published.name + " " + shape_text(published.shape) + ": give the actor the run's model");
+      throw ConfigError(where + "expected tensor " + own.name + " " + shape_text(own.shape) +
+                        " of this actor's model, found " + published.name + " " + shape_text(published.shape) +
+                        ": give the actor the run's model");
     }
   }
   if (manifest.total_bytes != static_cast<std::uint64_t>(layout_.total) * element_bytes) {
@@ -131,7 +133,8 @@ bool WeightSubscriber::load_shared_memory() {
     problem = "it is not there";
     const std::optional<SharedMemory> memory = SharedMemory::open(manifest.shared_memory);
     if (memory && memory->bytes().size() != manifest.total_bytes) {
-      problem = "expected " + std::to_string(manifest.total_bytes) + " bytes, found " + std::to_string(memory->bytes().size());
+      problem = "expected " + std::to_string(manifest.total_bytes) + " bytes, found " +
+                std::to_string(memory->bytes().size());
     } else if (memory) {
       const auto* data = reinterpret_cast<const char*>(memory->bytes().data());
       const std::string_view bytes(data, memory->bytes().size());
@@ -145,13 +148,12 @@ bool WeightSubscriber::load_shared_memory() {
     }
   }
   if (!only) {
-    fetch_->bucket = 0;
     fetch_->failures = 0;
     fetch_->stream = true;
     return false;
   }
-  const std::string message = "actors.weights = shm: shared memory \"" + manifest.shared_memory + "\" of weights version " +
-                              std::to_string(manifest.version) + ": " + problem;
+  const std::string message = "actors.weights = shm: shared memory \"" + manifest.shared_memory +
+                              "\" of weights version " + std::to_string(manifest.version) + ": " + problem;
   if (++missing_ >= kTries) throw TransportError(message);
   logger_.warning(message + "; asking for the newest version");
   ask_for_newest();
@@ -167,11 +169,13 @@ bool WeightSubscriber::accept_bucket(std::string_view bytes, std::string_view so
   if (bytes.size() != expected_bytes) {
     problem = "expected " + std::to_string(expected_bytes) + " bytes, found " + std::to_string(bytes.size());
   } else {
-    auto* place = static_cast<std::byte*>(fetch_->parameters.flat().mutable_data_ptr()) + fetch_->bucket * manifest.bucket_bytes;
+    auto* place =
+        static_cast<std::byte*>(fetch_->parameters.flat().mutable_data_ptr()) + fetch_->bucket * manifest.bucket_bytes;
     std::memcpy(place, bytes.data(), bytes.size());
     const std::uint64_t expected = manifest.bucket_checksums[fetch_->bucket];
     const std::uint64_t found = xxh3_64(std::span<const std::byte>(place, bytes.size()));
-    if (found != expected) problem = "expected checksum " + std::to_string(expected) + ", found " + std::to_string(found);
+    if (found != expected)
+      problem = "expected checksum " + std::to_string(expected) + ", found " + std::to_string(found);
   }
   if (problem.empty()) {
     ++fetch_->bucket;

@@ -34,9 +34,9 @@ struct SubscriberOptions {
   double retry_s = 10;  // a request without answer is sent again after this
 };
 
-/// An actor's side of the weights: told of manifests, it fetches the newest bucket by bucket into parameters of its own and
-/// gives them out when every checksum has held, or not at all. It only says what is to be sent; the actor loop owns the
-/// session. One thread at a time.
+/// An actor's side of the weights: told of manifests, it fetches the newest bucket by bucket into parameters of its own
+/// and gives them out when every checksum has held, or not at all. It only says what is to be sent; the actor loop owns
+/// the session. One thread at a time.
 class WeightSubscriber {
  public:
   WeightSubscriber(SubscriberOptions options, const Clock& clock, Logger logger);
@@ -47,8 +47,8 @@ class WeightSubscriber {
   /// The answer to a ChunkRequest. What was not asked for is ignored.
   /// @throws TransportError where a bucket failed its checksum three times.
   void receive(const WeightChunk& chunk);
-  /// After a new registration: what was asked for is asked for again; with `forget` (another incarnation of the hub) also
-  /// what was fetched and known is void.
+  /// After a new registration: what was asked for is asked for again; with `forget` (another incarnation of the hub)
+  /// also what was fetched and known is void.
   void restart(bool forget);
 
   /// The next version that is complete. Copies from shared memory here. @throws TransportError as receive does.

@@ -37,7 +37,8 @@ WeightBytes on_heap(std::size_t size) {
 
 Publisher::Publisher(std::string run_id, Logger logger) : run_id_(std::move(run_id)), logger_(std::move(logger)) {
   if (run_id_.empty() || run_id_.size() > kMaxRunId || run_id_.find('/') != std::string::npos) {
-    throw ConfigError("run id \"" + run_id_ + "\": expected 1 to " + std::to_string(kMaxRunId) + " characters without a slash");
+    throw ConfigError("run id \"" + run_id_ + "\": expected 1 to " + std::to_string(kMaxRunId) +
+                      " characters without a slash");
   }
   const int left = unlink_shared_memory(name_prefix());
   if (left > 0) logger_.info("cleared shared memory that a killed run left behind, objects=" + std::to_string(left));

@@ -8,8 +8,8 @@
 
 namespace troupe {
 
-/// A POSIX shared memory object (mode 0600), mapped whole. The one who creates it unlinks its name on destruction; whoever
-/// has it open keeps the bytes. Move-only.
+/// A POSIX shared memory object (mode 0600), mapped whole. The one who creates it unlinks its name on destruction;
+/// whoever has it open keeps the bytes. Move-only.
 class SharedMemory {
  public:
   /// Creates `name` ("/…", no further slash) with `size` bytes that are there (no SIGBUS later), writable.

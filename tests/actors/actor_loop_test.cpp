@@ -1,5 +1,9 @@
 #include "actors/actor_loop.h"
 
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -7,10 +11,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>
-#include <doctest/doctest.h>
-#include <unistd.h>
 
 #include "actors/engine.h"
 #include "common/base/shared_memory.h"
@@ -87,7 +87,8 @@ std::vector<Completion> alone(const Lease& lease, const Parameters& parameters, 
 bool same_tokens(const std::vector<Completion>& a, const std::vector<Completion>& b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i].token_ids != b[i].token_ids || a[i].logprobs != b[i].logprobs || a[i].versions != b[i].versions) return false;
+    if (a[i].token_ids != b[i].token_ids || a[i].logprobs != b[i].logprobs || a[i].versions != b[i].versions)
+      return false;
   }
   return true;
 }
@@ -99,7 +100,8 @@ struct Bench {
     actor.emplace(options(hub));
     credit = hub.next<Credit>(MessageType::kCredit)->groups;
     const auto buckets = static_cast<int>(hub.versions[1].manifest.bucket_checksums.size());
-    while (hub.counts[MessageType::kChunkRequest] < buckets) REQUIRE(hub.next<ChunkRequest>(MessageType::kChunkRequest));
+    while (hub.counts[MessageType::kChunkRequest] < buckets)
+      REQUIRE(hub.next<ChunkRequest>(MessageType::kChunkRequest));
   }
   ~Bench() {
     if (!done) end(0);
@@ -117,7 +119,8 @@ struct Bench {
 };
 
 TEST_SUITE("actors/actor_loop") {
-  TEST_CASE("a lease becomes the group that the engine generates, with its text, and Shutdown's code is the exit code") {
+  TEST_CASE(
+      "a lease becomes the group that the engine generates, with its text, and Shutdown's code is the exit code") {
     Bench bench;
     CHECK(bench.credit == 3);  // four slots in groups of two, and one in reserve
     Lease work = lease(1, 1, 20);
@@ -283,7 +286,8 @@ TEST_SUITE("actors/actor_loop") {
     bench.hub.tell(Refusal{"another incarnation", true});
     REQUIRE(bench.hub.next<Credit>(MessageType::kCredit));
     bench.hub.versions.clear();
-    bench.hub.publish(testing::publish(weights(5), 0, kBucket));  // an older number: the run was resumed from a checkpoint
+    bench.hub.publish(
+        testing::publish(weights(5), 0, kBucket));  // an older number: the run was resumed from a checkpoint
     Lease work = lease(3, 0, 8);
     work.lease_id = (std::uint64_t{2} << 48) + 1;
     work.incarnation = 2;

@@ -1,15 +1,15 @@
 #include "actors/engine.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <limits>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 #include "common/model/token_logprobs.h"
@@ -23,7 +23,8 @@ using Completions = std::map<std::uint64_t, std::vector<Completion>>;
 Request request(std::uint64_t id, std::size_t prompt, std::uint32_t samples, std::int32_t max_tokens) {
   Request result;
   result.id = id;
-  for (std::size_t i = 0; i < prompt; ++i) result.prompt_ids.push_back(static_cast<std::int32_t>((id * 37 + i * 11) % 104));
+  for (std::size_t i = 0; i < prompt; ++i)
+    result.prompt_ids.push_back(static_cast<std::int32_t>((id * 37 + i * 11) % 104));
   result.samples = samples;
   result.sampling.max_tokens = max_tokens;
   result.sampling.stop_ids = {3, 40};
@@ -59,7 +60,8 @@ void run(Engine& engine, Completions& completions) {
   CHECK(engine.idle());
 }
 
-Completions generate(const Parameters& parameters, const std::vector<Request>& requests, const EngineOptions& engine_options) {
+Completions generate(const Parameters& parameters, const std::vector<Request>& requests,
+                     const EngineOptions& engine_options) {
   Engine engine(parameters, 1, engine_options);
   for (const Request& r : requests) engine.submit(r);
   Completions completions;
@@ -270,7 +272,8 @@ TEST_SUITE("actors/engine") {
     Engine engine(parameters, 9, options(2));
     engine.submit(request(1, 1, 1, 4));
 
-    CHECK_THROWS_WITH_AS((void)engine.step(), doctest::Contains("group 1001, sample 0, position 0, policy version 9"), DeviceError);
+    CHECK_THROWS_WITH_AS((void)engine.step(), doctest::Contains("group 1001, sample 0, position 0, policy version 9"),
+                         DeviceError);
   }
 
   TEST_CASE("a sequence longer than the slots' room is refused") {
@@ -303,7 +306,8 @@ TEST_SUITE("actors/engine") {
     CHECK(on_new_weights_named("recompute") == OnNewWeights::kRecompute);
     CHECK(on_new_weights_named("keep") == OnNewWeights::kKeep);
     CHECK(on_new_weights_named("finish") == OnNewWeights::kFinish);
-    CHECK_THROWS_WITH_AS((void)on_new_weights_named("drop"), doctest::Contains("actors.on_new_weights = drop"), ConfigError);
+    CHECK_THROWS_WITH_AS((void)on_new_weights_named("drop"), doctest::Contains("actors.on_new_weights = drop"),
+                         ConfigError);
   }
 }
 

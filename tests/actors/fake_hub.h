@@ -1,5 +1,7 @@
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <cstdint>
 #include <deque>
 #include <exception>
@@ -10,8 +12,6 @@
 #include <thread>
 #include <utility>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "actors/actor_loop.h"
 #include "common/base/error.h"
@@ -25,8 +25,8 @@ namespace troupe::testing {
 
 inline constexpr double kPatienceS = 60;  // a test that waits longer has failed
 
-/// A hub that does what the test says. Hellos, heartbeats and requests for weights it answers itself while the test waits for
-/// something. One thread.
+/// A hub that does what the test says. Hellos, heartbeats and requests for weights it answers itself while the test
+/// waits for something. One thread.
 class FakeHub {
  public:
   explicit FakeHub(Config config) : channel_(4096) {
@@ -55,7 +55,8 @@ class FakeHub {
   std::optional<M> next(MessageType type, double seconds = kPatienceS) {
     const Deadline deadline = Deadline::after_s(seconds);
     while (!deadline.expired()) {
-      const std::optional<Incoming> incoming = channel_.receive(Deadline::after_ms(std::min<std::int64_t>(20, deadline.remaining_ms())));
+      const std::optional<Incoming> incoming =
+          channel_.receive(Deadline::after_ms(std::min<std::int64_t>(20, deadline.remaining_ms())));
       if (!incoming) continue;
       const MessageType found = frame_type(bytes_of(incoming->frame));
       ++counts[found];
@@ -69,7 +70,8 @@ class FakeHub {
     REQUIRE(group);
     return std::move(*group);
   }
-  /// Publishes a version for the stream and waits until the actor asks for it: by then every lease told before is in work.
+  /// Publishes a version for the stream and waits until the actor asks for it: by then every lease told before is in
+  /// work.
   void publish_and_wait(Published version) {
     publish(std::move(version));
     REQUIRE(next<ChunkRequest>(MessageType::kChunkRequest));

@@ -1,11 +1,11 @@
 #include "actors/sampler.h"
 
+#include <doctest/doctest.h>
+
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 #include "common/model/token_logprobs.h"
@@ -40,7 +40,8 @@ TEST_SUITE("actors/sampler") {
       double uniform;
       int token;
     };
-    for (const Case& c : {Case{0.0, 0}, {0.0999, 0}, {0.1001, 1}, {0.2999, 1}, {0.3001, 2}, {0.5999, 2}, {0.6001, 3}, {0.9999, 3}}) {
+    for (const Case& c :
+         {Case{0.0, 0}, {0.0999, 0}, {0.1001, 1}, {0.2999, 1}, {0.3001, 2}, {0.5999, 2}, {0.6001, 3}, {0.9999, 3}}) {
       CAPTURE(c.uniform);
       CHECK(draw(logits, {}, c.uniform).id == c.token);
     }
@@ -180,8 +181,9 @@ TEST_SUITE("actors/sampler") {
       SamplingParams sampling;
     };
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    std::vector<Case> cases = {{"top_k", truncated(-1, 1, 0)},  {"top_p", truncated(0, 0, 0)}, {"top_p", truncated(0, 1.1, 0)},
-                               {"top_p", truncated(0, nan, 0)}, {"min_p", truncated(0, 1, -1)}, {"min_p", truncated(0, 1, 2)}};
+    std::vector<Case> cases = {{"top_k", truncated(-1, 1, 0)},  {"top_p", truncated(0, 0, 0)},
+                               {"top_p", truncated(0, 1.1, 0)}, {"top_p", truncated(0, nan, 0)},
+                               {"min_p", truncated(0, 1, -1)},  {"min_p", truncated(0, 1, 2)}};
     for (const double temperature : {-1.0, 1e-9, nan}) {
       SamplingParams sampling;
       sampling.temperature = temperature;

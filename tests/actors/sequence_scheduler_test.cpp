@@ -1,12 +1,12 @@
 #include "actors/sequence_scheduler.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
 #include <vector>
-
-#include <doctest/doctest.h>
 
 #include "common/base/error.h"
 
@@ -36,8 +36,8 @@ Request request(std::uint64_t id, std::vector<std::int32_t> prompt, std::uint32_
   return result;
 }
 
-/// Stands in for model and cache: knows which token lies at each position of each slot, and fails where a row attends to
-/// something else than its own sequence.
+/// Stands in for model and cache: knows which token lies at each position of each slot, and fails where a row attends
+/// to something else than its own sequence.
 class FakeEngine {
  public:
   explicit FakeEngine(const SequenceSchedulerOptions& scheduler_options) : scheduler(scheduler_options) {}
@@ -209,7 +209,8 @@ TEST_SUITE("actors/sequence_scheduler") {
 
     const std::vector<FinishedRequest> finished = engine.run();
 
-    // Prompt without its last token; from there the 4 + 3 + 3 tokens so far; 2 + 3 + 3 to come, of which the last is not fed.
+    // Prompt without its last token; from there the 4 + 3 + 3 tokens so far; 2 + 3 + 3 to come, of which the last is
+    // not fed.
     CHECK(engine.rows - before == 4 + (4 + 3 + 3) + (2 + 3 + 3));
     REQUIRE(finished.size() == 1);
     CHECK(finished[0].completions[0].versions == std::vector<std::uint64_t>{1, 1, 1, 1, 2, 2});
@@ -228,9 +229,11 @@ TEST_SUITE("actors/sequence_scheduler") {
     CHECK_FALSE(engine.scheduler.cancel(1));
     CHECK(engine.scheduler.tokens_of(1) == 0);
 
+    engine.most_active = 0;
     const std::vector<FinishedRequest> finished = engine.run();
     REQUIRE(finished.size() == 1);
     CHECK(finished[0].id == 2);
+    CHECK(engine.most_active == 3);  // the slots of the cancelled ones are in use again
   }
 
   TEST_CASE("nothing starts while admission is closed") {

@@ -1,14 +1,14 @@
 #include "actors/weight_subscriber.h"
 
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+#include <unistd.h>
+
 #include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>
-#include <doctest/doctest.h>
-#include <unistd.h>
 
 #include "common/base/error.h"
 #include "common/base/shared_memory.h"
@@ -176,6 +176,20 @@ TEST_SUITE("actors/weight_subscriber") {
     CHECK(equal(arrived->parameters, weights(1)));
   }
 
+  TEST_CASE("each bucket may be wrong twice") {
+    const Published published = testing::publish(weights(1), 4, kBucket);
+    Bench bench;
+    bench.subscriber.offer(published.manifest);
+    CHECK_FALSE(bench.take());
+    for (std::uint64_t bucket = 0; bucket < published.manifest.bucket_checksums.size(); ++bucket) {
+      bench.subscriber.receive({4, bucket, false, "x"});
+      bench.subscriber.receive({4, bucket, false, "x"});
+      bench.answer(published, bucket);
+    }
+
+    CHECK(equal(bench.take()->parameters, weights(1)));
+  }
+
   TEST_CASE("a bucket that is wrong three times in a row is an error that names it") {
     const Published published = testing::publish(weights(1), 4, kBucket);
     Bench bench;
@@ -185,7 +199,8 @@ TEST_SUITE("actors/weight_subscriber") {
     bench.subscriber.receive({4, 1, false, "x"});
     bench.subscriber.receive({4, 1, false, "x"});
 
-    CHECK_THROWS_WITH_AS(bench.subscriber.receive({4, 1, false, "x"}), doctest::Contains("bucket 1 of"), TransportError);
+    CHECK_THROWS_WITH_AS(bench.subscriber.receive({4, 1, false, "x"}), doctest::Contains("bucket 1 of"),
+                         TransportError);
   }
 
   TEST_CASE("a version that the hub let go makes way for the newest") {
@@ -242,6 +257,7 @@ TEST_SUITE("actors/weight_subscriber") {
     CHECK((bench.asked() == ChunkRequest{4, 0}));
     bench.answer(published, 0);
     bench.answer(published, 0);  // both answers come after all
+    CHECK(bench.subscriber.refused_buckets() == 0);
     CHECK((bench.asked() == ChunkRequest{4, 1}));
   }
 
@@ -270,11 +286,13 @@ TEST_SUITE("actors/weight_subscriber") {
     Bench bench;
     Published other = testing::publish(weights(1), 4, kBucket);
     other.manifest.tensors[2].shape[0] += 1;
-    CHECK_THROWS_WITH_AS(bench.subscriber.offer(other.manifest), doctest::Contains(other.manifest.tensors[2].name.c_str()), ConfigError);
+    CHECK_THROWS_WITH_AS(bench.subscriber.offer(other.manifest),
+                         doctest::Contains(other.manifest.tensors[2].name.c_str()), ConfigError);
 
     other = testing::publish(weights(1), 4, kBucket);
     other.manifest.tensors.pop_back();
-    CHECK_THROWS_WITH_AS(bench.subscriber.offer(other.manifest), doctest::Contains("tensors of this actor's model"), ConfigError);
+    CHECK_THROWS_WITH_AS(bench.subscriber.offer(other.manifest), doctest::Contains("tensors of this actor's model"),
+                         ConfigError);
 
     other = testing::publish(weights(1), 4, kBucket);
     other.manifest.tensors[1].offset_bytes += 4;

@@ -1,5 +1,6 @@
 #include "learner/publisher.h"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,8 +9,6 @@
 #include <cstring>
 #include <optional>
 #include <string>
-
-#include <doctest/doctest.h>
 
 #include "common/base/checksum.h"
 #include "common/base/error.h"
