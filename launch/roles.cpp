@@ -16,6 +16,7 @@
 #include "launch/role_options.h"
 #include "learner/stages/grpo.h"
 #include "learner/stages/sft_stage.h"
+#include "rewarders/reward.h"
 #include "rewarders/rewarder_loop.h"
 #include "rewarders/verifier.h"
 
@@ -106,6 +107,7 @@ ActorModel model_from(const Welcome& welcome) {
 int learner_command(const std::vector<std::string>& words, const Environment& environment) {
   RoleOptions options = read_role_options("learner", words);
   options.config = with_actual_counts(std::move(options.config), environment);
+  const RewardSet checked(options.config.rewards);  // rewarders would find a mistake much later
   at::set_num_threads(options.config.learners.threads);
   const std::function<bool()> stop = stop_on_signals();
   return lead("learner", options, environment, [&](Communicator& communicator) {

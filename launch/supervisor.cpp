@@ -15,6 +15,7 @@
 #include "launch/commands.h"
 #include "launch/role_options.h"
 #include "learner/hub/ledger.h"
+#include "rewarders/reward.h"
 
 namespace troupe {
 namespace {
@@ -180,6 +181,7 @@ class Supervisor {
 int run_command(const std::vector<std::string>& words, const Environment&) {
   RoleOptions options = read_role_options("run", words);
   options.config.validate_for_training();
+  const RewardSet checked(options.config.rewards);
   std::vector<std::string> handed_on = {options.config_path};
   handed_on.insert(handed_on.end(), options.overrides.begin(), options.overrides.end());
   std::cout << "run directory: " << options.folder.root.string() << std::endl;

@@ -47,6 +47,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const c
     phase("forward and backward");
     gradients_.zero_();
     for (const auto& micro_batch : update.micro_batches) stats.loss += train_micro_batch(micro_batch, update, i == 0, stats);
+    if (update.global_sequences == 0) continue;  // nothing trains: momentum alone must not move the weights
     phase("optimizer");
     const OptimizerStep step = optimizer_.step(gradients_, plan.step);
     stats.grad_norm = step.grad_norm;

@@ -16,6 +16,7 @@
 #include "common/config/run_folder.h"
 #include "common/model/architecture.h"
 #include "common/transport/zmq_hub_channel.h"
+#include "learner/stages/prompt_rows.h"
 #include "learner/stages/sample_score.h"
 
 namespace troupe {
@@ -23,63 +24,6 @@ namespace {
 
 constexpr double kWaitSliceS = 0.5;
 constexpr std::size_t kSamplesShown = 8;
-
-constexpr int kReplacementTries = 1000;
-constexpr int kReplacementShift = 40;  // numbers that no run reaches
-
-std::vector<std::int32_t> prompt_ids_of(const DataConfig& data, const Tokenizer& tokenizer, const Row& row) {
-  return tokenizer.encode(apply_prompt_template(data.prompt, question_of(row, data.question_key)), true);
-}
-
-bool fits(const DataConfig& data, const Tokenizer& tokenizer, const Row& row) {
-  return static_cast<std::int64_t>(prompt_ids_of(data, tokenizer, row).size()) <= data.max_prompt_tokens;
-}
-
-/// Refuses, or counts, the rows whose prompts are too long, before anything else is done with them.
-void check_rows(const DataConfig& data, const std::string& key, const RowSource& rows, const Tokenizer& tokenizer, const Logger& logger) {
-  std::uint64_t too_long = 0;
-  for (std::uint64_t i = 0; i < rows.size(); ++i) {
-    const Row row = rows.in_order(i);
-    if (fits(data, tokenizer, row)) continue;
-    if (data.long_prompts == "refuse") {
-      throw ConfigError(row.where + ": the prompt has " + std::to_string(prompt_ids_of(data, tokenizer, row).size()) +
-                        " tokens, data.max_prompt_tokens allows " + std::to_string(data.max_prompt_tokens) +
-                        "; raise it, or set data.long_prompts = drop");
-    }
-    ++too_long;
-  }
-  if (too_long == rows.size()) throw ConfigError(key + ": every row's prompt is longer than data.max_prompt_tokens");
-  if (too_long > 0) {
-    logger.warning(key + ": " + std::to_string(too_long) + " of " + std::to_string(rows.size()) +
-                   " rows are dropped: their prompts are longer than data.max_prompt_tokens");
-  }
-}
-
-/// Training order; the place of a row that is dropped is taken by one from an epoch that no run reaches.
-PromptSource training_prompts(const Config& config, const RowSource& rows, const Tokenizer& tokenizer) {
-  PromptSource source;
-  source.row = [&rows, &tokenizer, data = config.data](std::uint64_t number) {
-    for (std::uint64_t i = 0; i < kReplacementTries; ++i) {
-      Row row = rows.at(number + (i << kReplacementShift));
-      if (data.long_prompts == "refuse" || fits(data, tokenizer, row)) return row;
-    }
-    throw ConfigError("data.train: hardly any row's prompt is within data.max_prompt_tokens");
-  };
-  source.prompt_ids = [&tokenizer, data = config.data](const Row& row) { return prompt_ids_of(data, tokenizer, row); };
-  return source;
-}
-
-/// The file's own order, without the rows that are dropped.
-PromptSource held_out_prompts(const Config& config, const RowSource& rows, const Tokenizer& tokenizer) {
-  std::vector<std::uint64_t> kept;
-  for (std::uint64_t i = 0; i < rows.size(); ++i) {
-    if (fits(config.data, tokenizer, rows.in_order(i))) kept.push_back(i);
-  }
-  PromptSource source;
-  source.row = [&rows, kept](std::uint64_t number) { return rows.in_order(kept.at(number)); };
-  source.prompt_ids = [&tokenizer, data = config.data](const Row& row) { return prompt_ids_of(data, tokenizer, row); };
-  return source;
-}
 
 std::vector<ModelFile> model_files_of(const std::filesystem::path& folder) {
   std::vector<ModelFile> files;
@@ -118,13 +62,8 @@ void Conductor::start_hub(const std::filesystem::path& model_folder) {
   options.model_files = model_files_of(model_folder);
   auto channel = std::make_unique<ZmqHubChannel>(config_.hub.bind, config_.hub.insecure);
   endpoint_ = channel->endpoint();
-  check_rows(config_.data, "data.train", *train_rows_, tokenizer_, logger_);
-  const PromptSource train = training_prompts(config_, *train_rows_, tokenizer_);
-  PromptSource held_out;
-  if (held_out_rows_) {
-    check_rows(config_.data, "data.eval", *held_out_rows_, tokenizer_, logger_);
-    held_out = held_out_prompts(config_, *held_out_rows_, tokenizer_);
-  }
+  const PromptSource train = training_prompts(config_.data, *train_rows_, tokenizer_);
+  const PromptSource held_out = held_out_rows_ ? held_out_prompts(config_.data, *held_out_rows_, tokenizer_) : PromptSource();
   const std::uint64_t incarnation = options.incarnation;
   hub_ = std::make_unique<Hub>(std::move(options), std::move(channel), record_.ledger(), train, held_out, logger_.with_component("hub"));
   write_hub_address(record_.folder(), {endpoint_, static_cast<std::uint64_t>(getpid()), host_name(), incarnation});

@@ -17,6 +17,7 @@
 #include "learner/sharded_optimizer.h"
 #include "learner/stages/conductor.h"
 #include "learner/stages/learner_link.h"
+#include "learner/stages/prompt_rows.h"
 #include "learner/stages/run_record.h"
 #include "learner/stages/start_model.h"
 #include "learner/state_hash.h"
@@ -289,6 +290,15 @@ int follow(Learner& learner, LearnerLink& link, RankStatus& status) {
   }
 }
 
+/// What a user got wrong about the rows is said before any work is done.
+void check_data(const Config& config, const std::filesystem::path& model_folder, const Logger& logger) {
+  const Tokenizer tokenizer = Tokenizer::load(model_folder);
+  check_rows(config.data, "data.train", *open_rows(config.data.train, config.run.seed), tokenizer, logger);
+  if (!config.data.eval.empty()) {
+    check_rows(config.data, "data.eval", *open_rows(config.data.eval, config.run.seed), tokenizer, logger);
+  }
+}
+
 void say_exactness(const Config& config, const Logger& logger) {
   const auto obstacles = exactness_obstacles(config);
   if (!config.run.exact) logger.info("run.exact = false: log-probabilities of sampler and learner are not asserted to be equal");
@@ -310,6 +320,7 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
       finished = "yes";
     } else {
       prepare_start(config, options.folder);
+      check_data(config, start_folder(config, options.folder), logger);
     }
   }
   if (broadcast_text(finished, communicator) == "yes") return 0;

@@ -16,7 +16,7 @@ children+=($run)
 wait_for 30 "the first step" steps_in "$work/run" 1
 kills=0
 while kill -0 $run 2>/dev/null && [ $kills -lt 5 ]; do
-  mapfile -t victims < <(pgrep -f -- "troupe (actor|rewarder) .*--run-dir $work/run ")
+  mapfile -t victims < <(pgrep -f -- "^[^ ]*troupe (actor|rewarder) .*--run-dir $work/run ")
   if [ ${#victims[@]} -gt 0 ]; then
     kill -KILL "${victims[RANDOM % ${#victims[@]}]}" && kills=$((kills + 1))
   fi
@@ -33,7 +33,7 @@ mpirun "${mpirun_flags[@]}" -np 2 "$troupe" learner "${long[@]}" --run-dir "$run
 job=$!
 children+=($job)
 wait_for 30 "the first step" steps_in "$run" 1
-pkill -KILL -f -- "troupe actor .*--run-dir $run" || fail "there was no actor to kill"
+pkill -KILL -f -- "^[^ ]*troupe actor .*--run-dir $run" || fail "there was no actor to kill"
 wait_for 30 "the learners to say what they wait for" grep -q "no actor is connected" "$work/job.log"
 "$troupe" actor "${long[@]}" --run-dir "$run" >"$work/actor.log" 2>&1 || fail "the actor started by hand ended with $?"
 wait $job

@@ -1,0 +1,45 @@
+# Wrong configurations, rows and models end with exit code 2 and a message that names what, where and what was expected.
+. "$(dirname "$0")/common.sh"
+
+refuses() {
+  local text="$1"
+  shift
+  expect_code 2 "$troupe" "$@"
+  expect_text "$text" "$work/last.log"
+}
+run=(run configs/smoke.cfg --run-dir "$work/run")
+
+refuses "optimizer.lr" "${run[@]}" --optimizer.lrr 1
+refuses "optimizer.lr" "${run[@]}" --optimizer.lr nan
+refuses "sampling.top_p" "${run[@]}" --sampling.top_p 1.5
+refuses "expected one of none, k1, k2" "${run[@]}" --loss.kl k4
+refuses "no-such.cfg" run no-such.cfg
+refuses "unknown command 'runn'" runn configs/smoke.cfg
+refuses "task:addition3/nowhere" "${run[@]}" --data.train task:addition3/nowhere --learners.count 1
+
+printf '{"question": "1+1=", "answer": "2"}\n{"question": 7}\n' >"$work/bad.jsonl"
+refuses "bad.jsonl:2" "${run[@]}" --data.train "$work/bad.jsonl" --learners.count 1
+printf '{"question": "1+1=", "answer": "2"}\n{"question": \n' >"$work/torn.jsonl"
+refuses "torn.jsonl:2" "${run[@]}" --data.train "$work/torn.jsonl" --learners.count 1
+
+mkdir "$work/model"
+cp tests/data/tinystories-656k/* "$work/model"
+head -c 1000000 tests/data/tinystories-656k/model.safetensors >"$work/model/model.safetensors"
+echo '{"text": "Once"}' >"$work/in.jsonl"
+refuses "model.safetensors" score --model "$work/model" --in "$work/in.jsonl" --out "$work/out.jsonl"
+sed -i 's/LlamaForCausalLM/MambaForCausalLM/; s/"llama"/"mamba"/' "$work/model/config.json"
+refuses "config.json" score --model "$work/model" --in "$work/in.jsonl" --out "$work/out.jsonl"
+refuses "known are" grade --reward mathematics --in "$work/in.jsonl" --out "$work/out.jsonl"
+
+# Two runs in one directory: the second is refused at once, with the first one's pid.
+"$troupe" run configs/smoke.cfg --run-dir "$work/one" --run.steps 500 --checkpoint.every 500 >"$work/one.log" 2>&1 &
+first=$!
+children+=($first)
+wait_for 30 "the first run's hub" test -s "$work/one/hub.json"
+expect_code 2 "$troupe" learner configs/smoke.cfg --run-dir "$work/one" --run.steps 500
+expect_text "$(sed 's/.*"pid":\([0-9]*\).*/\1/' "$work/one/hub.json")" "$work/last.log"
+wait_for 30 "two steps" steps_in "$work/one" 2
+kill -INT $first
+wait $first
+[ $? = 75 ] || fail "an interrupted run did not end with 75"
+ls "$work/one/checkpoints" | grep -q step- || fail "an interrupted run left no checkpoint"
