@@ -1,5 +1,6 @@
 #include "learner/checkpoint.h"
 
+#include <ATen/Functions.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -8,8 +9,6 @@
 #include <cstring>
 #include <span>
 #include <vector>
-
-#include <ATen/Functions.h>
 
 #include "common/base/error.h"
 
@@ -32,8 +31,8 @@ struct ShardHeader {
   bool operator==(const ShardHeader&) const = default;
 };
 
-/// Does `work` on this rank, and returns where every rank's went well. @throws this rank's own error, or TransportError naming
-/// the first rank that failed: a failure is everybody's, so that no rank goes on alone. Collective.
+/// Does `work` on this rank, and returns where every rank's went well. @throws this rank's own error, or TransportError
+/// naming the first rank that failed: a failure is everybody's, so that no rank goes on alone. Collective.
 template <class Work>
 void all_or_none(Communicator& ranks, const std::string& what, Work work) {
   std::exception_ptr own_error;
@@ -43,12 +42,14 @@ void all_or_none(Communicator& ranks, const std::string& what, Work work) {
   } catch (const std::exception& error) {
     own_error = std::current_exception();
     message = error.what();
-    if (dynamic_cast<const Error*>(&error) == nullptr) own_error = std::make_exception_ptr(TransportError(what + ": " + message));
+    if (dynamic_cast<const Error*>(&error) == nullptr)
+      own_error = std::make_exception_ptr(TransportError(what + ": " + message));
     if (message.empty()) message = "unknown error";
   }
   const auto size = static_cast<std::size_t>(ranks.size());
   std::vector<char> messages(kMessageBytes * size, '\0');
-  const std::span<char> own = std::span(messages).subspan(kMessageBytes * static_cast<std::size_t>(ranks.rank()), kMessageBytes);
+  const std::span<char> own =
+      std::span(messages).subspan(kMessageBytes * static_cast<std::size_t>(ranks.rank()), kMessageBytes);
   message.copy(own.data(), kMessageBytes - 1);
   ranks.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(messages)), what);
   if (own_error) std::rethrow_exception(own_error);
@@ -103,7 +104,8 @@ std::vector<FileDigest> digest_others(const fs::path& folder, const std::vector<
     const std::string name = fs::relative(entry.path(), folder).generic_string();
     if (entry.is_directory()) {
       sync_folder(entry.path());
-    } else if (std::none_of(shards.begin(), shards.end(), [&](const FileDigest& shard) { return shard.name == name; })) {
+    } else if (std::none_of(shards.begin(), shards.end(),
+                            [&](const FileDigest& shard) { return shard.name == name; })) {
       digests.push_back(digest_and_sync(folder, name));
     }
   }
@@ -139,7 +141,8 @@ void complete(const fs::path& temporary, const fs::path& final, CheckpointManife
   fs::remove_all(replaced);
 }
 
-void require_same_model(const CheckpointManifest& manifest, const ShardedOptimizer& optimizer, const std::string& where) {
+void require_same_model(const CheckpointManifest& manifest, const ShardedOptimizer& optimizer,
+                        const std::string& where) {
   const auto& ours = optimizer.parameters().layout().tensors;
   const auto& theirs = manifest.tensors;
   for (std::size_t i = 0; i < std::max(ours.size(), theirs.size()); ++i) {
@@ -150,8 +153,8 @@ void require_same_model(const CheckpointManifest& manifest, const ShardedOptimiz
       for (const std::int64_t size : tensors[i].shape) shape += (shape.empty() ? "" : ", ") + std::to_string(size);
       return tensors[i].name + " [" + shape + "] at " + std::to_string(tensors[i].offset);
     };
-    throw ConfigError(where + " is of another model: tensor " + std::to_string(i) + ": expected " + text(ours) + ", found " +
-                      text(theirs));
+    throw ConfigError(where + " is of another model: tensor " + std::to_string(i) + ": expected " + text(ours) +
+                      ", found " + text(theirs));
   }
 }
 
@@ -159,7 +162,9 @@ void read_at(int fd, std::span<std::byte> bytes, std::size_t offset, const std::
   while (!bytes.empty()) {
     const ssize_t got = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) throw ConfigError(path + " at offset " + std::to_string(offset) + ": " + (got < 0 ? std::strerror(errno) : "it ends here"));
+    if (got <= 0)
+      throw ConfigError(path + " at offset " + std::to_string(offset) + ": " +
+                        (got < 0 ? std::strerror(errno) : "it ends here"));
     bytes = bytes.subspan(static_cast<std::size_t>(got));
     offset += static_cast<std::size_t>(got);
   }
@@ -184,9 +189,11 @@ void read_shard(const fs::path& folder, const CheckpointManifest& manifest, std:
   expected.slice = manifest.slice;
   if (found != expected) throw ConfigError(path + ": its header is not that of this step's shard");
   for (std::size_t k = 0; k < vectors.size(); ++k) {
-    const std::span<float> out(vectors[k].mutable_data_ptr<float>() + (begin - first), static_cast<std::size_t>(end - begin));
+    const std::span<float> out(vectors[k].mutable_data_ptr<float>() + (begin - first),
+                               static_cast<std::size_t>(end - begin));
     const std::int64_t element = static_cast<std::int64_t>(k) * manifest.slice + (begin - shard_first);
-    read_at(fd.get(), std::as_writable_bytes(out), sizeof(ShardHeader) + sizeof(float) * static_cast<std::size_t>(element), path);
+    read_at(fd.get(), std::as_writable_bytes(out),
+            sizeof(ShardHeader) + sizeof(float) * static_cast<std::size_t>(element), path);
   }
 }
 
@@ -252,7 +259,8 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
   }
 }
 
-void load_checkpoint(const fs::path& root, std::int64_t step, const std::string& config_hash, ShardedOptimizer& optimizer) {
+void load_checkpoint(const fs::path& root, std::int64_t step, const std::string& config_hash,
+                     ShardedOptimizer& optimizer) {
   const fs::path folder = checkpoint_folder(root, step);
   all_or_none(optimizer.communicator(), "checking " + folder.string(), [&] {
     if (optimizer.communicator().rank() != 0) return;

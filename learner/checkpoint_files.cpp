@@ -6,9 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <utility>
-
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "common/base/error.h"
 #include "common/base/strict_json.h"
@@ -114,13 +113,14 @@ std::optional<std::string> find_damage(const std::filesystem::path& folder, cons
   try {
     const MappedFile file(path);
     if (file.bytes().size() != digest.bytes) {
-      return path + ": expected " + std::to_string(digest.bytes) + " bytes, found " + std::to_string(file.bytes().size());
+      return path + ": expected " + std::to_string(digest.bytes) + " bytes, found " +
+             std::to_string(file.bytes().size());
     }
     const std::vector<std::string> found = chunk_sums(file.bytes());
     for (std::size_t i = 0; i < found.size(); ++i) {
       if (found[i] == digest.chunks[i]) continue;
-      return path + " at offset " + std::to_string(i * kChecksumChunkBytes) + ": expected checksum " + digest.chunks[i] +
-             ", found " + found[i];
+      return path + " at offset " + std::to_string(i * kChecksumChunkBytes) + ": expected checksum " +
+             digest.chunks[i] + ", found " + found[i];
     }
     return std::nullopt;
   } catch (const ConfigError& error) {

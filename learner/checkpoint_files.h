@@ -46,18 +46,18 @@ class DigestingWriter {
 /// Sums up an existing file and makes it durable (fsync).
 FileDigest digest_and_sync(const std::filesystem::path& folder, const std::string& name);
 
-/// Nothing where the file is as `digest` says; else what is wrong, with the file, the offset of the first wrong chunk, and the expected
-/// and found checksums.
+/// Nothing where the file is as `digest` says; else what is wrong, with the file, the offset of the first wrong chunk,
+/// and the expected and found checksums.
 std::optional<std::string> find_damage(const std::filesystem::path& folder, const FileDigest& digest);
 
 /// MANIFEST.json.
 struct CheckpointManifest {
   std::int64_t step = 0;
-  std::int64_t updates = 0;       // Adam's t
+  std::int64_t updates = 0;  // Adam's t
   std::string config_hash;
   std::uint64_t ledger_bytes = 0;  // size of ledger.log when the checkpoint was taken
   std::int64_t world_size = 1;
-  std::int64_t slice = 0;         // elements of the flat vector in each shard
+  std::int64_t slice = 0;  // elements of the flat vector in each shard
   std::vector<ParameterSpec> tensors;
   std::vector<FileDigest> files;
   bool operator==(const CheckpointManifest&) const = default;

@@ -55,7 +55,8 @@ std::vector<std::string> clear_checkpoint_leftovers(const fs::path& root) {
   std::vector<std::string> removed;
   for (const std::string& name : names_in(root)) {
     const bool temporary = name.compare(0, 5, ".tmp-") == 0;
-    const bool unfinished = step_of(name) && fs::exists(root / name / "MANIFEST.json") && !fs::exists(root / name / "DONE");
+    const bool unfinished =
+        step_of(name) && fs::exists(root / name / "MANIFEST.json") && !fs::exists(root / name / "DONE");
     if (!temporary && !unfinished) continue;
     fs::remove_all(root / name);
     removed.push_back(name);

@@ -12,8 +12,8 @@
 
 namespace troupe {
 
-// RUN/checkpoints as a whole: which checkpoints are there, which are whole, which may go. Rank 0 alone, one thread at a time;
-// the run's lock says that nobody else writes here.
+// RUN/checkpoints as a whole: which checkpoints are there, which are whole, which may go. Rank 0 alone, one thread at a
+// time; the run's lock says that nobody else writes here.
 
 /// `root`/step-N.
 std::filesystem::path checkpoint_folder(const std::filesystem::path& root, std::int64_t step);
@@ -21,8 +21,8 @@ std::filesystem::path checkpoint_folder(const std::filesystem::path& root, std::
 /// The steps of the checkpoints with a DONE file, ascending.
 std::vector<std::int64_t> complete_checkpoints(const std::filesystem::path& root);
 
-/// Removes what a killed run left: `.tmp-*` folders, and step-N folders with a manifest but without DONE (a folder that has neither is
-/// not a checkpoint's and stays). The names removed.
+/// Removes what a killed run left: `.tmp-*` folders, and step-N folders with a manifest but without DONE (a folder that
+/// has neither is not a checkpoint's and stays). The names removed.
 std::vector<std::string> clear_checkpoint_leftovers(const std::filesystem::path& root);
 
 /// MANIFEST.json of a checkpoint, held against DONE, which carries its checksum. @throws ConfigError naming the file.
@@ -35,8 +35,8 @@ std::optional<std::string> find_damage(const std::filesystem::path& folder);
 /// step-N.bad, so that it is neither used nor deleted. Nothing where none is whole.
 std::optional<std::int64_t> newest_whole_checkpoint(const std::filesystem::path& root, const Logger& logger);
 
-/// Of `complete` (ascending) those that go: all but the newest max(2, keep_last), the multiples of keep_every, and `best` where
-/// keep_best asks for it.
+/// Of `complete` (ascending) those that go: all but the newest max(2, keep_last), the multiples of keep_every, and
+/// `best` where keep_best asks for it.
 std::vector<std::int64_t> steps_to_retire(const std::vector<std::int64_t>& complete, const CheckpointConfig& config,
                                           std::optional<std::int64_t> best);
 

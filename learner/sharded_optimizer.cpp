@@ -1,5 +1,8 @@
 #include "learner/sharded_optimizer.h"
 
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -8,16 +11,14 @@
 #include <span>
 #include <utility>
 
-#include <ATen/Functions.h>
-#include <ATen/Parallel.h>
-
 #include "common/base/error.h"
 #include "learner/schedule.h"
 
 namespace troupe {
 namespace {
 
-// Slices are whole blocks, and the norm adds sums of blocks in block order: so it does not depend on the number of ranks.
+// Slices are whole blocks, and the norm adds sums of blocks in block order: so it does not depend on the number of
+// ranks.
 constexpr std::int64_t kBlock = 1024;
 constexpr std::int64_t kGrain = 64 * kBlock;  // elements below which a second thread does not pay
 
@@ -35,7 +36,7 @@ void check_flat(const at::Tensor& tensor, std::int64_t numel, const char* name) 
 }
 
 struct AdamW {
-  float decay;      // 1 - lr * weight_decay
+  float decay;  // 1 - lr * weight_decay
   float clip;
   float beta1_rest;  // 1 - beta1
   float beta2;
@@ -157,7 +158,8 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
 void ShardedOptimizer::publish_parameters() {
   const at::Tensor own = master_.to(parameters_.flat().scalar_type());  // the tensor itself where that is fp32
   const at::Tensor all = padded_.view(own.scalar_type()).narrow(0, 0, slice_ * communicator_.size());
-  communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, "parameters");
+  communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()},
+                           "parameters");
   parameters_.flat().copy_(all.narrow(0, 0, total()));
 }
 

@@ -1,10 +1,10 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
@@ -14,33 +14,34 @@ namespace troupe {
 
 /// What an update did; the same on every rank.
 struct OptimizerStep {
-  double grad_norm = 0;     // of the summed gradient before clipping; not finite where skipped
+  double grad_norm = 0;  // of the summed gradient before clipping; not finite where skipped
   double lr = 0;
   bool clipped = false;
-  bool skipped = false;     // the gradient was not finite: nothing changed
-  std::string bad_tensor;   // where skipped: the first tensor with a non-finite gradient
+  bool skipped = false;    // the gradient was not finite: nothing changed
+  std::string bad_tensor;  // where skipped: the first tensor with a non-finite gradient
 };
 
-/// AdamW with its state sharded over the learner ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank owns a contiguous
-/// slice of the flat parameter vector, in fp32: the master parameters and both moments. The vector is padded with zeros to
-/// a multiple of size() * 1024 elements; tensors may straddle slices. One thread at a time.
+/// AdamW with its state sharded over the learner ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank owns a
+/// contiguous slice of the flat parameter vector, in fp32: the master parameters and both moments. The vector is padded
+/// with zeros to a multiple of size() * 1024 elements; tensors may straddle slices. One thread at a time.
 class ShardedOptimizer {
  public:
-  /// Starts from `initial` ([total], fp32, laid out as parameters.layout(); the same on every rank) and sets `parameters`
-  /// (fp32 or bf16; a shared handle) to its rounding. Not collective. `total_steps` is for the schedule.
+  /// Starts from `initial` ([total], fp32, laid out as parameters.layout(); the same on every rank) and sets
+  /// `parameters` (fp32 or bf16; a shared handle) to its rounding. Not collective. `total_steps` is for the schedule.
   ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
                    std::int64_t total_steps, Communicator& communicator);
 
-  /// One update, from this rank's `gradients` ([total], fp32, zero in the alignment gaps, untouched): sum over the ranks in rank
-  /// order; global L2 norm; clipping as torch's clip_grad_norm_ (g *= min(1, clip_norm / (norm + 1e-6))); AdamW with
-  /// decoupled decay as torch.optim.AdamW (Loshchilov & Hutter 2019), bias correction in double, weight decay only on
-  /// tensors of two or more dimensions (not on norms and biases); then the parameters are rounded to their dtype (to
-  /// nearest even) and gathered to every rank. `step` (from 1) fixes the learning rate alone. A gradient with a NaN or an infinity
-  /// changes nothing on any rank. Collective. Given the same summed gradient the result has the same bits on any
-  /// number of ranks. @throws DeviceError.
+  /// One update, from this rank's `gradients` ([total], fp32, zero in the alignment gaps, untouched): sum over the
+  /// ranks in rank order; global L2 norm; clipping as torch's clip_grad_norm_ (g *= min(1, clip_norm / (norm + 1e-6)));
+  /// AdamW with decoupled decay as torch.optim.AdamW (Loshchilov & Hutter 2019), bias correction in double, weight
+  /// decay only on tensors of two or more dimensions (not on norms and biases); then the parameters are rounded to
+  /// their dtype (to nearest even) and gathered to every rank. `step` (from 1) fixes the learning rate alone. A
+  /// gradient with a NaN or an infinity changes nothing on any rank. Collective. Given the same summed gradient the
+  /// result has the same bits on any number of ranks. @throws DeviceError.
   OptimizerStep step(const at::Tensor& gradients, std::int64_t step);
 
-  /// This rank's slice of the padded flat vector: elements [rank * slice, (rank + 1) * slice), each tensor [slice] fp32.
+  /// This rank's slice of the padded flat vector: elements [rank * slice, (rank + 1) * slice), each tensor [slice]
+  /// fp32.
   const at::Tensor& master() const { return master_; }
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }

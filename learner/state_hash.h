@@ -1,12 +1,12 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "learner/sharded_optimizer.h"
 
@@ -18,16 +18,16 @@ struct TrainedStep {
   std::vector<std::pair<std::uint64_t, std::string>> groups;
 };
 
-/// XXH3-128 over the tensors of `flat` ([total], fp32, laid out as `layout`) in the order of their names, without the alignment
-/// gaps: 32 hex digits.
+/// XXH3-128 over the tensors of `flat` ([total], fp32, laid out as `layout`) in the order of their names, without the
+/// alignment gaps: 32 hex digits.
 std::string weights_hash(const ParameterLayout& layout, const at::Tensor& flat);
 
 /// The same of the fp32 master parameters; on rank 0, "" on the others. Collective.
 std::string weights_hash(ShardedOptimizer& optimizer);
 
-/// PROTOCOL.md's final_hash: XXH3-128 over the master parameters, then the first, then the second moments, each as logical
-/// fp32 tensors in the order of their names, then for each trained step its number and for each of its groups the
-/// number (u64) and the 32 hex digits of its content hash. On rank 0, "" on the others. Collective.
+/// PROTOCOL.md's final_hash: XXH3-128 over the master parameters, then the first, then the second moments, each as
+/// logical fp32 tensors in the order of their names, then for each trained step its number and for each of its groups
+/// the number (u64) and the 32 hex digits of its content hash. On rank 0, "" on the others. Collective.
 std::string final_hash(ShardedOptimizer& optimizer, std::span<const TrainedStep> steps);
 
 }  // namespace troupe

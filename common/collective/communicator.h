@@ -16,10 +16,10 @@ struct CollectiveProgress {
   std::string_view operation = "";  // its name; a string literal
 };
 
-/// Collective operations over the learner ranks, on host memory. Every rank calls the same operations in the same order with
-/// the same sizes. Sums add in rank order 0, 1, 2 …, so every implementation gives the same bits at equal world size. Each
-/// operation ends by `deadline_s` of the communicator or throws DeviceError that names rank, operation, sequence number
-/// and the peers that are behind. One thread at a time; `progress` from any thread.
+/// Collective operations over the learner ranks, on host memory. Every rank calls the same operations in the same order
+/// with the same sizes. Sums add in rank order 0, 1, 2 …, so every implementation gives the same bits at equal world
+/// size. Each operation ends by `deadline_s` of the communicator or throws DeviceError that names rank, operation,
+/// sequence number and the peers that are behind. One thread at a time; `progress` from any thread.
 class Communicator {
  public:
   virtual ~Communicator() = default;  // only abandons; close() is what needs the peers
@@ -34,7 +34,8 @@ class Communicator {
   /// out := this rank's slice of the sum over ranks of `in`; in.size() == size() * out.size().
   virtual void reduce_scatter_sum(std::span<const float> in, std::span<float> out, std::string_view tensor) = 0;
 
-  /// out := the ranks' `in`, one after the other; out.size() == size() * in.size(). `in` may be this rank's slice of `out`.
+  /// out := the ranks' `in`, one after the other; out.size() == size() * in.size(). `in` may be this rank's slice of
+  /// `out`.
   virtual void all_gather(std::span<const std::byte> in, std::span<std::byte> out, std::string_view tensor) = 0;
 
   /// data := rank `root`'s data, on every rank.

@@ -22,7 +22,8 @@ int whole_number(const std::string& name, const std::string& text, int lowest) {
 
 int number_of(const Environment& environment, const std::string& name, int lowest) {
   const auto found = environment.find(name);
-  if (found == environment.end()) throw ConfigError("environment variable " + name + " is missing beside its companions");
+  if (found == environment.end())
+    throw ConfigError("environment variable " + name + " is missing beside its companions");
   return whole_number(name, found->second, lowest);
 }
 
@@ -66,8 +67,8 @@ LaunchCounts read_launch_counts(const Environment& environment) {
   }
   counts.world_rank = number_of(environment, rank_name, 0);
   if (counts.world_rank >= counts.world_size) {
-    throw ConfigError("environment variable " + rank_name + ": rank " + std::to_string(counts.world_rank) + " in a job of " +
-                      std::to_string(counts.world_size));
+    throw ConfigError("environment variable " + rank_name + ": rank " + std::to_string(counts.world_rank) +
+                      " in a job of " + std::to_string(counts.world_size));
   }
   counts.app_size = counts.world_size;
   const std::string blocks = "OMPI_APP_CTX_NUM_PROCS";

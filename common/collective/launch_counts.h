@@ -24,9 +24,9 @@ struct LaunchCounts {
   bool must_initialise_mpi() const { return launcher == Launcher::kMpirun; }
 };
 
-/// Reads what Open MPI's mpirun exports (OMPI_COMM_WORLD_RANK and _SIZE, OMPI_APP_CTX_NUM_PROCS; OMPI_FIRST_RANKS is not
-/// used: Open MPI 4.1.4 says 0 for every block), else what srun does (SLURM_PROCID, SLURM_STEP_NUM_TASKS; SLURM_NTASKS alone
-/// also stands in a batch script, where nothing was started in parallel yet). Neither: the defaults.
+/// Reads what Open MPI's mpirun exports (OMPI_COMM_WORLD_RANK and _SIZE, OMPI_APP_CTX_NUM_PROCS; OMPI_FIRST_RANKS is
+/// not used: Open MPI 4.1.4 says 0 for every block), else what srun does (SLURM_PROCID, SLURM_STEP_NUM_TASKS;
+/// SLURM_NTASKS alone also stands in a batch script, where nothing was started in parallel yet). Neither: the defaults.
 /// @throws ConfigError naming the variable and its value where it is no number or contradicts another.
 LaunchCounts read_launch_counts(const std::map<std::string, std::string>& environment);
 

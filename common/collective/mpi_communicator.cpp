@@ -48,8 +48,8 @@ MPI_Comm create_group(const std::vector<int>& world_ranks) {
   MPI_Group_free(&group);
   MPI_Group_free(&world);
   if (code != MPI_SUCCESS || communicator == MPI_COMM_NULL) {
-    throw DeviceError("MPI_Comm_create_group over " + std::to_string(world_ranks.size()) + " learners from world rank " +
-                      std::to_string(world_ranks.front()) + ": " + mpi_text(code));
+    throw DeviceError("MPI_Comm_create_group over " + std::to_string(world_ranks.size()) +
+                      " learners from world rank " + std::to_string(world_ranks.front()) + ": " + mpi_text(code));
   }
   MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN);
   return communicator;
@@ -65,8 +65,8 @@ int place_of_this_rank(const std::vector<int>& world_ranks) {
 
 }  // namespace
 
-/// The messages of one exchange. What fails or is abandoned leaves no receive behind that could write into a buffer that
-/// is gone; sends are left to MPI, for after an error the process is finished.
+/// The messages of one exchange. What fails or is abandoned leaves no receive behind that could write into a buffer
+/// that is gone; sends are left to MPI, for after an error the process is finished.
 struct MpiCommunicator::Transfers {
   enum class Kind { kSend, kReceiveHeader, kReceive };
   struct Transfer {
@@ -143,7 +143,8 @@ std::size_t MpiCommunicator::advance(Transfers& transfers, const PieceHeader& he
   std::vector<int> done(messages);
   std::vector<MPI_Status> statuses(messages);
   int count = 0;
-  const int code = MPI_Testsome(static_cast<int>(messages), transfers.requests.data(), &count, done.data(), statuses.data());
+  const int code =
+      MPI_Testsome(static_cast<int>(messages), transfers.requests.data(), &count, done.data(), statuses.data());
   if (code != MPI_ERR_IN_STATUS) demand(code, "MPI_Testsome");
   const auto ended = static_cast<std::size_t>(std::max(count, 0));
   // Headers first: a payload that is not the expected one is explained by its header.
@@ -155,7 +156,8 @@ std::size_t MpiCommunicator::advance(Transfers& transfers, const PieceHeader& he
   }
   for (std::size_t i = 0; i < ended; ++i) {
     const auto& transfer = transfers.all[static_cast<std::size_t>(done[i])];
-    if (code == MPI_ERR_IN_STATUS) demand(statuses[i].MPI_ERROR, ("message of rank " + std::to_string(transfer.peer)).c_str());
+    if (code == MPI_ERR_IN_STATUS)
+      demand(statuses[i].MPI_ERROR, ("message of rank " + std::to_string(transfer.peer)).c_str());
     if (transfer.kind == Transfers::Kind::kSend) continue;
     int bytes = 0;
     MPI_Get_count(&statuses[i], MPI_BYTE, &bytes);
@@ -187,7 +189,8 @@ void MpiCommunicator::exchange(const PieceHeader& header, std::span<const Outgoi
 }
 
 void MpiCommunicator::release() {
-  // A small message can be complete here while MPI still holds it back; a rank that leaves by _exit would take it along.
+  // A small message can be complete here while MPI still holds it back; a rank that leaves by _exit would take it
+  // along.
   const Deadline drained = Deadline::after_ms(kDrain.count());
   while (!drained.expired()) {
     int flag = 0;

@@ -9,8 +9,8 @@
 
 namespace troupe {
 
-/// Learner ranks of an MPI job. MPI only moves bytes, without blocking; a wait spins for 50 µs and then sleeps for 20 µs,
-/// doubling to 500 µs, since a rank that spins takes the cores that actors on the same machine need.
+/// Learner ranks of an MPI job. MPI only moves bytes, without blocking; a wait spins for 50 µs and then sleeps for 20
+/// µs, doubling to 500 µs, since a rank that spins takes the cores that actors on the same machine need.
 class MpiCommunicator final : public RankOrderCommunicator {
  public:
   /// Collective over `world_ranks` (of MPI_COMM_WORLD, ascending, this process's among them) and over no other rank.

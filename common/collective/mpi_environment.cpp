@@ -16,9 +16,9 @@ namespace troupe {
 
 MpiEnvironment::MpiEnvironment(const LaunchCounts& counts, double startup_s)
     : counts_(counts),
-      watchdog_(std::make_unique<Watchdog>("start-up of rank " + std::to_string(counts.world_rank) + " of " +
-                                               std::to_string(counts.world_size),
-                                           startup_s)) {
+      watchdog_(std::make_unique<Watchdog>(
+          "start-up of rank " + std::to_string(counts.world_rank) + " of " + std::to_string(counts.world_size),
+          startup_s)) {
   watchdog_->enter("MPI_Init (a rank of the job died before it, or never called it)");
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);

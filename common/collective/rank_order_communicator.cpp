@@ -9,9 +9,9 @@
 namespace troupe {
 namespace {
 
-constexpr std::size_t kDirectBytes = 64 * 1024;              // up to here one round beats two
-constexpr std::size_t kReducePieceBytes = 4 * 1024 * 1024;   // of a slice; (size - 1) of them are held at once
-constexpr std::size_t kCopyPieceBytes = 256 * 1024 * 1024;   // well inside MPI's int counts
+constexpr std::size_t kDirectBytes = 64 * 1024;             // up to here one round beats two
+constexpr std::size_t kReducePieceBytes = 4 * 1024 * 1024;  // of a slice; (size - 1) of them are held at once
+constexpr std::size_t kCopyPieceBytes = 256 * 1024 * 1024;  // well inside MPI's int counts
 
 /// out[i] := parts[0][i] + parts[1][i] + …, in this order; `out` may be one of the parts.
 template <class T>
@@ -29,8 +29,8 @@ void add_in_rank_order(const std::vector<const T*>& parts, std::span<T> out) {
   }
 }
 
-/// The part of slice `number` of `data` that starts at `offset` and is at most `length` long. The last slices may be short
-/// or empty.
+/// The part of slice `number` of `data` that starts at `offset` and is at most `length` long. The last slices may be
+/// short or empty.
 template <class T>
 std::span<T> piece_of(std::span<T> data, std::size_t slice, int number, std::size_t offset, std::size_t length) {
   const std::size_t slice_end = std::min(data.size(), slice * (static_cast<std::size_t>(number) + 1));
@@ -48,13 +48,20 @@ std::string with_commas(const std::vector<int>& ranks) {
 
 std::string_view name_of(CollectiveOperation operation) {
   switch (operation) {
-    case CollectiveOperation::kNone: return "nothing";
-    case CollectiveOperation::kAllReduce: return "all_reduce_sum";
-    case CollectiveOperation::kReduceScatter: return "reduce_scatter_sum";
-    case CollectiveOperation::kAllGather: return "all_gather";
-    case CollectiveOperation::kBroadcast: return "broadcast";
-    case CollectiveOperation::kBarrier: return "barrier";
-    case CollectiveOperation::kClose: return "close";
+    case CollectiveOperation::kNone:
+      return "nothing";
+    case CollectiveOperation::kAllReduce:
+      return "all_reduce_sum";
+    case CollectiveOperation::kReduceScatter:
+      return "reduce_scatter_sum";
+    case CollectiveOperation::kAllGather:
+      return "all_gather";
+    case CollectiveOperation::kBroadcast:
+      return "broadcast";
+    case CollectiveOperation::kBarrier:
+      return "barrier";
+    case CollectiveOperation::kClose:
+      return "close";
   }
   return "?";
 }
@@ -160,9 +167,12 @@ void RankOrderCommunicator::all_reduce(std::span<T> data, std::string_view tenso
 }
 
 void RankOrderCommunicator::all_reduce_sum(std::span<float> data, std::string_view tensor) { all_reduce(data, tensor); }
-void RankOrderCommunicator::all_reduce_sum(std::span<double> data, std::string_view tensor) { all_reduce(data, tensor); }
+void RankOrderCommunicator::all_reduce_sum(std::span<double> data, std::string_view tensor) {
+  all_reduce(data, tensor);
+}
 
-void RankOrderCommunicator::reduce_scatter_sum(std::span<const float> in, std::span<float> out, std::string_view tensor) {
+void RankOrderCommunicator::reduce_scatter_sum(std::span<const float> in, std::span<float> out,
+                                               std::string_view tensor) {
   const Running running = begin(CollectiveOperation::kReduceScatter, in.size_bytes(), tensor);
   check(in.size() == out.size() * static_cast<std::size_t>(size_), "reduce_scatter_sum: in is not size() times out");
   if (size_ == 1) {
@@ -173,7 +183,8 @@ void RankOrderCommunicator::reduce_scatter_sum(std::span<const float> in, std::s
   running.end();
 }
 
-void RankOrderCommunicator::all_gather(std::span<const std::byte> in, std::span<std::byte> out, std::string_view tensor) {
+void RankOrderCommunicator::all_gather(std::span<const std::byte> in, std::span<std::byte> out,
+                                       std::string_view tensor) {
   const Running running = begin(CollectiveOperation::kAllGather, out.size(), tensor);
   check(out.size() == in.size() * static_cast<std::size_t>(size_), "all_gather: out is not size() times in");
   const std::span<std::byte> own = out.subspan(in.size() * static_cast<std::size_t>(rank_), in.size());
@@ -184,7 +195,8 @@ void RankOrderCommunicator::all_gather(std::span<const std::byte> in, std::span<
 
 void RankOrderCommunicator::broadcast(std::span<std::byte> data, int root, std::string_view tensor) {
   const Running running = begin(CollectiveOperation::kBroadcast, data.size(), tensor);
-  check(root >= 0 && root < size_, "broadcast: root " + std::to_string(root) + " of " + std::to_string(size_) + " ranks");
+  check(root >= 0 && root < size_,
+        "broadcast: root " + std::to_string(root) + " of " + std::to_string(size_) + " ranks");
   for (std::size_t offset = 0; size_ > 1 && offset < data.size(); offset += kCopyPieceBytes) {
     const std::span<std::byte> piece = data.subspan(offset, std::min(kCopyPieceBytes, data.size() - offset));
     std::vector<Outgoing> outgoing;
@@ -219,9 +231,7 @@ void RankOrderCommunicator::close() {
   release();
 }
 
-CollectiveProgress RankOrderCommunicator::progress() const {
-  return {sequence_.load(), name_of(operation_.load())};
-}
+CollectiveProgress RankOrderCommunicator::progress() const { return {sequence_.load(), name_of(operation_.load())}; }
 
 void RankOrderCommunicator::fail(const std::string& what) const {
   std::string where = "learner rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": " +

@@ -24,7 +24,8 @@ enum class CollectiveOperation : std::uint64_t {
 /// "all_reduce_sum", …; "?" for a number that no rank sends.
 std::string_view name_of(CollectiveOperation operation);
 
-/// Travels in front of every piece, so that ranks that disagree about what they do are told so instead of adding up garbage.
+/// Travels in front of every piece, so that ranks that disagree about what they do are told so instead of adding up
+/// garbage.
 struct PieceHeader {
   std::uint64_t sequence = 0;
   CollectiveOperation operation = CollectiveOperation::kNone;
@@ -33,9 +34,9 @@ struct PieceHeader {
   bool operator==(const PieceHeader&) const = default;
 };
 
-/// The verbs of Communicator in terms of one: exchange pieces with peers. The sums are taken here, in rank order, whatever
-/// moves the bytes; that is why every derived class gives the same bits. Large operations go in pieces, so that the scratch
-/// memory of a sum stays small and no size passes an int.
+/// The verbs of Communicator in terms of one: exchange pieces with peers. The sums are taken here, in rank order,
+/// whatever moves the bytes; that is why every derived class gives the same bits. Large operations go in pieces, so
+/// that the scratch memory of a sum stays small and no size passes an int.
 class RankOrderCommunicator : public Communicator {
  public:
   int rank() const final { return rank_; }
@@ -61,8 +62,8 @@ class RankOrderCommunicator : public Communicator {
 
   RankOrderCommunicator(int rank, int size, double deadline_s);
 
-  /// Sends `header` and bytes to each of `out` and receives the same from each of `in`; returns when all of it is done and
-  /// the buffers are free. Calls check_header on what arrives and fail_behind when the deadline passes.
+  /// Sends `header` and bytes to each of `out` and receives the same from each of `in`; returns when all of it is done
+  /// and the buffers are free. Calls check_header on what arrives and fail_behind when the deadline passes.
   virtual void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in,
                         const Deadline& deadline) = 0;
   /// After the last barrier: lets the transport go.
@@ -70,7 +71,8 @@ class RankOrderCommunicator : public Communicator {
 
   /// @throws DeviceError naming both ranks and what each is doing, unless the headers agree.
   void check_header(const PieceHeader& mine, int peer, const PieceHeader& theirs) const;
-  /// @throws DeviceError: these peers did not come within the deadline. `reason` replaces "within N s" where one is known.
+  /// @throws DeviceError: these peers did not come within the deadline. `reason` replaces "within N s" where one is
+  /// known.
   [[noreturn]] void fail_behind(const std::vector<int>& peers, const std::string& reason = "") const;
   [[noreturn]] void fail(const std::string& what) const;
 

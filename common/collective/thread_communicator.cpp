@@ -80,8 +80,10 @@ class ThreadCommunicator final : public RankOrderCommunicator {
       for (std::size_t i = 0; i < in.size(); ++i) {
         if (received[i]) continue;
         received[i] = take(lock, header, in[i]);
-        if (received[i]) moved = true;
-        else behind.push_back(in[i].peer);
+        if (received[i])
+          moved = true;
+        else
+          behind.push_back(in[i].peer);
       }
       for (const Outgoing& outgoing : out) {
         if (world_->mailbox(rank(), outgoing.peer).state != Mailbox::State::kEmpty) behind.push_back(outgoing.peer);

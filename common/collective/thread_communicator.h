@@ -6,8 +6,9 @@
 
 namespace troupe {
 
-/// Ranks as threads of one process: for tests, for one learner without MPI, and for replaying a run's learner ranks in one
-/// process. A rank whose communicator is destroyed before close() has left: the others' next wait for it fails at once.
+/// Ranks as threads of one process: for tests, for one learner without MPI, and for replaying a run's learner ranks in
+/// one process. A rank whose communicator is destroyed before close() has left: the others' next wait for it fails at
+/// once.
 class ThreadWorld {
  public:
   explicit ThreadWorld(int size, double deadline_s = 120);

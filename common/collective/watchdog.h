@@ -8,12 +8,12 @@
 
 namespace troupe {
 
-/// Ends the process when a stretch of work that cannot be given up from inside (MPI_Init with a rank missing, MPI_Finalize)
-/// outlasts its deadline. Made before the work, destroyed after it.
+/// Ends the process when a stretch of work that cannot be given up from inside (MPI_Init with a rank missing,
+/// MPI_Finalize) outlasts its deadline. Made before the work, destroyed after it.
 class Watchdog {
  public:
-  /// After `deadline_s`, calls `expired` with the phase it was in, on the watchdog's own thread. By default that writes one
-  /// line to standard error and leaves with _exit(75).
+  /// After `deadline_s`, calls `expired` with the phase it was in, on the watchdog's own thread. By default that writes
+  /// one line to standard error and leaves with _exit(75).
   Watchdog(std::string work, double deadline_s, std::function<void(const std::string& message)> expired = leave);
   /// Work that is done is not interrupted any more.
   ~Watchdog();

@@ -2,7 +2,6 @@
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
-
 #include <signal.h>
 #include <unistd.h>
 

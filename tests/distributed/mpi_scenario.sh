@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mpi_scenario.sh MPIRUN PROGRAM SCENARIO: starts the ranks of one scenario and checks mpirun's code, the time and what was said.
+# mpi_scenario.sh MPIRUN PROGRAM SCENARIO: starts the ranks of one scenario; checks mpirun's code, the time and the words.
 set -u
 mpirun=$1 program=$2 scenario=$3
 

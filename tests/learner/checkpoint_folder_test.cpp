@@ -54,13 +54,14 @@ TEST_SUITE("learner/checkpoint_folder") {
   TEST_CASE("a manifest that cannot be right is refused by key") {
     CheckpointManifest manifest;
     manifest.files = {{"../../etc/passwd", 5, {"x"}}};
-    CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"),
-                         "M: \"slice\": expected at least 1, found 0", ConfigError);
+    CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: \"slice\": expected at least 1, found 0",
+                         ConfigError);
     manifest.slice = 1024;
     CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"),
                          "M: file name \"../../etc/passwd\" leads out of the checkpoint", ConfigError);
     manifest.files = {{"a.bin", (std::uint64_t{1} << 20) + 1, {"x"}}};
-    CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: a.bin: expected 2 checksums, found 1", ConfigError);
+    CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: a.bin: expected 2 checksums, found 1",
+                         ConfigError);
     std::string newer = print_manifest(CheckpointManifest());
     newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
     CHECK_THROWS_WITH_AS(parse_manifest(newer, "M"), "M: checkpoint format 2; this program reads 1", ConfigError);
@@ -87,9 +88,9 @@ TEST_SUITE("learner/checkpoint_folder") {
     const std::string path = (folder.path() / "a.bin").string();
     flip_bit(path, (1 << 20) + 5, 3);
     bytes[(1 << 20) + 5] = static_cast<char>(bytes[(1 << 20) + 5] ^ 8);
-    CHECK(find_damage(folder.path(), digest).value_or("") ==
-          path + " at offset 1048576: expected checksum " + digest.chunks[1] + ", found " +
-              xxh3_128_hex(bytes.substr(1 << 20, 1 << 20)));
+    CHECK(find_damage(folder.path(), digest).value_or("") == path + " at offset 1048576: expected checksum " +
+                                                                 digest.chunks[1] + ", found " +
+                                                                 xxh3_128_hex(bytes.substr(1 << 20, 1 << 20)));
     fs::resize_file(path, 100);
     CHECK(find_damage(folder.path(), digest).value_or("") == path + ": expected 2621443 bytes, found 100");
     fs::remove(path);
@@ -131,7 +132,8 @@ TEST_SUITE("learner/checkpoint_folder") {
     CHECK(fs::exists(root.path() / "step-11.bad"));
     CHECK(complete_checkpoints(root.path()) == Steps{9, 10});
     CHECK(contains(read_file(log), "step 12 is damaged and set aside as step-12.bad: "));
-    CHECK(contains(read_file(log), (root.path() / "step-12" / "shard-0-of-1.bin at offset 0: expected checksum ").string()));
+    CHECK(contains(read_file(log),
+                   (root.path() / "step-12" / "shard-0-of-1.bin at offset 0: expected checksum ").string()));
     CHECK(contains(read_file(log), "MANIFEST.json: DONE says checksum "));
   }
 

@@ -109,7 +109,8 @@ TEST_SUITE("learner/checkpoint") {
     const fs::path folder = root.path() / "step-1";
     const CheckpointManifest manifest = read_manifest(folder);
     CHECK(std::distance(fs::directory_iterator(root.path()), fs::directory_iterator()) == 1);
-    CHECK(files_in(folder) == std::vector<fs::path>{folder / "DONE", folder / "MANIFEST.json", folder / "hf" / "config.json",
+    CHECK(files_in(folder) == std::vector<fs::path>{folder / "DONE", folder / "MANIFEST.json",
+                                                    folder / "hf" / "config.json",
                                                     folder / "hf" / "deep" / "model.safetensors",
                                                     folder / "shard-0-of-2.bin", folder / "shard-1-of-2.bin"});
     CHECK(manifest.files.size() == 4);
@@ -223,7 +224,8 @@ TEST_SUITE("learner/checkpoint") {
     CHECK(hash[0] == (root.path() / "step-1").string() +
                          " was written under another configuration (hash 0123456789abcdef, now fedcba)");
     CHECK(hash[1] == hash[0]);
-    CHECK(contains(model[0], "step-1 is of another model: tensor 10: expected model.layers.0.mlp.gate_proj.weight [32, 16]"));
+    CHECK(contains(model[0],
+                   "step-1 is of another model: tensor 10: expected model.layers.0.mlp.gate_proj.weight [32, 16]"));
     CHECK(contains(model[0], "found model.layers.0.mlp.gate_proj.weight [24, 16]"));
   }
 

@@ -49,7 +49,8 @@ void on_ranks(int size, const std::function<void(Communicator&)>& body) {
 double furthest(const at::Tensor& got, const std::vector<float>& expected) {
   double worst = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    worst = std::max(worst, std::abs(static_cast<double>(got.const_data_ptr<float>()[i]) - static_cast<double>(expected[i])));
+    worst = std::max(worst,
+                     std::abs(static_cast<double>(got.const_data_ptr<float>()[i]) - static_cast<double>(expected[i])));
   }
   return worst;
 }

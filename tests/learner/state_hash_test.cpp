@@ -29,8 +29,10 @@ Hashes hashes_of(int size, const std::vector<TrainedStep>& steps = kSteps) {
            optimizer.step(ranks.rank() == 0 ? gradient : at::zeros_like(gradient), step);
          }
          const Hashes own{weights_hash(optimizer), final_hash(optimizer, steps)};
-         if (ranks.rank() == 0) hashes = own;
-         else CHECK(own.weights + own.final == "");
+         if (ranks.rank() == 0)
+           hashes = own;
+         else
+           CHECK(own.weights + own.final == "");
        })) {
     CHECK(error == "");
   }

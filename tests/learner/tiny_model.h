@@ -1,15 +1,15 @@
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/Functions.h>
+
+#include <cstdint>
 
 #include "common/model/parameters.h"
 
 namespace troupe {
 
-/// The model of parity/make_adamw_golden.py: 11 tokens, one layer of 16, biases on q, k and v (of 8 elements for k and v, so
-/// that the flat vector has gaps).
+/// The model of parity/make_adamw_golden.py: 11 tokens, one layer of 16, biases on q, k and v (of 8 elements for k and
+/// v, so that the flat vector has gaps).
 inline Architecture tiny_architecture() {
   Architecture a;
   a.model_type = "qwen2";

@@ -69,7 +69,8 @@ TEST_SUITE("common/collective/thread_communicator") {
     });
 
     CHECK(seconds_since(start) < 5);
-    CHECK(errors[0] == "learner rank 0 of 2: barrier, sequence 1: nothing from rank 1 and nothing will come: it has left");
+    CHECK(errors[0] ==
+          "learner rank 0 of 2: barrier, sequence 1: nothing from rank 1 and nothing will come: it has left");
   }
 
   TEST_CASE("ranks in different operations are told so instead of mixing their bytes") {

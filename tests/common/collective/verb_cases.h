@@ -10,8 +10,8 @@
 
 #include "common/collective/communicator.h"
 
-// Every verb of a Communicator against a naive loop that knows what each rank holds. Run by each rank, as a thread or under
-// mpirun. CHECK, never REQUIRE: a rank that leaves would let the others wait.
+// Every verb of a Communicator against a naive loop that knows what each rank holds. Run by each rank, as a thread or
+// under mpirun. CHECK, never REQUIRE: a rank that leaves would let the others wait.
 
 namespace troupe::verb_cases {
 
@@ -66,7 +66,8 @@ inline void check_all_gather(Communicator& ranks, std::size_t slice, bool in_pla
   std::vector<double> own = held_by<double>(ranks.rank(), slice);
   const std::span<double> place = std::span(out).subspan(slice * static_cast<std::size_t>(ranks.rank()), slice);
   if (in_place) std::copy(own.begin(), own.end(), place.begin());
-  ranks.all_gather(std::as_bytes(in_place ? place : std::span(own)), std::as_writable_bytes(std::span(out)), "parameters");
+  ranks.all_gather(std::as_bytes(in_place ? place : std::span(own)), std::as_writable_bytes(std::span(out)),
+                   "parameters");
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < out.size(); ++i) wrong += out[i] != held<double>(static_cast<int>(i / slice), i % slice);
   CHECK(wrong == 0);
@@ -93,7 +94,8 @@ inline void check_rank_order(Communicator& ranks) {
 inline void check_every_verb(Communicator& ranks) {
   CAPTURE(ranks.rank());
   CAPTURE(ranks.size());
-  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, std::size_t{20001}, std::size_t{2'400'001}}) {
+  for (const std::size_t n :
+       {std::size_t{0}, std::size_t{1}, std::size_t{1000}, std::size_t{20001}, std::size_t{2'400'001}}) {
     check_all_reduce<float>(ranks, n);
   }
   for (const std::size_t n : {std::size_t{1}, std::size_t{30001}}) check_all_reduce<double>(ranks, n);
