@@ -50,7 +50,7 @@ std::string Publisher::name_prefix() const { return "/troupe-" + run_id_ + "-v";
 
 PublishedWeights Publisher::publish(const Parameters& parameters, std::uint64_t version) {
   const auto& flat = parameters.flat();
-  const std::uint64_t element_bytes = flat.element_size();
+  const auto element_bytes = static_cast<std::uint64_t>(flat.element_size());
   const std::size_t size = flat.nbytes();
 
   PublishedWeights published;

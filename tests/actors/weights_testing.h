@@ -31,7 +31,7 @@ inline Published publish(const Parameters& parameters, std::uint64_t version, st
   manifest.total_bytes = flat.nbytes();
   manifest.bucket_bytes = bucket_bytes;
   for (const ParameterSpec& spec : parameters.layout().tensors) {
-    const std::uint64_t element = flat.element_size();
+    const auto element = static_cast<std::uint64_t>(flat.element_size());
     manifest.tensors.push_back({spec.name, spec.shape, static_cast<std::uint64_t>(spec.offset) * element,
                                 static_cast<std::uint64_t>(spec.numel) * element});
   }
