@@ -75,7 +75,7 @@ using Lines = std::vector<std::string>;
 TEST_SUITE("hub/audit") {
   TEST_CASE("a balanced run has no problems and its counts add up") {
     WrittenRun run;
-    for (const std::uint64_t group : {0, 1, 2, 3}) run.group(group);
+    for (const std::uint64_t group : {0U, 1U, 2U, 3U}) run.group(group);
     run.write(GroupRefused{3, "stale", true});
     run.write(GroupRefused{1, "filtered", false});
     run.step(1, {0, 2});
@@ -118,7 +118,7 @@ TEST_SUITE("hub/audit") {
 
   TEST_CASE("I1: a group without a final state, with two of them, or leased after one") {
     WrittenRun run;
-    for (const std::uint64_t group : {0, 1, 2}) run.group(group);
+    for (const std::uint64_t group : {0U, 1U, 2U}) run.group(group);
     run.step(1, {0});
     run.write(GroupRefused{0, "unused", false});
     run.write(GroupRefused{1, "failed", false});

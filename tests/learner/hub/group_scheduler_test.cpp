@@ -171,7 +171,7 @@ TEST_SUITE("hub/group_scheduler") {
     bench.actor("a");
     bench.rewarder("r");
     bench.schedule();
-    for (const std::uint64_t group : {0, 1, 2}) bench.finish(group, 0);
+    for (const std::uint64_t group : {0U, 1U, 2U}) bench.finish(group, 0);
     bench.finish(4, 0, {1, 1});  // scored, and a filter would refuse it: but its turn never comes
     bench.roll_out(5, 0);
     bench.schedule();
@@ -442,7 +442,7 @@ TEST_SUITE("hub/group_scheduler") {
   }
 
   TEST_CASE("a failed verifier is tried once more, then the group generated anew twice, then given up") {
-    for (const std::uint64_t max_lag : {0, 1}) {
+    for (const std::uint64_t max_lag : {0U, 1U}) {
       Bench bench(max_lag, 1);
       bench.options.ahead = 1;
       bench.start().published(0);
@@ -486,7 +486,7 @@ TEST_SUITE("hub/group_scheduler") {
     CHECK(lease.seed == 6);
     CHECK(bench.world.leases.at(0).sampling.temperature == 0.7);
     CHECK(bench.world.leases.at(0).seed == 5);
-    for (const std::uint64_t row : {1, 0}) {
+    for (const std::uint64_t row : {1U, 0U}) {
       CHECK_FALSE((*bench).take_evaluation());
       CHECK((*bench).take_rollout("a", rollout_for(bench.world.evaluations.at(row), 0), 0));
       bench.schedule();
@@ -537,7 +537,7 @@ TEST_SUITE("hub/group_scheduler") {
 
   TEST_CASE(
       "a restarted scheduler leases open groups again, keeps scored ones that fit, and refuses those that do not") {
-    for (const std::uint64_t max_lag : {0, 1}) {
+    for (const std::uint64_t max_lag : {0U, 1U}) {
       Bench before(max_lag, 3);
       before.start().published(0);
       before.actor("a");

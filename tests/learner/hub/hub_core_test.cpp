@@ -267,7 +267,7 @@ TEST_SUITE("hub/hub_core") {
       return actor->take<WeightChunk>(MessageType::kWeightChunk);
     };
     CHECK(manifest({0, true}).empty());
-    for (const std::uint64_t version : {0, 1, 2}) {
+    for (const std::uint64_t version : {0U, 1U, 2U}) {
       world.core->publish(weights_of(version, std::to_string(version) + "123456789ab"));
       world.pump();
       CHECK(actor->take<WeightManifest>(MessageType::kWeightManifest).at(0).version == version);

@@ -89,7 +89,7 @@ TEST_SUITE("hub/ledger") {
 
   TEST_CASE("a run ends when every group has a final state; an attempt after it opens what was unused") {
     std::vector<LedgerRecord> records = story();
-    for (const std::uint64_t group : {2, 3, 4, 5}) records.push_back(GroupRefused{group, "unused", false});
+    for (const std::uint64_t group : {2U, 3U, 4U, 5U}) records.push_back(GroupRefused{group, "unused", false});
     records.push_back(RunFinished{1, "f", 170.0});
     LedgerState s = fold(records);
     CHECK(s.finished->final_hash == "f");
