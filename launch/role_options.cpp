@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "common/base/error.h"
-#include "common/base/files.h"
 #include "common/base/text.h"
 #include "common/transport/zmq_peer_channel.h"
 
@@ -60,11 +59,6 @@ std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& o
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
   };
-}
-
-std::string hub_token(const RunFolder& folder) {
-  if (!std::filesystem::exists(folder.token())) return "";
-  return std::string(trim(read_file(folder.token())));
 }
 
 std::function<bool()> stop_on_signals() {

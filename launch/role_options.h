@@ -30,9 +30,6 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
 /// there yet it waits up to `startup_s`. @throws ConfigError naming the file and what writes it.
 std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options);
 
-/// The content of RUN/hub.token, or "" where there is none (loopback).
-std::string hub_token(const RunFolder& folder);
-
 /// Sets a flag on SIGTERM, SIGUSR1 (preemption) and the first SIGINT; a second SIGINT ends the process at once with 75. The
 /// flag is what the result reads. Once a process.
 std::function<bool()> stop_on_signals();

@@ -82,7 +82,7 @@ Hello hello_of(Role role, const RoleOptions& options, const LaunchCounts& counts
   hello.pid = static_cast<std::uint64_t>(getpid());
   hello.rank = options.index.value_or(static_cast<std::uint32_t>(counts.app_rank()));
   hello.name = std::string(name_of(role)) + " " + std::to_string(hello.rank) + " @" + hello.host;
-  hello.token = hub_token(options.folder);
+  hello.token = read_hub_token(options.folder);
   return hello;
 }
 

@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <random>
 
 #include <nlohmann/json.hpp>
 
 #include "common/base/error.h"
 #include "common/base/files.h"
+#include "common/base/text.h"
 
 namespace troupe {
 
@@ -25,6 +27,20 @@ std::optional<HubAddress> read_hub_address(const RunFolder& folder) {
   } catch (const nlohmann::json::exception& error) {
     throw ConfigError(folder.hub().string() + ": expected {\"endpoint\", \"pid\", \"host\", \"incarnation\"}: " + error.what());
   }
+}
+
+std::string make_hub_token(const RunFolder& folder) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::random_device entropy;
+  std::string token;
+  for (int i = 0; i < 32; ++i) token += kHex[entropy() % 16];
+  write_file_atomically(folder.token(), token + "\n", 0600);
+  return token;
+}
+
+std::string read_hub_token(const RunFolder& folder) {
+  if (!std::filesystem::exists(folder.token())) return "";
+  return std::string(trim(read_file(folder.token())));
 }
 
 std::string host_name() {

@@ -39,6 +39,12 @@ void write_hub_address(const RunFolder& folder, const HubAddress& address);
 /// Nothing where the file is not there yet. @throws ConfigError naming the file where it is not what write_hub_address wrote.
 std::optional<HubAddress> read_hub_address(const RunFolder& folder);
 
+/// Writes RUN/hub.token (mode 0600), a random word that a hub beyond loopback demands of every peer, and returns it.
+std::string make_hub_token(const RunFolder& folder);
+
+/// The content of RUN/hub.token, or "" where there is none (loopback).
+std::string read_hub_token(const RunFolder& folder);
+
 /// This machine's host name.
 std::string host_name();
 

@@ -58,7 +58,16 @@ void Conductor::start_hub(const std::filesystem::path& model_folder) {
   options.run_dir = record_.folder().root.string();
   options.run_id = record_.run_id();
   options.incarnation = record_.state().incarnation + 1;
-  options.stop_ids = read_architecture(model_folder).eos_ids;
+  const Architecture architecture = read_architecture(model_folder);
+  options.stop_ids = architecture.eos_ids;
+  options.vocabulary = architecture.vocabulary;
+  if (config_.hub.insecure) {
+    options.token = make_hub_token(record_.folder());
+    logger_.warning("hub.insecure: no encryption; whoever reaches " + config_.hub.bind + " and knows " +
+                    record_.folder().token().string() + " can join the run");
+  } else {
+    std::filesystem::remove(record_.folder().token());
+  }
   options.model_files = model_files_of(model_folder);
   auto channel = std::make_unique<ZmqHubChannel>(config_.hub.bind, config_.hub.insecure);
   endpoint_ = channel->endpoint();

@@ -342,6 +342,7 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   link.connect = [endpoint] { return std::make_unique<ZmqPeerChannel>(endpoint); };
   link.rank = static_cast<std::uint32_t>(communicator.rank());
   link.host = host_name();
+  link.token = read_hub_token(options.folder);
   link.heartbeat_s = config.deadline.heartbeat_s;
   LearnerLink conversation(link, status, logger);
   return follow(learner, conversation, status);
