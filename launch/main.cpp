@@ -1,4 +1,7 @@
+#include <unistd.h>
+
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <iostream>
@@ -63,15 +66,8 @@ int run_named(const std::string& name, const Words& words) {
   return command->second();
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // a dead peer is an error code here, not the end of the process
-  const Words words(argv + 1, argv + argc);
-  if (words.empty() || words[0] == "--help" || words[0] == "help") {
-    std::cout << kUsage;
-    return words.empty() ? 2 : 0;
-  }
+/// Runs the command; its exit code, with errors told on standard error.
+int run_told(const Words& words) {
   try {
     return run_named(words[0], Words(words.begin() + 1, words.end()));
   } catch (const troupe::ConfigError& error) {
@@ -84,4 +80,21 @@ int main(int argc, char** argv) {
     std::cerr << "troupe " << words[0] << ": " << error.what() << '\n';
     return 1;
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a dead peer is an error code here, not the end of the process
+  const Words words(argv + 1, argv + argc);
+  if (words.empty() || words[0] == "--help" || words[0] == "help") {
+    std::cout << kUsage;
+    return words.empty() ? 2 : 0;
+  }
+  const int code = run_told(words);
+  // What is the program's own is closed by now. The static destructors of libtorch are not run: built on Ubuntu 24.04 they
+  // abort in std::locale ("free(): invalid pointer"), after all work is done.
+  std::cout.flush();
+  std::fflush(nullptr);
+  _exit(code);
 }
