@@ -44,7 +44,7 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, std::int64_t rows, 
     if (!fits) tensor = at::empty({count}, dtype);
   };
   grow(storage.floats, float_count_, at::kFloat);
-  grow(storage.values, value_count_, sizeof(T) == sizeof(float) ? at::kFloat : at::kBFloat16);
+  grow(storage.values, value_count_, dtype());
   storage.rows = rows;
   lay_out(data_of<float>(storage.floats), data_of<T>(storage.values));
   if (rows < padded_) {

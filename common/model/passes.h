@@ -43,7 +43,7 @@ class ActivationView {
   ActivationView(const ModelView<T>& model, const Activations& storage);
 
   std::int64_t rows() const { return rows_; }
-  bool keep() const { return keep_; }
+  static constexpr at::ScalarType dtype() { return sizeof(T) == sizeof(float) ? at::kFloat : at::kBFloat16; }
   float* residual(std::int64_t stream) const { return residual_ + kept(stream) * padded_ * hidden_; }
   T* normed(std::int64_t stream) const { return normed_ + kept(stream) * padded_ * hidden_; }
   float* inverse_rms(std::int64_t stream) const { return keep_ ? inverse_rms_ + stream * padded_ : nullptr; }

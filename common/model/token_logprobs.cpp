@@ -23,7 +23,6 @@ class LogitChunks {
       padded_.narrow(0, 0, chunks_.rows).copy_(hidden_NH);
     }
     values_ = at::empty({held, vocabulary}, at::kFloat);
-    if (dtype != at::kFloat) product_ = at::empty({held, vocabulary}, dtype);
   }
 
   const RowChunks& chunks() const { return chunks_; }
@@ -34,15 +33,7 @@ class LogitChunks {
     const std::int64_t begin = chunks_.begin(chunk), count = chunks_.begin(chunk + 1) - begin;
     const T* from = padded_.defined() ? data_of<T>(padded_) : data_of<T>(hidden_NH_) + begin * width_;
     float* values = data_of<float>(values_);
-    if constexpr (std::is_same_v<T, float>) {
-      head_.multiply(from, padded_rows(count), values);
-    } else {
-      T* product = data_of<T>(product_);
-      head_.multiply(from, padded_rows(count), product);
-      for_rows(count, vocabulary_, [&](std::int64_t first, std::int64_t last) {
-        kernels<T>().to_float(product + first * vocabulary_, (last - first) * vocabulary_, values + first * vocabulary_);
-      });
-    }
+    head_.multiply_to_float(from, padded_rows(count), values);
     return values;
   }
 
@@ -51,8 +42,7 @@ class LogitChunks {
   const RightOperand<T>& head_;
   std::int64_t width_, vocabulary_;
   RowChunks chunks_;
-  at::Tensor padded_;   // a copy of fewer than kMinRows rows
-  at::Tensor product_;  // bf16
+  at::Tensor padded_;  // a copy of fewer than kMinRows rows
   at::Tensor values_;
 };
 

@@ -42,7 +42,7 @@ class ForwardPass {
       : model_(model), weights_(weights), view_(activations), positions_(positions), chunks_(activations.rows()) {
     const std::int64_t rows = padded_rows(chunks_.largest());
     const Architecture& a = model.architecture;
-    scratch_ = at::zeros({rows * (a.hidden + a.intermediate)}, sizeof(T) == 4 ? at::kFloat : at::kBFloat16);
+    scratch_ = at::zeros({rows * (a.hidden + a.intermediate)}, activations.dtype());
     delta_ = data_of<T>(scratch_);
     activated_ = delta_ + rows * a.hidden;
   }
@@ -133,14 +133,12 @@ class ForwardPass {
   T *delta_, *activated_;
 };
 
-/// Scratch of one thread for attention over sequences of up to `positions` tokens.
+/// Runs of one token and key head that are worth waking a thread for.
 template <typename T>
-struct AttentionScratch {
-  AttentionScratch(std::int64_t positions, std::int64_t head_size)
-      : floats(at::empty({attention_scratch(positions, head_size)}, at::kFloat)),
-        keys(at::empty({(positions + kKeyBlock) * head_size}, sizeof(T) == 4 ? at::kFloat : at::kBFloat16)) {}
-  at::Tensor floats, keys;
-};
+std::int64_t items_worth_a_thread(const ModelView<T>& model, std::int64_t positions) {
+  constexpr std::int64_t kOperationsWorthAThread = 1 << 18;
+  return 1 + kOperationsWorthAThread / (4 * model.group() * model.architecture.head_size * positions);
+}
 
 /// The attention of one run and key head; keys and values are for the caller to set.
 template <typename T>
@@ -168,17 +166,18 @@ void attend_packed(const ModelView<T>& model, const ActivationView<T>& view, std
   const Architecture& a = model.architecture;
   const std::int64_t width = model.qkv_width();
   at::parallel_for(0, static_cast<std::int64_t>(runs.size()) * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    const AttentionScratch<T> scratch(longest, a.head_size);
+    const at::Tensor scratch = at::empty({attention_scratch(longest, a.head_size)}, at::kFloat);
+    const at::Tensor packed_keys = at::empty({(longest + kKeyBlock) * a.head_size}, view.dtype());
     for (std::int64_t item = begin; item < end; ++item) {
       const Run& run = runs[static_cast<std::size_t>(item / a.kv_heads)];
       const std::int64_t kv_head = item % a.kv_heads;
       AttentionRun<T> attention = attention_run(model, view, layer, run, kv_head);
       const T* keys = view.qkv(layer) + run.row * width + (a.heads + kv_head) * a.head_size;
-      kernels<T>().pack_keys(keys, width, run.tokens, a.head_size, 0, data_of<T>(scratch.keys));
-      attention.key_blocks = data_of<T>(scratch.keys);
+      kernels<T>().pack_keys(keys, width, run.tokens, a.head_size, 0, data_of<T>(packed_keys));
+      attention.key_blocks = data_of<T>(packed_keys);
       attention.values = keys + a.kv_heads * a.head_size;
       attention.value_stride = width;
-      kernels<T>().attend(attention, data_of<float>(scratch.floats));
+      kernels<T>().attend(attention, data_of<float>(scratch));
     }
   });
 }
@@ -211,28 +210,29 @@ template <typename T>
 void attend_cached(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer,
                    const std::vector<Run>& runs, std::int64_t longest, bool one_run_a_slot, KvCache& cache) {
   const Architecture& a = model.architecture;
-  const auto for_heads = [&](const auto& work) {
-    at::parallel_for(0, static_cast<std::int64_t>(runs.size()) * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-      const AttentionScratch<T> scratch(longest, a.head_size);
-      for (std::int64_t item = begin; item < end; ++item) {
-        const Run& run = runs[static_cast<std::size_t>(item / a.kv_heads)];
-        work(run, item % a.kv_heads, CachedHead<T>(a, cache, layer, run.slot, item % a.kv_heads), scratch);
-      }
-    });
+  const auto items = static_cast<std::int64_t>(runs.size()) * a.kv_heads;
+  const auto run_of = [&](std::int64_t item) { return runs[static_cast<std::size_t>(item / a.kv_heads)]; };
+  const auto head_of = [&](std::int64_t item) {
+    return CachedHead<T>(a, cache, layer, run_of(item).slot, item % a.kv_heads);
   };
-  const auto store = [&](const Run& run, std::int64_t kv_head, const CachedHead<T>& head, const AttentionScratch<T>&) {
-    store_run(model, view.qkv(layer), run, kv_head, head);
+  const auto store = [&](std::int64_t item) {
+    store_run(model, view.qkv(layer), run_of(item), item % a.kv_heads, head_of(item));
   };
-  const auto attend = [&](const Run& run, std::int64_t kv_head, const CachedHead<T>& head, const AttentionScratch<T>& scratch) {
-    if (one_run_a_slot) store_run(model, view.qkv(layer), run, kv_head, head);
-    AttentionRun<T> attention = attention_run(model, view, layer, run, kv_head);
-    attention.key_blocks = head.key_blocks;
-    attention.values = head.values;
-    attention.value_stride = a.head_size;
-    kernels<T>().attend(attention, data_of<float>(scratch.floats));
-  };
-  if (!one_run_a_slot) for_heads(store);
-  for_heads(attend);
+  if (!one_run_a_slot) {
+    for (std::int64_t item = 0; item < items; ++item) store(item);
+  }
+  at::parallel_for(0, items, items_worth_a_thread(model, longest), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor scratch = at::empty({attention_scratch(longest, a.head_size)}, at::kFloat);
+    for (std::int64_t item = begin; item < end; ++item) {
+      if (one_run_a_slot) store(item);
+      AttentionRun<T> attention = attention_run(model, view, layer, run_of(item), item % a.kv_heads);
+      attention.key_blocks = head_of(item).key_blocks;
+      attention.values = head_of(item).values;
+      attention.value_stride = a.head_size;
+      attention.next_key_blocks = item + 1 < end ? head_of(item + 1).key_blocks : nullptr;
+      kernels<T>().attend(attention, data_of<float>(scratch));
+    }
+  });
 }
 
 /// Neighbouring rows of one slot and consecutive positions make one run.

@@ -21,12 +21,11 @@ class BackwardPass {
         chunks_(view_.rows()) {
     const Architecture& a = model.architecture;
     const std::int64_t rows = view_.rows(), chunk = chunks_.largest();
-    const auto dtype = sizeof(T) == 4 ? at::kFloat : at::kBFloat16;
     stream_storage_ = at::zeros({rows * a.hidden}, at::kFloat);
     stream_ = data_of<float>(stream_storage_);
     value_storage_ = at::empty({rows * (a.hidden + model.qkv_width() + model.attended_width()) +
                                 chunk * (4 * a.intermediate + a.hidden)},
-                               dtype);
+                               view_.dtype());
     T* next = data_of<T>(value_storage_);
     const auto take = [&next](std::int64_t count) { return std::exchange(next, next + count); };
     if constexpr (sizeof(T) == sizeof(float)) {

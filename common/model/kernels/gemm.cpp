@@ -7,6 +7,7 @@
 #include <ATen/ops/addmm_cpu_dispatch.h>
 #include <ATen/ops/mm_cpu_dispatch.h>
 
+#include "common/model/kernels/bf16_tiles.h"
 #include "common/model/kernels/kernels.h"
 
 namespace troupe {
@@ -65,7 +66,12 @@ RightOperand<T> RightOperand<T>::transposed(const T* w, std::int64_t n, std::int
   operand.inner_ = k;
   operand.columns_ = n;
   operand.transposed_ = true;
-  if constexpr (std::is_same_v<T, float>) operand.panels_ = packed(w, k, n, true);
+  if constexpr (std::is_same_v<T, float>) {
+    operand.panels_ = packed(w, k, n, true);
+  } else if (bf16_tiles_serve(k)) {
+    const at::Tensor right = matrix(w, n, k, true).contiguous();
+    operand.panels_ = pack_bf16_tiles(static_cast<const Bf16*>(right.const_data_ptr()), k, n);
+  }
   return operand;
 }
 
@@ -75,7 +81,11 @@ RightOperand<T> RightOperand<T>::plain(const T* w, std::int64_t n, std::int64_t 
   operand.w_ = w;
   operand.inner_ = n;
   operand.columns_ = k;
-  if constexpr (std::is_same_v<T, float>) operand.panels_ = packed(w, n, k, false);
+  if constexpr (std::is_same_v<T, float>) {
+    operand.panels_ = packed(w, n, k, false);
+  } else if (bf16_tiles_serve(n)) {
+    operand.panels_ = pack_bf16_tiles(w, n, k);
+  }
   return operand;
 }
 
@@ -85,10 +95,30 @@ void RightOperand<float>::multiply(const float* x, std::int64_t rows, float* out
 }
 
 template <>
+void RightOperand<float>::multiply_to_float(const float* x, std::int64_t rows, float* out) const {
+  multiply(x, rows, out);
+}
+
+template <>
 void RightOperand<Bf16>::multiply(const Bf16* x, std::int64_t rows, Bf16* out) const {
+  if (panels_.defined()) {
+    multiply_bf16_tiles(x, panels_, rows, inner_, columns_, out);
+    return;
+  }
   at::Tensor result = matrix(out, rows, columns_);
   const at::Tensor right = transposed_ ? matrix(w_, columns_, inner_, true) : matrix(w_, inner_, columns_);
   at::cpu::mm_out(result, matrix(x, rows, inner_), right);
+}
+
+template <>
+void RightOperand<Bf16>::multiply_to_float(const Bf16* x, std::int64_t rows, float* out) const {
+  if (panels_.defined()) {
+    multiply_bf16_tiles(x, panels_, rows, inner_, columns_, out);
+    return;
+  }
+  const at::Tensor rounded = at::empty({rows, columns_}, at::kBFloat16);
+  multiply(x, rows, static_cast<Bf16*>(rounded.data_ptr()));
+  kernels<Bf16>().to_float(static_cast<const Bf16*>(rounded.const_data_ptr()), rows * columns_, out);
 }
 
 template class RightOperand<float>;
@@ -102,7 +132,12 @@ void add_weight_gradient(const float* g, const float* x, float* grad, std::int64
 
 template <>
 void add_weight_gradient(const Bf16* g, const Bf16* x, float* grad, std::int64_t rows, std::int64_t n, std::int64_t k) {
-  at::Tensor product = at::cpu::mm(matrix(g, rows, n, true), matrix(x, rows, k));
+  if (bf16_tiles_serve(rows)) {
+    const at::Tensor left = matrix(g, rows, n, true).contiguous();
+    add_bf16_tiles(static_cast<const Bf16*>(left.const_data_ptr()), pack_bf16_tiles(x, rows, k), n, rows, k, grad);
+    return;
+  }
+  const at::Tensor product = at::cpu::mm(matrix(g, rows, n, true), matrix(x, rows, k));
   kernels<Bf16>().add_rows(static_cast<const Bf16*>(product.const_data_ptr()), 1, n * k, grad);
 }
 

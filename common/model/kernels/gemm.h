@@ -5,16 +5,18 @@
 #include <ATen/core/Tensor.h>
 
 // The matrix products of the model, on raw row-major memory. T: float or Bf16.
-// fp32 goes through our own kernels, whose rows are exact whatever the row count; bf16 through ATen's GEMM, whose rows have
-// the same bits for every row count from kMinRows to kMaxRows (measured; `rows_are_exact` probes it). So callers pad to
-// kMinRows and cut into chunks of at most kMaxRows.
+// fp32 goes through our own kernels, whose rows are exact whatever the row count. bf16 goes through oneDNN: its micro-kernels
+// on packed weights where the CPU has matrix tiles (AMX), else ATen's GEMM, whose rows have the same bits for every row count
+// from kMinRows to kMaxRows (measured; `rows_are_exact` probes it). So callers pad to kMinRows and cut into chunks of at most
+// kMaxRows.
 
 namespace troupe {
 
 inline constexpr std::int64_t kMinRows = 16;
 inline constexpr std::int64_t kMaxRows = 512;
 
-/// A weight matrix w[n, k] made ready to be multiplied with from the right. fp32 keeps a packed copy; bf16 refers to w.
+/// A weight matrix w[n, k] made ready to be multiplied with from the right: a packed copy, or where there is no use for one,
+/// a reference to w.
 template <typename T>
 class RightOperand {
  public:
@@ -26,6 +28,8 @@ class RightOperand {
 
   /// out[rows, columns] = x[rows, inner] · this.
   void multiply(const T* x, std::int64_t rows, T* out) const;
+  /// The same in fp32, which only AMX gives without rounding to T first.
+  void multiply_to_float(const T* x, std::int64_t rows, float* out) const;
 
  private:
   const T* w_ = nullptr;

@@ -30,6 +30,7 @@ struct AttentionRun {
   std::int64_t tokens;
   std::int64_t group;
   std::int64_t head_size;
+  const T* next_key_blocks;  // those of the run that comes next, to be fetched meanwhile; may be null
 };
 
 /// The backward pass of a whole sequence (first_position 0) for one key and value head.

@@ -3,11 +3,11 @@
 
 namespace troupe::TROUPE_ISA {
 
-/// Turns scores of `limit` keys into exp(score - max) and returns (log-sum-exp, sum); blocks past the limit are not read.
-struct SoftmaxSums {
-  float lse, sum;
+/// Turns scores of `limit` keys into exp(score - max); blocks past the limit are not read.
+struct Softmax {
+  float max, sum;
 };
-static SoftmaxSums exponentiate(float* scores, std::int64_t limit) {
+static Softmax exponentiate(float* scores, std::int64_t limit) {
   V16 peak = all(-__builtin_inff());
   for (std::int64_t j = 0; j < limit; j += 16) peak = larger(peak, load_upto(scores + j, limit - j, -__builtin_inff()));
   const float top = max_lanes(peak);
@@ -17,8 +17,7 @@ static SoftmaxSums exponentiate(float* scores, std::int64_t limit) {
     store(scores + j, p);
     sums += p;
   }
-  const float sum = sum_lanes(sums);
-  return {top + static_cast<float>(std::log(static_cast<double>(sum))), sum};
+  return {top, sum_lanes(sums)};
 }
 
 template <typename T>
@@ -38,17 +37,22 @@ void attend(const AttentionRun<T>& run, float* scratch) {
       limits[r] = run.first_position + token + 1;
       for (std::int64_t c = 0; c < d; c += 16) store_upto(queries + r * d + c, load_upto(query + c, d - c) * scale, d - c);
     }
-    score(count, queries, d, run.key_blocks, blocks_of(limits[count - 1]), scores, stride);
-    SoftmaxSums softmax[kQueryRows];
+    score(count, queries, d, run.key_blocks, blocks_of(limits[count - 1]), first == 0 ? run.values : nullptr,
+          scores, stride);
+    Softmax softmax[kQueryRows];
     for (std::int64_t r = 0; r < count; ++r) softmax[r] = exponentiate(scores + r * stride, limits[r]);
-    weighted_sum(count, scores, stride, limits, run.values, run.value_stride, d, sums);
+    weighted_sum(count, scores, stride, limits, run.values, run.value_stride, d, first == 0 ? run.next_key_blocks : nullptr,
+                 sums);
     for (std::int64_t r = 0; r < count; ++r) {
       const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
       T* output = run.outputs + token * run.output_stride + head * d;
       for (std::int64_t c = 0; c < d; c += 16) {
         store_upto(output + c, load_upto(sums + r * d + c, d - c) / softmax[r].sum, d - c);
       }
-      if (run.lse != nullptr) run.lse[token * run.lse_stride + head] = softmax[r].lse;
+      if (run.lse != nullptr) {
+        run.lse[token * run.lse_stride + head] =
+            softmax[r].max + static_cast<float>(std::log(static_cast<double>(softmax[r].sum)));
+      }
     }
   }
 }

@@ -72,8 +72,8 @@ static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std:
     read_row(run.outputs + token * run.output_stride + head * d, d, 1.0f, outputs + r * d);
   }
   const std::int64_t blocks = blocks_of(limits[count - 1]);
-  score(count, scaled, d, to.key_blocks, blocks, scores, stride);
-  score(count, grads, d, to.value_blocks, blocks, products, stride);
+  score<float>(count, scaled, d, to.key_blocks, blocks, nullptr, scores, stride);
+  score<float>(count, grads, d, to.value_blocks, blocks, nullptr, products, stride);
   for (std::int64_t r = 0; r < count; ++r) {
     const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
     score_gradients(scores + r * stride, products + r * stride, limits[r], run.lse[token * run.lse_stride + head],
@@ -81,7 +81,7 @@ static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std:
   }
   add_outer(count, scores, stride, limits, grads, d, to.grad_values);
   add_outer(count, products, stride, limits, queries, d, to.grad_keys);
-  weighted_sum(count, products, stride, limits, to.keys, d, d, outputs);
+  weighted_sum<float>(count, products, stride, limits, to.keys, d, d, nullptr, outputs);
   for (std::int64_t r = 0; r < count; ++r) {
     const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
     write_row(outputs + r * d, d, run.grad_queries + token * run.qkv_stride + head * d);

@@ -10,15 +10,25 @@ namespace troupe::TROUPE_ISA {
 /// Rows of queries taken at once.
 constexpr std::int64_t kQueryRows = 4;
 
+/// Fetches the cache line that is to the matrix `ahead` what `read` is to `matrix`; nothing where ahead is null.
+template <typename T>
+TROUPE_INLINE void fetch_ahead(const T* ahead, const T* matrix, const T* read) {
+  if (ahead != nullptr) __builtin_prefetch(ahead + (read - matrix), 0, 2);
+}
+
 /// scores[r * score_stride + j] = sum_c rows[r * head_size + c] * key_blocks[j / 16][c][j % 16], c in order,
 /// for R rows and `Blocks` blocks of keys.
 template <int R, int Blocks, typename T>
-TROUPE_INLINE void score_blocks(const float* rows, std::int64_t head_size, const T* key_blocks, float* scores,
-                                std::int64_t score_stride) {
+TROUPE_INLINE void score_blocks(const float* rows, std::int64_t head_size, const T* key_blocks, const T* ahead,
+                                float* scores, std::int64_t score_stride) {
   V16 sum[R][Blocks] = {};
   for (std::int64_t c = 0; c < head_size; ++c) {
     V16 keys[Blocks];
-    for (int b = 0; b < Blocks; ++b) keys[b] = load(key_blocks + (b * head_size + c) * kKeyBlock);
+    for (int b = 0; b < Blocks; ++b) {
+      const T* read = key_blocks + (b * head_size + c) * kKeyBlock;
+      keys[b] = load(read);
+      fetch_ahead(ahead, key_blocks, read);
+    }
     for (int r = 0; r < R; ++r) {
       const V16 q = all(rows[r * head_size + c]);
       for (int b = 0; b < Blocks; ++b) sum[r][b] = fma(q, keys[b], sum[r][b]);
@@ -31,28 +41,31 @@ TROUPE_INLINE void score_blocks(const float* rows, std::int64_t head_size, const
 
 template <int R, typename T>
 TROUPE_INLINE void score_rows(const float* rows, std::int64_t head_size, const T* key_blocks, std::int64_t blocks,
-                              float* scores, std::int64_t score_stride) {
+                              const T* ahead, float* scores, std::int64_t score_stride) {
   constexpr int kBlocks = R > 2 ? 4 : 8;
+  const auto run = [&]<int Blocks>(std::int64_t block) {
+    const std::int64_t offset = block * head_size * kKeyBlock;
+    score_blocks<R, Blocks>(rows, head_size, key_blocks + offset, ahead == nullptr ? nullptr : ahead + offset,
+                            scores + block * kKeyBlock, score_stride);
+  };
   std::int64_t block = 0;
-  for (; block + kBlocks <= blocks; block += kBlocks) {
-    score_blocks<R, kBlocks>(rows, head_size, key_blocks + block * head_size * kKeyBlock, scores + block * kKeyBlock,
-                             score_stride);
+  for (; block + kBlocks <= blocks; block += kBlocks) run.template operator()<kBlocks>(block);
+  if constexpr (kBlocks > 4) {
+    for (; block + 4 <= blocks; block += 4) run.template operator()<4>(block);
   }
-  for (; block < blocks; ++block) {
-    score_blocks<R, 1>(rows, head_size, key_blocks + block * head_size * kKeyBlock, scores + block * kKeyBlock,
-                       score_stride);
-  }
+  for (; block + 2 <= blocks; block += 2) run.template operator()<2>(block);
+  if (block < blocks) run.template operator()<1>(block);
 }
 
-/// Scores of `count` (1 to 4) rows against all keys of `blocks` blocks.
+/// Scores of `count` (1 to 4) rows against all keys of `blocks` blocks. `ahead` (may be null) is as large a matrix to fetch.
 template <typename T>
 void score(std::int64_t count, const float* rows, std::int64_t head_size, const T* key_blocks, std::int64_t blocks,
-           float* scores, std::int64_t score_stride) {
+           const T* ahead, float* scores, std::int64_t score_stride) {
   switch (count) {
-    case 1: return score_rows<1>(rows, head_size, key_blocks, blocks, scores, score_stride);
-    case 2: return score_rows<2>(rows, head_size, key_blocks, blocks, scores, score_stride);
-    case 3: return score_rows<3>(rows, head_size, key_blocks, blocks, scores, score_stride);
-    default: return score_rows<4>(rows, head_size, key_blocks, blocks, scores, score_stride);
+    case 1: return score_rows<1>(rows, head_size, key_blocks, blocks, ahead, scores, score_stride);
+    case 2: return score_rows<2>(rows, head_size, key_blocks, blocks, ahead, scores, score_stride);
+    case 3: return score_rows<3>(rows, head_size, key_blocks, blocks, ahead, scores, score_stride);
+    default: return score_rows<4>(rows, head_size, key_blocks, blocks, ahead, scores, score_stride);
   }
 }
 
@@ -60,8 +73,8 @@ void score(std::int64_t count, const float* rows, std::int64_t head_size, const 
 /// the positions before limits[r], which do not decrease with r.
 template <int R, int Vectors, typename T>
 TROUPE_INLINE void weighted_block(const float* weights, std::int64_t weight_stride, const std::int64_t* limits,
-                                  const T* values, std::int64_t value_stride, std::int64_t left, float* sums,
-                                  std::int64_t sum_stride) {
+                                  const T* values, std::int64_t value_stride, std::int64_t left, const T* ahead,
+                                  float* sums, std::int64_t sum_stride) {
   V16 sum[R][Vectors] = {};
   const auto value = [&](std::int64_t position, int v) {
     const T* from = values + position * value_stride + v * 16;
@@ -69,7 +82,10 @@ TROUPE_INLINE void weighted_block(const float* weights, std::int64_t weight_stri
   };
   for (std::int64_t position = 0; position < limits[0]; ++position) {
     V16 row[Vectors];
-    for (int v = 0; v < Vectors; ++v) row[v] = value(position, v);
+    for (int v = 0; v < Vectors; ++v) {
+      row[v] = value(position, v);
+      fetch_ahead(ahead, values, values + position * value_stride + v * 16);
+    }
     for (int r = 0; r < R; ++r) {
       const V16 weight = all(weights[r * weight_stride + position]);
       for (int v = 0; v < Vectors; ++v) sum[r][v] = fma(weight, row[v], sum[r][v]);
@@ -88,28 +104,27 @@ TROUPE_INLINE void weighted_block(const float* weights, std::int64_t weight_stri
 
 template <int R, typename T>
 TROUPE_INLINE void weighted_rows(const float* weights, std::int64_t weight_stride, const std::int64_t* limits, const T* values,
-                                 std::int64_t value_stride, std::int64_t head_size, float* sums) {
+                                 std::int64_t value_stride, std::int64_t head_size, const T* ahead, float* sums) {
+  const auto run = [&]<int Vectors>(std::int64_t c) {
+    weighted_block<R, Vectors>(weights, weight_stride, limits, values + c, value_stride, head_size - c,
+                               ahead == nullptr ? nullptr : ahead + c, sums + c, head_size);
+  };
   std::int64_t c = 0;
-  for (; c + 64 <= head_size; c += 64) {
-    weighted_block<R, 4>(weights, weight_stride, limits, values + c, value_stride, 64, sums + c, head_size);
-  }
-  for (; c + 32 <= head_size; c += 32) {
-    weighted_block<R, 2>(weights, weight_stride, limits, values + c, value_stride, 32, sums + c, head_size);
-  }
-  for (; c < head_size; c += 16) {
-    weighted_block<R, 1>(weights, weight_stride, limits, values + c, value_stride, head_size - c, sums + c, head_size);
-  }
+  for (; c + 64 <= head_size; c += 64) run.template operator()<4>(c);
+  for (; c + 32 <= head_size; c += 32) run.template operator()<2>(c);
+  for (; c < head_size; c += 16) run.template operator()<1>(c);
 }
 
 /// sums[r][c] = sum over p < limits[r] of weights[r][p] * values[p][c], p in order, for `count` (1 to 4) rows.
+/// `ahead` (may be null) is as large a matrix to fetch.
 template <typename T>
 void weighted_sum(std::int64_t count, const float* weights, std::int64_t weight_stride, const std::int64_t* limits,
-                  const T* values, std::int64_t value_stride, std::int64_t head_size, float* sums) {
+                  const T* values, std::int64_t value_stride, std::int64_t head_size, const T* ahead, float* sums) {
   switch (count) {
-    case 1: return weighted_rows<1>(weights, weight_stride, limits, values, value_stride, head_size, sums);
-    case 2: return weighted_rows<2>(weights, weight_stride, limits, values, value_stride, head_size, sums);
-    case 3: return weighted_rows<3>(weights, weight_stride, limits, values, value_stride, head_size, sums);
-    default: return weighted_rows<4>(weights, weight_stride, limits, values, value_stride, head_size, sums);
+    case 1: return weighted_rows<1>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
+    case 2: return weighted_rows<2>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
+    case 3: return weighted_rows<3>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
+    default: return weighted_rows<4>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
   }
 }
 

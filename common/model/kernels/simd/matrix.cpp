@@ -20,60 +20,81 @@ TROUPE_INLINE std::int64_t panel_width(std::int64_t n, std::int64_t column) {
   return n - column >= kPanel ? kPanel : (n - column + 15) / 16 * 16;
 }
 
-/// One tile of R rows and Vectors * 16 columns.
+/// One tile of up to kTileRows rows and the columns of one panel.
+struct Tile {
+  const float* left;
+  std::int64_t row_stride, k_stride;
+  const float* panel;
+  const float* ahead;  // null, or memory to fetch meanwhile: 16 floats for each step of k
+  std::int64_t k;
+  float* out;
+  std::int64_t out_stride, columns;
+  bool add;
+};
+
 template <int R, int Vectors>
-TROUPE_INLINE void tile(const float* left, std::int64_t row_stride, std::int64_t k_stride, const float* panel, std::int64_t k,
-                        float* out, std::int64_t out_stride, std::int64_t columns, bool add) {
+TROUPE_INLINE void sum_tile(const Tile& t) {
   V16 sum[R][Vectors] = {};
-  for (std::int64_t i = 0; i < k; ++i) {
+  for (std::int64_t i = 0; i < t.k; ++i) {
     V16 right[Vectors];
-    for (int v = 0; v < Vectors; ++v) right[v] = load(panel + (i * Vectors + v) * 16);
+    for (int v = 0; v < Vectors; ++v) right[v] = load(t.panel + (i * Vectors + v) * 16);
+    if (t.ahead != nullptr) __builtin_prefetch(t.ahead + i * Vectors * 16, 0, 2);
     for (int r = 0; r < R; ++r) {
-      const V16 a = all(left[r * row_stride + i * k_stride]);
+      const V16 a = all(t.left[r * t.row_stride + i * t.k_stride]);
       for (int v = 0; v < Vectors; ++v) sum[r][v] = fma(a, right[v], sum[r][v]);
     }
   }
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < Vectors; ++v) {
-      float* to = out + r * out_stride + v * 16;
-      const std::int64_t left_over = columns - v * 16;
-      store_upto(to, add ? load_upto(to, left_over) + sum[r][v] : sum[r][v], left_over);
+      float* to = t.out + r * t.out_stride + v * 16;
+      const std::int64_t count = t.columns - v * 16;
+      store_upto(to, t.add ? load_upto(to, count) + sum[r][v] : sum[r][v], count);
     }
   }
 }
 
 template <int Vectors>
-void tile_of(std::int64_t rows, const float* left, std::int64_t row_stride, std::int64_t k_stride, const float* panel,
-             std::int64_t k, float* out, std::int64_t out_stride, std::int64_t columns, bool add) {
+void sum_rows(std::int64_t rows, const Tile& t) {
   switch (rows) {
-    case 1: return tile<1, Vectors>(left, row_stride, k_stride, panel, k, out, out_stride, columns, add);
-    case 2: return tile<2, Vectors>(left, row_stride, k_stride, panel, k, out, out_stride, columns, add);
-    case 3: return tile<3, Vectors>(left, row_stride, k_stride, panel, k, out, out_stride, columns, add);
-    case 4: return tile<4, Vectors>(left, row_stride, k_stride, panel, k, out, out_stride, columns, add);
-    case 5: return tile<5, Vectors>(left, row_stride, k_stride, panel, k, out, out_stride, columns, add);
-    default: return tile<6, Vectors>(left, row_stride, k_stride, panel, k, out, out_stride, columns, add);
+    case 1: return sum_tile<1, Vectors>(t);
+    case 2: return sum_tile<2, Vectors>(t);
+    case 3: return sum_tile<3, Vectors>(t);
+    case 4: return sum_tile<4, Vectors>(t);
+    case 5: return sum_tile<5, Vectors>(t);
+    default: return sum_tile<6, Vectors>(t);
   }
+}
+
+/// The panel's last columns are a narrower panel.
+TROUPE_INLINE void sum_panel(std::int64_t rows, std::int64_t width, const Tile& t) {
+#if defined(__AVX512F__)
+  switch (width / 16) {
+    case 1: return sum_rows<1>(rows, t);
+    case 2: return sum_rows<2>(rows, t);
+    case 3: return sum_rows<3>(rows, t);
+    default: return sum_rows<4>(rows, t);
+  }
+#else
+  static_cast<void>(width);
+  sum_rows<1>(rows, t);
+#endif
 }
 
 void multiply_panels(const MatrixProduct& p, std::int64_t first_row, std::int64_t last_row, std::int64_t first_panel,
                      std::int64_t last_panel) {
   for (std::int64_t index = first_panel; index < last_panel; ++index) {
-    const std::int64_t column = index * kPanel, columns = p.n - column;
+    const std::int64_t column = index * kPanel;
     const float* panel = p.panels + column * p.k;
+    // The first rows of a panel wait for its memory; so the rows before it fetch the panel that comes next.
+    const float* next = index + 1 < last_panel ? panel + kPanel * p.k : nullptr;
+    Tile tile{nullptr, p.left_packed ? 1 : p.left_stride, p.left_packed ? kTileRows : 1, panel, nullptr, p.k, nullptr, p.n,
+              p.n - column, p.add};
     for (std::int64_t row = first_row; row < last_row; row += kTileRows) {
-      const std::int64_t rows = last_row - row < kTileRows ? last_row - row : kTileRows;
-      const float* left = p.left + (p.left_packed ? row * p.k : row * p.left_stride);
-      const std::int64_t row_stride = p.left_packed ? 1 : p.left_stride, k_stride = p.left_packed ? kTileRows : 1;
-      float* out = p.out + row * p.n + column;
-      const auto run = [&](auto tiles) { tiles(rows, left, row_stride, k_stride, panel, p.k, out, p.n, columns, p.add); };
-      switch (panel_width(p.n, column) / 16) {
-        case 1: run(tile_of<1>); break;
-#if defined(__AVX512F__)
-        case 2: run(tile_of<2>); break;
-        case 3: run(tile_of<3>); break;
-        default: run(tile_of<4>); break;
-#endif
-      }
+      tile.left = p.left + (p.left_packed ? row * p.k : row * p.left_stride);
+      tile.out = p.out + row * p.n + column;
+      const std::int64_t line = (row - first_row) / kTileRows;
+      tile.ahead = next != nullptr && line < kPanelVectors ? next + line * 16 : nullptr;
+      sum_panel(last_row - row < kTileRows ? last_row - row : kTileRows, panel_width(p.n, column), tile);
     }
   }
 }
