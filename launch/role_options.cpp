@@ -49,9 +49,10 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
 std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options) {
   return [hub = options.hub, folder = options.folder, startup_s = options.config.deadline.startup_s] {
     if (!hub.empty()) return std::make_unique<ZmqPeerChannel>(hub);
-    const Deadline deadline = Deadline::after_s(startup_s);
+    Deadline deadline = Deadline::after_s(startup_s);
     for (;;) {
       if (const auto address = read_hub_address(folder)) return std::make_unique<ZmqPeerChannel>(address->endpoint);
+      if (has_live_owner(folder)) deadline = Deadline::after_s(startup_s);
       if (deadline.expired()) {
         throw ConfigError(folder.hub().string() + ": not there after " + shortest(startup_s) +
                           " s; learner rank 0 writes it: is the run started with this --run-dir? Else give --hub ENDPOINT");

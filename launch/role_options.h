@@ -27,7 +27,7 @@ struct RoleOptions {
 RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words);
 
 /// Makes a fresh channel to the hub each time it is called: to --hub, or to what RUN/hub.json then says. Where that file is not
-/// there yet it waits up to `startup_s`. @throws ConfigError naming the file and what writes it.
+/// there yet it waits while the run's owner lives on this host (a cold start), and up to `startup_s` beyond. @throws ConfigError naming the file and what writes it.
 std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options);
 
 /// Sets a flag on SIGTERM, SIGUSR1 (preemption) and the first SIGINT; a second SIGINT ends the process at once with 75. The

@@ -80,7 +80,7 @@ class Supervisor {
       if (geteuid() == 0) mpirun.insert(mpirun.begin() + 1, "--allow-run-as-root");
       command.insert(command.begin(), mpirun.begin(), mpirun.end());
     }
-    std::filesystem::remove(options_.folder.hub());  // of an earlier attempt: nobody is to connect there
+    std::filesystem::remove(options_.folder.hub());  // of an earlier attempt: helpers start when the new one is there
     learners_ = std::make_unique<ChildProcess>("the learners", command, "");
   }
 

@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <csignal>
+#include <fstream>
 #include <random>
 
 #include <nlohmann/json.hpp>
@@ -41,6 +44,14 @@ std::string make_hub_token(const RunFolder& folder) {
 std::string read_hub_token(const RunFolder& folder) {
   if (!std::filesystem::exists(folder.token())) return "";
   return std::string(trim(read_file(folder.token())));
+}
+
+bool has_live_owner(const RunFolder& folder) {
+  std::ifstream lock(folder.lock());
+  std::string word, on, host_word, host;
+  pid_t pid = 0;
+  if (!(lock >> word >> pid >> on >> host_word >> host) || pid <= 0 || host != host_name()) return false;
+  return kill(pid, 0) == 0 || errno == EPERM;
 }
 
 std::string host_name() {

@@ -45,6 +45,9 @@ std::string make_hub_token(const RunFolder& folder);
 /// The content of RUN/hub.token, or "" where there is none (loopback).
 std::string read_hub_token(const RunFolder& folder);
 
+/// Whether the process that RUN/run.lock names runs on this host: then RUN/hub.json will come (a cold start takes a while).
+bool has_live_owner(const RunFolder& folder);
+
 /// This machine's host name.
 std::string host_name();
 

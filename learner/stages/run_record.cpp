@@ -65,6 +65,7 @@ RunRecord::RunRecord(const Config& config, const RunFolder& folder, const Logger
   } else {
     std::filesystem::remove(folder_.summary());
   }
+  std::filesystem::remove(folder_.hub());  // of an attempt that is over: nobody is to connect there
   write_file_atomically(folder_.config(), print_config(config_));
   write_file_atomically(folder_.version(), version_text());
 }
