@@ -37,16 +37,18 @@ Trainer::Trainer(const Config& config, Transformer& model, const Transformer* re
       gradients_(at::zeros({model.parameters().layout().total}, at::kFloat)),
       assert_exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
-TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const char*)>& phase) {
+TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase) {
   TrainStats stats;
   phase("reference");
   old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();
   reference_logprobs_ = reference_ != nullptr ? frozen_logprobs(*reference_, plan) : FrozenLogprobs();
   for (std::size_t i = 0; i < plan.updates.size(); ++i) {
     const UpdateShard& update = plan.updates[i];
-    phase("forward and backward");
     gradients_.zero_();
-    for (const auto& micro_batch : update.micro_batches) stats.loss += train_micro_batch(micro_batch, update, i == 0, stats);
+    for (std::size_t m = 0; m < update.micro_batches.size(); ++m) {
+      phase("forward and backward, update " + std::to_string(i + 1) + ", micro-batch " + std::to_string(m + 1));
+      stats.loss += train_micro_batch(update.micro_batches[m], update, i == 0, stats);
+    }
     if (update.global_sequences == 0) continue;  // nothing trains: momentum alone must not move the weights
     phase("optimizer");
     const OptimizerStep step = optimizer_.step(gradients_, plan.step);

@@ -38,7 +38,7 @@ class Trainer {
 
   /// Trains the step's updates in order. `phase` is told what the rank is doing. In exact mode at max_lag 0 the first update's
   /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not.
-  TrainStats train(const StepPlan& plan, const std::function<void(const char*)>& phase);
+  TrainStats train(const StepPlan& plan, const std::function<void(const std::string&)>& phase);
 
  private:
   using TokenKey = std::pair<std::uint64_t, std::uint32_t>;  // group and sample

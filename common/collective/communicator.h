@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-#include "common/base/clock.h"
+#include "common/collective/patience.h"
 
 namespace troupe {
 
@@ -18,8 +18,9 @@ struct CollectiveProgress {
 
 /// Collective operations over the learner ranks, on host memory. Every rank calls the same operations in the same order
 /// with the same sizes. Sums add in rank order 0, 1, 2 …, so every implementation gives the same bits at equal world
-/// size. Each operation ends by `deadline_s` of the communicator or throws DeviceError that names rank, operation,
-/// sequence number and the peers that are behind. One thread at a time; `progress` from any thread.
+/// size. Each operation waits for the others as its patience says (a fixed deadline at first) and then throws DeviceError that
+/// names rank, operation, sequence number, the peers that are behind and what they were last seen doing. One thread at a time;
+/// `progress` from any thread.
 class Communicator {
  public:
   virtual ~Communicator() = default;  // only abandons; close() is what needs the peers
@@ -47,6 +48,9 @@ class Communicator {
   virtual void close() = 0;
 
   virtual CollectiveProgress progress() const = 0;
+
+  /// From now on waits are judged by `patience`, which must outlive its use; null: the fixed deadline again.
+  virtual void wait_with(const Patience* patience) = 0;
 };
 
 }  // namespace troupe

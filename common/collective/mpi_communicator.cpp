@@ -5,6 +5,7 @@
 #include <string>
 #include <thread>
 
+#include "common/base/clock.h"
 #include "common/base/error.h"
 
 namespace troupe {
@@ -14,6 +15,7 @@ constexpr int kTag = 1;  // MPI keeps the order between two ranks, so headers an
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kShortestSleep = std::chrono::microseconds(20);
 constexpr auto kLongestSleep = std::chrono::microseconds(500);
+constexpr std::int64_t kFirstCheckMs = 50;  // of the peers' progress, while nothing comes
 constexpr auto kDrain = std::chrono::milliseconds(20);
 
 /// Waits between polls: not at all at first, then longer and longer.
@@ -166,26 +168,29 @@ std::size_t MpiCommunicator::advance(Transfers& transfers, const PieceHeader& he
   return ended;
 }
 
-void MpiCommunicator::finish(Transfers& transfers, const PieceHeader& header, const Deadline& deadline) const {
+void MpiCommunicator::finish(Transfers& transfers, const PieceHeader& header) const {
   BackOff back_off;
+  const std::int64_t start_ms = SteadyClock().now_ms();
+  std::int64_t next_check_ms = start_ms + kFirstCheckMs;
   for (std::size_t open = transfers.requests.size(); open > 0;) {
     const std::size_t ended = advance(transfers, header);
     open -= ended;
     if (ended > 0) {
       back_off = BackOff();
-    } else if (deadline.expired()) {
-      fail_behind(transfers.peers_of_open());
-    } else {
-      back_off.wait();
+      continue;
     }
+    if (const std::int64_t now_ms = SteadyClock().now_ms(); now_ms >= next_check_ms) {
+      const double next_s = require_patience(transfers.peers_of_open(), static_cast<double>(now_ms - start_ms) / 1000);
+      next_check_ms = now_ms + static_cast<std::int64_t>(next_s * 1000) + 1;
+    }
+    back_off.wait();
   }
 }
 
-void MpiCommunicator::exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in,
-                               const Deadline& deadline) {
+void MpiCommunicator::exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) {
   Transfers transfers(in.size(), 2 * (out.size() + in.size()));
   start(transfers, header, out, in);
-  finish(transfers, header, deadline);
+  finish(transfers, header);
 }
 
 void MpiCommunicator::release() {

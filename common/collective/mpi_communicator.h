@@ -20,12 +20,11 @@ class MpiCommunicator final : public RankOrderCommunicator {
  private:
   struct Transfers;
 
-  void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in,
-                const Deadline& deadline) override;
+  void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) override;
   void release() override;
   void start(Transfers& transfers, const PieceHeader& header, std::span<const Outgoing> out,
              std::span<const Incoming> in) const;
-  void finish(Transfers& transfers, const PieceHeader& header, const Deadline& deadline) const;
+  void finish(Transfers& transfers, const PieceHeader& header) const;
   /// Tests the open transfers once and checks what has arrived; how many have ended.
   std::size_t advance(Transfers& transfers, const PieceHeader& header) const;
   void demand(int mpi_code, const char* call) const;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "common/base/error.h"
@@ -71,7 +73,6 @@ std::string_view name_of(CollectiveOperation operation) {
 struct RankOrderCommunicator::Running {
   RankOrderCommunicator& owner;
   PieceHeader header;
-  Deadline deadline;
 
   PieceHeader at(std::size_t offset) const {
     PieceHeader piece = header;
@@ -82,7 +83,7 @@ struct RankOrderCommunicator::Running {
 };
 
 RankOrderCommunicator::RankOrderCommunicator(int rank, int size, double deadline_s)
-    : rank_(rank), size_(size), deadline_s_(deadline_s) {
+    : rank_(rank), size_(size), deadline_(deadline_s) {
   check(size >= 1 && rank >= 0 && rank < size, "rank " + std::to_string(rank) + " of " + std::to_string(size));
   check(deadline_s > 0, "a collective's deadline must be positive");
 }
@@ -94,7 +95,7 @@ RankOrderCommunicator::Running RankOrderCommunicator::begin(CollectiveOperation 
   const std::uint64_t sequence = sequence_.fetch_add(1) + 1;
   if (broken_) fail("the communicator was closed, or failed before");
   broken_ = true;
-  return {*this, {sequence, operation, bytes, 0}, Deadline::after_s(deadline_s_)};
+  return {*this, {sequence, operation, bytes, 0}};
 }
 
 std::vector<int> RankOrderCommunicator::peers() const {
@@ -122,7 +123,7 @@ void RankOrderCommunicator::reduce_slices(const Running& running, std::span<cons
       parts[static_cast<std::size_t>(peer)] = reinterpret_cast<const T*>(free);
       free += own.size_bytes();
     }
-    exchange(running.at(offset), outgoing, incoming, running.deadline);
+    exchange(running.at(offset), outgoing, incoming);
     add_in_rank_order(parts, out.subspan(std::min(offset, out.size()), own.size()));
   }
 }
@@ -136,7 +137,7 @@ void RankOrderCommunicator::gather_slices(const Running& running, std::span<std:
       outgoing.push_back({peer, piece_of(std::span<const std::byte>(out), slice, rank_, offset, piece)});
       incoming.push_back({peer, piece_of(out, slice, peer, offset, piece)});
     }
-    exchange(running.at(offset), outgoing, incoming, running.deadline);
+    exchange(running.at(offset), outgoing, incoming);
   }
 }
 
@@ -156,7 +157,7 @@ void RankOrderCommunicator::all_reduce(std::span<T> data, std::string_view tenso
       parts[static_cast<std::size_t>(peer)] = reinterpret_cast<const T*>(free);
       free += data.size_bytes();
     }
-    exchange(running.header, outgoing, incoming, running.deadline);
+    exchange(running.header, outgoing, incoming);
     add_in_rank_order(parts, data);
   } else if (size_ > 1) {
     const std::size_t slice = (data.size() + ranks - 1) / ranks;
@@ -206,7 +207,7 @@ void RankOrderCommunicator::broadcast(std::span<std::byte> data, int root, std::
     } else {
       incoming.push_back({root, piece});
     }
-    exchange(running.at(offset), outgoing, incoming, running.deadline);
+    exchange(running.at(offset), outgoing, incoming);
   }
   running.end();
 }
@@ -219,7 +220,7 @@ void RankOrderCommunicator::meet(CollectiveOperation operation) {
     outgoing.push_back({peer, {}});
     incoming.push_back({peer, {}});
   }
-  if (size_ > 1) exchange(running.header, outgoing, incoming, running.deadline);
+  if (size_ > 1) exchange(running.header, outgoing, incoming);
   running.end();
 }
 
@@ -234,16 +235,33 @@ void RankOrderCommunicator::close() {
 CollectiveProgress RankOrderCommunicator::progress() const { return {sequence_.load(), name_of(operation_.load())}; }
 
 void RankOrderCommunicator::fail(const std::string& what) const {
-  std::string where = "learner rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": " +
-                      std::string(name_of(operation_.load()));
+  std::string where = "learner rank " + std::to_string(rank_) + " of " + std::to_string(size_);
+  if (const std::string self = patience_->last_seen(rank_); !self.empty()) where += " (" + self + ")";
+  where += ": " + std::string(name_of(operation_.load()));
   if (!tensor_.empty()) where += " of " + std::string(tensor_);
   throw DeviceError(where + ", sequence " + std::to_string(sequence_.load()) + ": " + what);
 }
 
+double RankOrderCommunicator::require_patience(const std::vector<int>& behind, double waited_s) const {
+  std::vector<int> given_up;
+  double next_s = 1;
+  for (const int peer : behind) {
+    const double left_s = patience_->left_s(peer, waited_s);
+    if (left_s <= 0) given_up.push_back(peer);
+    next_s = std::min(next_s, left_s);
+  }
+  if (given_up.empty()) return next_s;
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "within %.1f s", std::floor(10 * waited_s) / 10);
+  fail_behind(given_up, seconds);
+}
+
 void RankOrderCommunicator::fail_behind(const std::vector<int>& behind, const std::string& reason) const {
-  const std::string seconds = std::to_string(deadline_s_);
-  fail("nothing from " + with_commas(behind) + " " +
-       (reason.empty() ? "within " + seconds.substr(0, seconds.find('.') + 2) + " s" : reason));
+  std::string what = "nothing from " + with_commas(behind) + " " + reason;
+  for (const int peer : behind) {
+    if (const std::string seen = patience_->last_seen(peer); !seen.empty()) what += "; rank " + std::to_string(peer) + ": " + seen;
+  }
+  fail(what);
 }
 
 void RankOrderCommunicator::check_header(const PieceHeader& mine, int peer, const PieceHeader& theirs) const {

@@ -49,6 +49,7 @@ class RankOrderCommunicator : public Communicator {
   void barrier() final;
   void close() final;
   CollectiveProgress progress() const final;
+  void wait_with(const Patience* patience) final { patience_ = patience != nullptr ? patience : &deadline_; }
 
  protected:
   struct Outgoing {
@@ -63,17 +64,18 @@ class RankOrderCommunicator : public Communicator {
   RankOrderCommunicator(int rank, int size, double deadline_s);
 
   /// Sends `header` and bytes to each of `out` and receives the same from each of `in`; returns when all of it is done
-  /// and the buffers are free. Calls check_header on what arrives and fail_behind when the deadline passes.
-  virtual void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in,
-                        const Deadline& deadline) = 0;
+  /// and the buffers are free. Calls check_header on what arrives, and require_patience while nothing does.
+  virtual void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) = 0;
   /// After the last barrier: lets the transport go.
   virtual void release() {}
 
   /// @throws DeviceError naming both ranks and what each is doing, unless the headers agree.
   void check_header(const PieceHeader& mine, int peer, const PieceHeader& theirs) const;
-  /// @throws DeviceError: these peers did not come within the deadline. `reason` replaces "within N s" where one is
-  /// known.
-  [[noreturn]] void fail_behind(const std::vector<int>& peers, const std::string& reason = "") const;
+  /// Where an exchange has waited `waited_s` for these peers: the seconds until it must ask again, at most 1.
+  /// @throws DeviceError naming those for whom the patience has run out.
+  double require_patience(const std::vector<int>& behind, double waited_s) const;
+  /// @throws DeviceError: nothing came from these peers, for this reason.
+  [[noreturn]] void fail_behind(const std::vector<int>& peers, const std::string& reason) const;
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
@@ -89,7 +91,8 @@ class RankOrderCommunicator : public Communicator {
 
   const int rank_;
   const int size_;
-  const double deadline_s_;
+  const FixedPatience deadline_;
+  const Patience* patience_ = &deadline_;
   std::string_view tensor_;  // of the running operation; valid while it runs
   std::atomic<std::uint64_t> sequence_{0};
   std::atomic<CollectiveOperation> operation_{CollectiveOperation::kNone};

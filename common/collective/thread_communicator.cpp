@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/base/error.h"
 #include "common/collective/rank_order_communicator.h"
 
@@ -56,15 +57,14 @@ class ThreadCommunicator final : public RankOrderCommunicator {
   }
 
  private:
-  void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in,
-                const Deadline& deadline) override {
+  void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) override {
     std::unique_lock lock(world_->mutex);
     for (const Outgoing& outgoing : out) {
       world_->mailbox(rank(), outgoing.peer) = {Mailbox::State::kPosted, header, outgoing.bytes};
     }
     world_->changed.notify_all();
     try {
-      move_all(lock, header, out, in, deadline);
+      move_all(lock, header, out, in);
     } catch (...) {
       withdraw(lock, out);
       throw;
@@ -72,7 +72,8 @@ class ThreadCommunicator final : public RankOrderCommunicator {
   }
 
   void move_all(std::unique_lock<std::mutex>& lock, const PieceHeader& header, std::span<const Outgoing> out,
-                std::span<const Incoming> in, const Deadline& deadline) {
+                std::span<const Incoming> in) {
+    const std::int64_t start_ms = SteadyClock().now_ms();
     std::vector<bool> received(in.size(), false);
     for (;;) {
       bool moved = false;
@@ -93,8 +94,8 @@ class ThreadCommunicator final : public RankOrderCommunicator {
       std::sort(behind.begin(), behind.end());
       behind.erase(std::unique(behind.begin(), behind.end()), behind.end());
       fail_if_gone(behind);
-      if (deadline.expired()) fail_behind(behind);
-      world_->changed.wait_for(lock, std::chrono::milliseconds(deadline.remaining_ms()));
+      const double next_s = require_patience(behind, static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000);
+      world_->changed.wait_for(lock, std::chrono::duration<double>(next_s));
     }
   }
 

@@ -153,6 +153,7 @@ struct EvalConfig {
 
 struct DeadlineConfig {
   double collective_s = 120;
+  double phase_s = 1800;
   double heartbeat_s = 10;
   double lease_s = 60;
   double reconnect_s = 60;

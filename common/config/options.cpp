@@ -246,7 +246,9 @@ void add_conduct(std::vector<Option>& options) {
   eval("prompts", &EvalConfig::prompts, kConduct, at_least(1), "held-out rows of an evaluation, answered greedily");
   const auto deadline = section("deadline", &Config::deadline, options);
   deadline("collective_s", &DeadlineConfig::collective_s, kConduct, above_up_to(0, 1e7),
-           "seconds a learner rank waits for its peers");
+           "seconds that a learner rank waits for a peer that does not move on");
+  deadline("phase_s", &DeadlineConfig::phase_s, kConduct, above_up_to(0, 1e7),
+           "the same for a peer that is loading, exporting or writing a checkpoint");
   deadline("heartbeat_s", &DeadlineConfig::heartbeat_s, kConduct, above_up_to(0, 1e7),
            "seconds of silence after which a peer is gone");
   deadline("lease_s", &DeadlineConfig::lease_s, kConduct, above_up_to(0, 1e7),

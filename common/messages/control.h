@@ -104,13 +104,15 @@ struct Goodbye {
   void validate() const;
 };
 
-/// A learner rank's progress, every second from a thread of its own.
+/// A learner rank's progress, every second from a thread of its own; the hub answers with those of all the other ranks.
 struct LearnerBeat {
   std::uint32_t rank = 0;
   std::uint64_t pid = 0;
   std::int64_t step = 0;
-  std::string phase;           // "waiting", "forward", "reduce_scatter", "checkpoint" …
+  std::string phase;           // "waiting for the next step", "optimizer", "checkpoint" …
+  bool lengthy = false;        // the phase may take deadline.phase_s
   std::uint64_t sequence = 0;  // of its collectives
+  std::uint64_t age_ms = 0;    // from the hub: how long ago it heard this
   bool operator==(const LearnerBeat&) const = default;
   void validate() const;
 };

@@ -164,16 +164,6 @@ bool Hub::send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline d
   });
 }
 
-std::map<std::uint32_t, std::pair<LearnerBeat, double>> Hub::learner_beats() const {
-  const auto lock = impl_->use();
-  return impl_->core.learner_beats(impl_->clock.now_ms());
-}
-
-void Hub::own_beat(const LearnerBeat& beat) {
-  const auto lock = impl_->use();
-  impl_->core.own_beat(beat);
-}
-
 HubStatus Hub::status() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->core.status(impl_->clock.now_ms());

@@ -17,6 +17,7 @@
 #include "common/messages/weight_manifest.h"
 #include "common/transport/channel.h"
 #include "learner/hub/ledger.h"
+#include "learner/hub/rank_board.h"
 
 namespace troupe {
 
@@ -57,6 +58,7 @@ struct HubOptions {
   std::int64_t vocabulary = 0;         // token ids are below it; 0: not checked
   std::string token;                   // demanded in Hello where not empty
   std::vector<ModelFile> model_files;  // for actors' Welcome
+  RankBoard* ranks = nullptr;          // told of the learner ranks' beats; null where there is one rank
 };
 
 /// Prompt order, leases, the ledger of every group and the queues, in one thread that owns the socket. The methods are
@@ -92,11 +94,6 @@ class Hub {
 
   /// To another learner rank; false where it is not connected by the deadline.
   bool send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline);
-  /// The last beat of each learner rank > 0, and how long ago in seconds.
-  std::map<std::uint32_t, std::pair<LearnerBeat, double>> learner_beats() const;
-  /// Beats of rank 0 itself, sent on to the other ranks in heartbeats' stead.
-  void own_beat(const LearnerBeat& beat);
-
   /// Also after close.
   HubStatus status() const;
 

@@ -108,7 +108,7 @@ void HubCore::dispatch(const Incoming& in, std::int64_t now_ms) {
       return scheduler_->credit(in.peer, decode<Credit>(bytes).groups);
     case MessageType::kHeartbeat:
       scheduler_->heartbeat(in.peer, decode<Heartbeat>(bytes), now_ms);
-      return answer_heartbeat(in.peer);
+      return outbox_.post(in.peer, encode(Heartbeat{}));
     case MessageType::kRolloutGroup:
       return result<RolloutGroup>(in, Role::kActor, &GroupScheduler::take_rollout);
     case MessageType::kScoredGroup:
@@ -124,7 +124,7 @@ void HubCore::dispatch(const Incoming& in, std::int64_t now_ms) {
     case MessageType::kChunkRequest:
       return chunk(in.peer, decode<ChunkRequest>(bytes));
     case MessageType::kLearnerBeat:
-      return learner_beat(in.peer, decode<LearnerBeat>(bytes), now_ms);
+      return learner_beat(in.peer, decode<LearnerBeat>(bytes));
     case MessageType::kGoodbye: {
       const std::string reason = decode<Goodbye>(bytes).reason;
       logger_.info(name_of(in.peer) + " leaves: " + reason);
@@ -192,18 +192,14 @@ void HubCore::result(const Incoming& in, Role role, Take take) {
   }
 }
 
-void HubCore::learner_beat(const PeerId& id, const LearnerBeat& beat, std::int64_t now_ms) {
+void HubCore::learner_beat(const PeerId& id, const LearnerBeat& beat) {
   const Peer& peer = *scheduler_->peers().find(id);
   if (peer.hello.role != Role::kLearner || peer.hello.rank != beat.rank) {
     throw ProtocolError("LearnerBeat.rank: expected that of the peer's hello, found " + std::to_string(beat.rank));
   }
-  beats_[beat.rank] = {beat, now_ms};
-  answer_heartbeat(id);
-}
-
-void HubCore::answer_heartbeat(const PeerId& id) {
-  const bool learner = scheduler_->peers().find(id)->hello.role == Role::kLearner;
-  outbox_.post(id, learner && own_beat_ ? encode(*own_beat_) : encode(Heartbeat{}));
+  if (options_.ranks == nullptr) return outbox_.post(id, encode(Heartbeat{}));
+  options_.ranks->heard(beat);
+  for (const LearnerBeat& other : options_.ranks->beats_for(beat.rank)) outbox_.post(id, encode(other));
 }
 
 void HubCore::chunk(const PeerId& id, const ChunkRequest& request) {
@@ -346,14 +342,6 @@ std::optional<PeerId> HubCore::learner(std::uint32_t rank) const {
     if (peer.hello.role == Role::kLearner && peer.hello.rank == rank) return id;
   }
   return std::nullopt;
-}
-
-std::map<std::uint32_t, std::pair<LearnerBeat, double>> HubCore::learner_beats(std::int64_t now_ms) const {
-  std::map<std::uint32_t, std::pair<LearnerBeat, double>> beats;
-  for (const auto& [rank, beat] : beats_) {
-    beats[rank] = {beat.first, static_cast<double>(now_ms - beat.second) / 1000.0};
-  }
-  return beats;
 }
 
 HubStatus HubCore::status(std::int64_t now_ms) const {

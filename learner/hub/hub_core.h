@@ -44,8 +44,6 @@ class HubCore final : private SchedulerSink {
   std::optional<PeerId> learner(std::uint32_t rank) const;
   void post(const PeerId& peer, std::string frame) { outbox_.post(peer, std::move(frame)); }
   bool delivered(const PeerId& peer) const { return outbox_.empty(peer); }
-  void own_beat(const LearnerBeat& beat) { own_beat_ = beat; }
-  std::map<std::uint32_t, std::pair<LearnerBeat, double>> learner_beats(std::int64_t now_ms) const;
   HubStatus status(std::int64_t now_ms) const;
 
   const LedgerState& ledger() const { return ledger_.state(); }
@@ -66,8 +64,7 @@ class HubCore final : private SchedulerSink {
   std::string objection_to(const PeerId& id, const Hello& hello) const;
   template <class Result, class Take>
   void result(const Incoming& incoming, Role role, Take take);
-  void learner_beat(const PeerId& id, const LearnerBeat& beat, std::int64_t now_ms);
-  void answer_heartbeat(const PeerId& id);
+  void learner_beat(const PeerId& id, const LearnerBeat& beat);
   void chunk(const PeerId& id, const ChunkRequest& request);
   void refuse(const PeerId& id, const std::string& problem, bool register_again);
   void count_refused(const PeerId& id, const std::string& problem);
@@ -83,8 +80,6 @@ class HubCore final : private SchedulerSink {
   Outbox outbox_;
   WeightShelf weights_;
   std::optional<GroupScheduler> scheduler_;  // made after the ledger knows of this attempt
-  std::map<std::uint32_t, std::pair<LearnerBeat, std::int64_t>> beats_;
-  std::optional<LearnerBeat> own_beat_;
   std::set<PeerId> starting_over_;  // sent a bad frame and were asked to register again
   std::int64_t refused_frames_ = 0;
   std::int64_t late_results_ = 0;

@@ -36,7 +36,7 @@ std::vector<ModelFile> model_files_of(const std::filesystem::path& folder) {
 }  // namespace
 
 Conductor::Conductor(const Config& config, RunRecord& record, const std::filesystem::path& model_folder, std::int64_t resumed_step,
-                     bool terminal, std::function<bool()> stop, Logger logger)
+                     bool terminal, std::function<bool()> stop, RankBoard& board, Logger logger)
     : config_(config),
       record_(record),
       stop_(std::move(stop)),
@@ -47,12 +47,12 @@ Conductor::Conductor(const Config& config, RunRecord& record, const std::filesys
       metrics_(record.folder().root, resumed_step),
       display_(config.run.steps, terminal) {
   if (!config.data.eval.empty()) held_out_rows_ = open_rows(config.data.eval, seed_for(config.run.seed, Stream::kData));
-  start_hub(model_folder);
+  start_hub(model_folder, board);
 }
 
 Conductor::~Conductor() = default;
 
-void Conductor::start_hub(const std::filesystem::path& model_folder) {
+void Conductor::start_hub(const std::filesystem::path& model_folder, RankBoard& board) {
   HubOptions options;
   options.config = config_;
   options.run_dir = record_.folder().root.string();
@@ -69,6 +69,7 @@ void Conductor::start_hub(const std::filesystem::path& model_folder) {
     std::filesystem::remove(record_.folder().token());
   }
   options.model_files = model_files_of(model_folder);
+  options.ranks = &board;
   auto channel = std::make_unique<ZmqHubChannel>(config_.hub.bind, config_.hub.insecure);
   endpoint_ = channel->endpoint();
   const PromptSource train = training_prompts(config_.data, *train_rows_, tokenizer_);

@@ -26,7 +26,7 @@ class Conductor {
   /// Starts the hub over the run's ledger (which must have begun) and writes RUN/hub.json. Nothing is leased before the first
   /// `publish`. `model_folder` is the Hugging Face directory that the run started from.
   Conductor(const Config& config, RunRecord& record, const std::filesystem::path& model_folder, std::int64_t resumed_step,
-            bool terminal, std::function<bool()> stop, Logger logger);
+            bool terminal, std::function<bool()> stop, RankBoard& board, Logger logger);
   ~Conductor();
 
   const std::string& endpoint() const { return endpoint_; }
@@ -51,7 +51,7 @@ class Conductor {
   void stop(const std::string& reason);
 
  private:
-  void start_hub(const std::filesystem::path& model_folder);
+  void start_hub(const std::filesystem::path& model_folder, RankBoard& board);
   void write_samples(std::uint64_t version, const std::vector<GroupRecord>& records) const;
   bool should_stop() const { return stop_ && stop_(); }
 

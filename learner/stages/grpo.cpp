@@ -47,11 +47,11 @@ std::string broadcast_text(std::string text, Communicator& communicator) {
 /// The model, its optimizer and trainer on one rank: what is the same on rank 0 and the others.
 class Learner {
  public:
-  Learner(const GrpoOptions& options, Communicator& communicator, RankStatus& status)
+  Learner(const GrpoOptions& options, Communicator& communicator, RankBoard& board)
       : options_(options),
         config_(options.config),
         communicator_(communicator),
-        status_(status),
+        board_(board),
         start_(start_folder(config_, options.folder)),
         initial_(load_parameters(start_, at::kFloat)),
         model_(Parameters(initial_.architecture(), compute_dtype(config_))),
@@ -71,7 +71,7 @@ class Learner {
 
   /// Collective. The step's statistics, the same on every rank.
   TrainStats train(const StepPlan& plan) {
-    return trainer_->train(plan, [&](const char* phase) { status_.set(plan.step, phase); });
+    return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); });
   }
 
   /// Collective; the hash on rank 0, "" on the others and where run.hash_every leaves the step out.
@@ -83,13 +83,13 @@ class Learner {
 
   /// Collective. Loads the newest checkpoint that verifies; its step, or 0.
   std::int64_t resume(const Logger& logger) {
-    status_.set(0, "load checkpoint");
+    board_.set(0, "load checkpoint", Pace::kLengthy);
     return load_newest_checkpoint(options_.folder.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
   }
 
   /// Collective. Writes checkpoints/step-N with its hf/ folder; `ledger_bytes` counts on rank 0.
   void checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
-    status_.set(step, "checkpoint");
+    board_.set(step, "checkpoint", Pace::kLengthy);
     const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
     const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
     save_checkpoint(options_.folder.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
@@ -103,7 +103,7 @@ class Learner {
   const GrpoOptions& options_;
   const Config& config_;
   Communicator& communicator_;
-  RankStatus& status_;
+  RankBoard& board_;
   std::filesystem::path start_;
   Parameters initial_;  // fp32
   Transformer model_;
@@ -116,14 +116,14 @@ class Learner {
 class Leader {
  public:
   Leader(const GrpoOptions& options, Communicator& communicator, Learner& learner, Conductor& conductor, RunRecord& record,
-         RankStatus& status)
+         RankBoard& board)
       : options_(options),
         config_(options.config),
         communicator_(communicator),
         learner_(learner),
         conductor_(conductor),
         record_(record),
-        status_(status) {}
+        board_(board) {}
 
   int run(std::int64_t resumed_step) {
     const std::int64_t recorded = record_.state().last_chosen_step;
@@ -151,7 +151,7 @@ class Leader {
   }
 
   bool live_step(std::int64_t step) {
-    status_.set(step, "waiting for the batch");
+    board_.set(step, "waiting for the batch");
     const std::int64_t start_ms = SteadyClock().now_ms();
     const auto batch = conductor_.live_batch(step);
     if (!batch) return false;
@@ -174,7 +174,7 @@ class Leader {
     report.train = learner_.train(plans.front());
     const std::string hash = learner_.hash_after(step);
     report.times.train = seconds_since(train_ms);
-    status_.set(step, "publish");
+    board_.set(step, "publish");
     if (!recorded) {
       const std::int64_t publish_ms = SteadyClock().now_ms();
       conductor_.publish(learner_.parameters(), static_cast<std::uint64_t>(step));
@@ -191,16 +191,8 @@ class Leader {
     const double patience_s = config_.deadline.collective_s;
     if (!conductor_.hub().send_to_learner(static_cast<std::uint32_t>(rank), shard, Deadline::after_s(patience_s))) {
       throw TransportError("learner rank " + std::to_string(rank) + " did not take its part of step " + std::to_string(step) +
-                           " within " + std::to_string(patience_s) + " s" + last_heard_of(rank));
+                           " within " + std::to_string(patience_s) + " s; it: " + board_.last_seen(rank));
     }
-  }
-
-  std::string last_heard_of(int rank) const {
-    const auto beats = conductor_.hub().learner_beats();
-    const auto beat = beats.find(static_cast<std::uint32_t>(rank));
-    if (beat == beats.end()) return ": it never connected";
-    return ": last heard of " + std::to_string(beat->second.second) + " s ago in step " + std::to_string(beat->second.first.step) +
-           ", phase " + beat->second.first.phase + ", pid " + std::to_string(beat->second.first.pid);
   }
 
   void order_all(std::int64_t step, Order what) {
@@ -259,15 +251,15 @@ class Leader {
   Learner& learner_;
   Conductor& conductor_;
   RunRecord& record_;
-  RankStatus& status_;
+  RankBoard& board_;
   std::int64_t record_last_ = record_.state().last_chosen_step;
   std::int64_t checkpointed_ = 0;
 };
 
 /// The other ranks: do what rank 0 says until it says that it is over.
-int follow(Learner& learner, LearnerLink& link, RankStatus& status) {
+int follow(Learner& learner, LearnerLink& link, RankBoard& board) {
   for (;;) {
-    status.set(0, "waiting for the next step");
+    board.set(0, "waiting for the next step");
     auto shard = link.next(Deadline::after_s(1));
     if (!shard) continue;
     check(!shard->body.empty(), "an empty order of rank 0");
@@ -311,6 +303,8 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   const Config& config = options.config;
   config.validate_for_training();
   const bool leads = communicator.rank() == 0;
+  const SteadyClock clock;
+  RankBoard board(static_cast<std::uint32_t>(communicator.rank()), config.deadline, communicator, clock);
   std::optional<RunRecord> record;
   std::string finished = "no";
   if (leads) {
@@ -325,17 +319,17 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   }
   if (broadcast_text(finished, communicator) == "yes") return 0;
 
-  RankStatus status(static_cast<std::uint32_t>(communicator.rank()), communicator);
-  status.set(0, "cold start");
+  board.set(0, "cold start");
   make_start(config, options.folder, communicator, logger);
-  Learner learner(options, communicator, status);
+  board.set(0, "load model", Pace::kLengthy);
+  Learner learner(options, communicator, board);
   const std::int64_t resumed_step = learner.resume(logger);
   if (leads) {
     say_exactness(config, logger);
     record->begin(learner.initial_hash());
-    Conductor conductor(config, *record, learner.start(), resumed_step, options.terminal, options.stop, logger);
+    Conductor conductor(config, *record, learner.start(), resumed_step, options.terminal, options.stop, board, logger);
     broadcast_text(conductor.endpoint(), communicator);
-    return Leader(options, communicator, learner, conductor, *record, status).run(resumed_step);
+    return Leader(options, communicator, learner, conductor, *record, board).run(resumed_step);
   }
   LearnerLink::Options link;
   const std::string endpoint = broadcast_text("", communicator);
@@ -344,8 +338,8 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   link.host = host_name();
   link.token = read_hub_token(options.folder);
   link.heartbeat_s = config.deadline.heartbeat_s;
-  LearnerLink conversation(link, status, logger);
-  return follow(learner, conversation, status);
+  LearnerLink conversation(link, board, logger);
+  return follow(learner, conversation, board);
 }
 
 }  // namespace troupe

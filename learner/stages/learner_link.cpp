@@ -14,8 +14,8 @@ constexpr std::int64_t kPollMs = 50;
 
 }  // namespace
 
-LearnerLink::LearnerLink(Options options, const RankStatus& status, Logger logger)
-    : options_(std::move(options)), status_(status), logger_(std::move(logger)), shards_(2), thread_([this] {
+LearnerLink::LearnerLink(Options options, RankBoard& board, Logger logger)
+    : options_(std::move(options)), board_(board), logger_(std::move(logger)), shards_(2), thread_([this] {
         try {
           converse();
         } catch (const std::exception& error) {
@@ -38,12 +38,11 @@ std::optional<StepShard> LearnerLink::next(Deadline deadline) {
 }
 
 void LearnerLink::converse() {
-  const auto pid = static_cast<std::uint64_t>(getpid());
   Hello hello;
   hello.role = Role::kLearner;
   hello.name = "learner " + std::to_string(options_.rank) + " @" + options_.host;
   hello.host = options_.host;
-  hello.pid = pid;
+  hello.pid = static_cast<std::uint64_t>(getpid());
   hello.rank = options_.rank;
   hello.token = options_.token;
   // Rank 0 is in the same MPI job: when it is gone it does not come back, so there is nothing to reconnect to.
@@ -57,11 +56,13 @@ void LearnerLink::converse() {
       return;
     }
     if (session.state() == SessionState::kReady && clock.now_ms() >= next_beat_ms) {
-      session.send(encode(status_.beat(pid)), Deadline::after_ms(kPollMs));
+      session.send(encode(board_.own()), Deadline::after_ms(kPollMs));
       next_beat_ms = clock.now_ms() + kBeatMs;
     }
     if (!frame) continue;
-    if (frame_type(bytes_of(*frame)) != MessageType::kStepShard) continue;  // rank 0's beats are signs of life only
+    const MessageType type = frame_type(bytes_of(*frame));
+    if (type == MessageType::kLearnerBeat) board_.heard(decode<LearnerBeat>(bytes_of(*frame)));
+    if (type != MessageType::kStepShard) continue;
     StepShard shard = decode<StepShard>(bytes_of(*frame));
     while (!leaving_ && !shards_.push(shard, Deadline::after_ms(kPollMs))) session.poll(Deadline::after_ms(kPollMs));
   }

@@ -13,12 +13,12 @@
 #include "common/base/logger.h"
 #include "common/messages/control.h"
 #include "common/transport/channel.h"
-#include "learner/stages/rank_status.h"
+#include "learner/hub/rank_board.h"
 
 namespace troupe {
 
 /// The conversation of a learner rank other than 0 with the hub in rank 0, in a thread of its own: its beat every second,
-/// and the parts of steps that rank 0 hands it. So no rank waits for a batch inside MPI.
+/// the other ranks' in answer, and the parts of steps that rank 0 hands it. So no rank waits for a batch inside MPI.
 class LearnerLink {
  public:
   struct Options {
@@ -28,7 +28,7 @@ class LearnerLink {
     std::string token;
     double heartbeat_s = 10;
   };
-  LearnerLink(Options options, const RankStatus& status, Logger logger);
+  LearnerLink(Options options, RankBoard& board, Logger logger);
   ~LearnerLink();
 
   /// The next part of a step; nothing by the deadline. @throws TransportError when rank 0's hub is gone or has ended.
@@ -38,7 +38,7 @@ class LearnerLink {
   void converse();
 
   Options options_;
-  const RankStatus& status_;
+  RankBoard& board_;
   Logger logger_;
   BoundedQueue<StepShard> shards_;
   std::atomic<bool> leaving_ = false;

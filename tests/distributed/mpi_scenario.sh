@@ -54,13 +54,13 @@ case $scenario in
     launch -np 3 "$program" silent_rank
     ends_with 75
     within_ms 15000
-    says "reduce_scatter_sum of gradient, sequence 2: nothing from rank 2 within 2.0 s"
+    says "reduce_scatter_sum of gradient, sequence 2: nothing from rank 2 within 2."
     ;;
   killed_rank) # --enable-recovery keeps mpirun from hiding what the survivors do
     launch --enable-recovery -np 3 "$program" killed_rank
     within_ms 15000
-    says "learner rank 0 of 3: reduce_scatter_sum of gradient, sequence 2: nothing from rank 2 within 2.0 s"
-    says "learner rank 1 of 3: reduce_scatter_sum of gradient, sequence 2: nothing from rank 2 within 2.0 s"
+    says "learner rank 0 of 3: reduce_scatter_sum of gradient, sequence 2: nothing from rank 2 within 2."
+    says "learner rank 1 of 3: reduce_scatter_sum of gradient, sequence 2: nothing from rank 2 within 2."
     ;;
   killed_before_init) # start-up deadline 5 s; plain mpirun would end the rest itself
     launch --enable-recovery -np 2 "$program" killed_before_init

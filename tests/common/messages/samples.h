@@ -52,7 +52,9 @@ inline Accepted accepted() { return {.lease_id = 9}; }
 inline Revoke revoke() { return {.lease_ids = {9, 10}}; }
 inline Shutdown shutdown() { return {.exit_code = 75, .reason = "preempted"}; }
 inline Goodbye goodbye() { return {.reason = "SIGTERM"}; }
-inline LearnerBeat learner_beat() { return {.rank = 1, .pid = 4243, .step = 7, .phase = "forward", .sequence = 31}; }
+inline LearnerBeat learner_beat() {
+  return {.rank = 1, .pid = 4243, .step = 7, .phase = "checkpoint", .lengthy = true, .sequence = 31, .age_ms = 250};
+}
 inline StepShard step_shard() { return {.step = 7, .body = std::string(100, 'x')}; }
 inline WeightManifest weight_manifest() {
   return {.version = 5, .dtype = "bf16", .total_bytes = 40, .bucket_bytes = 16, .bucket_checksums = {1, 2, 3},

@@ -88,7 +88,7 @@ struct HubWorld {
   explicit HubWorld(Config config_ = hub_config()) { start(config_); }
 
   /// Also for a restart: the next incarnation on the same files.
-  void start(const Config& config, const std::string& token = "") {
+  void start(const Config& config, const std::string& token = "", RankBoard* ranks = nullptr) {
     core.reset();
     ledger.reset();
     const bool first = !std::filesystem::exists(folder / "ledger.log");
@@ -100,6 +100,7 @@ struct HubWorld {
     options.run_id = "run-1";
     options.incarnation = ledger->state().incarnation + 1;
     options.token = token;
+    options.ranks = ranks;
     core.emplace(options, channel, *ledger, prompts_of("train"), prompts_of("held out"),
                  Logger("hub", LogLevel::kError));
   }
