@@ -17,6 +17,7 @@
 #include "common/base/metrics.h"
 #include "common/base/text.h"
 #include "common/config/run_folder.h"
+#include "launch/report_charts.h"
 
 namespace troupe {
 
@@ -41,34 +42,6 @@ THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLI
 OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE
 LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR
 IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.)";
-
-/// The metrics that share a chart.
-struct ChartPlan {
-  std::string_view title;
-  std::vector<std::string_view> metrics;
-};
-
-const std::vector<ChartPlan>& chart_plans() {
-  using namespace metric;
-  static const std::vector<ChartPlan> plans = {
-      {"Reward", {kReward, kHeldOutReward}},
-      {"Accuracy", {kAccuracy, kHeldOutAccuracy, kFormat}},
-      {"Completion length", {kLengthMean, kLengthMax}},
-      {"KL to the reference", {kKl}},
-      {"Entropy", {kEntropy}},
-      {"Throughput", {kTokensPerS}},
-      {"Lost signal", {kZeroVarianceShare, kCutOffShare, kClipShare}},
-      {"Loss", {kLoss}},
-      {"Gradient norm", {kGradNorm}},
-      {"Learning rate", {kLr}},
-      {"Trainer against sampler", {kRatioMaxAbsLog}},
-      {"Time of a step", {kStepS, kWaitS, kTrainS, kPublishS}},
-      {"Queues", {kQueueLeased, kQueueScoring, kQueueScored}},
-      {"Lag", {kLagMean, kLagMax}},
-      {"Sum over the run", {kTokensGenerated, kTokensTrained}},
-  };
-  return plans;
-}
 
 std::string escape_html(std::string_view text) {
   std::string escaped;
@@ -128,47 +101,6 @@ std::string shown(double value) {
 std::string element(std::string_view tag, std::string_view css_class, std::string_view text) {
   const std::string opening = css_class.empty() ? "" : " class=\"" + std::string(css_class) + "\"";
   return "<" + std::string(tag) + opening + ">" + escape_html(text) + "</" + std::string(tag) + ">";
-}
-
-using Points = std::vector<std::pair<std::int64_t, double>>;
-
-/// Points of every metric, in the order of the file.
-std::map<std::string, Points, std::less<>> curves_of(const std::vector<MetricsLine>& lines) {
-  std::map<std::string, Points, std::less<>> curves;
-  for (const MetricsLine& line : lines) {
-    for (const auto& [name, value] : line.values) curves[name].emplace_back(line.step, value);
-  }
-  return curves;
-}
-
-json chart_of(std::string_view title, const std::vector<std::string_view>& names,
-              const std::map<std::string, Points, std::less<>>& curves) {
-  json series = json::array();
-  std::string_view unit;
-  for (const std::string_view name : names) {
-    const auto found = curves.find(name);
-    if (found == curves.end()) continue;
-    const MetricInfo info = metric_info(name);
-    unit = info.unit;
-    series.push_back({{"name", name}, {"meaning", info.meaning}, {"points", found->second}});
-  }
-  return {{"title", title}, {"unit", unit}, {"share", unit == "share"}, {"series", series}};
-}
-
-/// The planned charts that have data, and one chart for each metric that no plan names.
-json charts_of(const std::map<std::string, Points, std::less<>>& curves) {
-  json charts = json::array();
-  std::vector<std::string_view> planned;
-  for (const ChartPlan& plan : chart_plans()) {
-    planned.insert(planned.end(), plan.metrics.begin(), plan.metrics.end());
-    json chart = chart_of(plan.title, plan.metrics, curves);
-    if (!chart["series"].empty()) charts.push_back(std::move(chart));
-  }
-  for (const auto& [name, unused] : curves) {
-    if (std::find(planned.begin(), planned.end(), name) == planned.end())
-      charts.push_back(chart_of(name, {name}, curves));
-  }
-  return charts;
 }
 
 /// The JSON object of a file that may be missing.
@@ -258,7 +190,7 @@ std::string measure_row(const Measure& measure, const Points& points) {
          "</tr>";
 }
 
-std::string before_after_html(const std::map<std::string, Points, std::less<>>& curves) {
+std::string before_after_html(const Curves& curves) {
   std::string rows;
   for (const Measure& measure : kMeasures) {
     const auto found = curves.find(measure.metric);
@@ -326,7 +258,7 @@ std::string samples_html(const std::filesystem::path& path) {
   return html;
 }
 
-std::string dictionary_html(const std::map<std::string, Points, std::less<>>& curves) {
+std::string dictionary_html(const Curves& curves) {
   std::string rows;
   for (const MetricInfo& info : kMetricInfos) {
     if (!curves.contains(info.name)) continue;
@@ -358,7 +290,7 @@ std::string fill(std::string_view page, const std::map<std::string, std::string,
 void write_report(const std::filesystem::path& run_dir) {
   const RunFolder folder{run_dir};
   const std::vector<MetricsLine> lines = read_metrics(folder.metrics());
-  const auto curves = curves_of(lines);
+  const Curves curves = curves_of(lines, folder);
   const json summary = optional_object(folder.summary());
   const std::string name = std::filesystem::absolute(run_dir / "").lexically_normal().parent_path().filename().string();
   const std::string state = summary.empty() ? "a run that has not ended" : "a finished run";

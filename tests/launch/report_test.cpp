@@ -9,6 +9,7 @@
 
 #include "common/base/error.h"
 #include "common/base/files.h"
+#include "learner/hub/ledger.h"
 
 using namespace troupe;
 namespace fs = std::filesystem;
@@ -83,6 +84,21 @@ TEST_SUITE("launch/report") {
     CHECK(has(page,
               "<td>Completion length in tokens</td><td class=\"number\">60</td><td class=\"number\">50</td>"
               "<td class=\"number\">-10</td>"));
+  }
+
+  TEST_CASE("held-out measures are the ledger's, so that the evaluation after the last step counts") {
+    const Run run(kMetrics);
+    {
+      Ledger ledger(run.path / "ledger.log");
+      ledger.append(RunStarted{"", "", "", "run-1"});
+      ledger.append(AttemptStarted{1, 0, 0});
+      ledger.append(Evaluated{0, 0.25, 0.3, 64});
+      ledger.append(Evaluated{2, 0.9375, 1.125, 64});
+    }
+    const std::string page = run.report();
+
+    CHECK(has(page, "<td>Held-out accuracy (greedy)</td><td class=\"number\">0.25</td><td class=\"number\">0.9375</td>"));
+    CHECK(has(page, "<td>Held-out reward (greedy)</td><td class=\"number\">0.3</td><td class=\"number\">1.125</td>"));
   }
 
   TEST_CASE("noisy measures are averaged over a tenth of the steps at each end") {
