@@ -2,26 +2,21 @@
 
 #include <unistd.h>
 
-#include <ATen/ATen.h>
-
 #include <array>
 #include <cstring>
 #include <optional>
 
 #include "common/base/error.h"
-#include "common/model/checkpoint_io.h"
 #include "common/transport/zmq_peer_channel.h"
 #include "learner/checkpoint.h"
 #include "learner/objective/intake.h"
 #include "learner/objective/packer.h"
-#include "learner/sharded_optimizer.h"
 #include "learner/stages/conductor.h"
+#include "learner/stages/grpo_learner.h"
 #include "learner/stages/learner_link.h"
 #include "learner/stages/prompt_rows.h"
 #include "learner/stages/run_record.h"
 #include "learner/stages/start_model.h"
-#include "learner/state_hash.h"
-#include "learner/trainer.h"
 
 namespace troupe {
 namespace {
@@ -30,8 +25,6 @@ constexpr int kExitResumable = 75;
 
 /// What rank 0 tells the others to do next, as the first byte of a StepShard's body.
 enum class Order : char { kTrain = 'T', kCheckpoint = 'C', kFinish = 'F', kStop = 'S' };
-
-at::ScalarType compute_dtype(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
 
 double seconds_since(std::int64_t start_ms) { return static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0; }
 
@@ -44,78 +37,10 @@ std::string broadcast_text(std::string text, Communicator& communicator) {
   return text;
 }
 
-/// The model, its optimizer and trainer on one rank: what is the same on rank 0 and the others.
-class Learner {
- public:
-  Learner(const GrpoOptions& options, Communicator& communicator, RankBoard& board)
-      : options_(options),
-        config_(options.config),
-        communicator_(communicator),
-        board_(board),
-        start_(start_folder(config_, options.folder)),
-        initial_(load_parameters(start_, at::kFloat)),
-        model_(Parameters(initial_.architecture(), compute_dtype(config_))),
-        optimizer_(model_.parameters(), initial_.flat(), config_.optimizer, config_.run.steps, communicator) {
-    if (config_.loss.kl != "none" && config_.loss.kl_coef > 0) {
-      Parameters frozen(initial_.architecture(), compute_dtype(config_));
-      frozen.flat().copy_(initial_.flat());
-      reference_.emplace(frozen);
-    }
-    trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator);
-  }
-
-  const std::filesystem::path& start() const { return start_; }
-  const Parameters& parameters() const { return model_.parameters(); }
-  std::string initial_hash() const { return weights_hash(initial_.layout(), initial_.flat()); }
-  bool has_reference() const { return reference_.has_value(); }
-
-  /// Collective. The step's statistics, the same on every rank.
-  TrainStats train(const StepPlan& plan) {
-    return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); });
-  }
-
-  /// Collective; the hash on rank 0, "" on the others and where run.hash_every leaves the step out.
-  std::string hash_after(std::int64_t step) {
-    return step % config_.run.hash_every == 0 || step == config_.run.steps ? weights_hash(optimizer_) : "";
-  }
-
-  std::string final_hash_of(std::span<const TrainedStep> steps) { return final_hash(optimizer_, steps); }
-
-  /// Collective. Loads the newest checkpoint that verifies; its step, or 0.
-  std::int64_t resume(const Logger& logger) {
-    board_.set(0, "load checkpoint", Pace::kLengthy);
-    return load_newest_checkpoint(options_.folder.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
-  }
-
-  /// Collective. Writes checkpoints/step-N with its hf/ folder; `ledger_bytes` counts on rank 0.
-  void checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
-    board_.set(step, "checkpoint", Pace::kLengthy);
-    const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
-    const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
-    save_checkpoint(options_.folder.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
-      Parameters exported(initial_.architecture(), at::kFloat);
-      exported.flat().copy_(master);
-      save_hugging_face(exported, start_, folder / "hf");
-    });
-  }
-
- private:
-  const GrpoOptions& options_;
-  const Config& config_;
-  Communicator& communicator_;
-  RankBoard& board_;
-  std::filesystem::path start_;
-  Parameters initial_;  // fp32
-  Transformer model_;
-  ShardedOptimizer optimizer_;
-  std::optional<Transformer> reference_;
-  std::optional<Trainer> trainer_;
-};
-
 /// Rank 0: chooses what happens next, hands the others their parts, and does its own.
 class Leader {
  public:
-  Leader(const GrpoOptions& options, Communicator& communicator, Learner& learner, Conductor& conductor, RunRecord& record,
+  Leader(const GrpoOptions& options, Communicator& communicator, GrpoLearner& learner, Conductor& conductor, RunRecord& record,
          RankBoard& board)
       : options_(options),
         config_(options.config),
@@ -248,7 +173,7 @@ class Leader {
   const GrpoOptions& options_;
   const Config& config_;
   Communicator& communicator_;
-  Learner& learner_;
+  GrpoLearner& learner_;
   Conductor& conductor_;
   RunRecord& record_;
   RankBoard& board_;
@@ -257,7 +182,7 @@ class Leader {
 };
 
 /// The other ranks: do what rank 0 says until it says that it is over.
-int follow(Learner& learner, LearnerLink& link, RankBoard& board) {
+int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board) {
   for (;;) {
     board.set(0, "waiting for the next step");
     auto shard = link.next(Deadline::after_s(1));
@@ -322,7 +247,7 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   board.set(0, "cold start");
   make_start(config, options.folder, communicator, logger);
   board.set(0, "load model", Pace::kLengthy);
-  Learner learner(options, communicator, board);
+  GrpoLearner learner(config, options.folder, communicator, board);
   const std::int64_t resumed_step = learner.resume(logger);
   if (leads) {
     say_exactness(config, logger);

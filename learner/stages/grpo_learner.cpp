@@ -1,0 +1,56 @@
+#include "learner/stages/grpo_learner.h"
+
+#include <ATen/ATen.h>
+
+#include "common/model/checkpoint_io.h"
+#include "learner/checkpoint.h"
+#include "learner/stages/start_model.h"
+
+namespace troupe {
+namespace {
+
+at::ScalarType compute_dtype(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
+
+}  // namespace
+
+GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communicator& communicator, RankBoard& board)
+    : config_(config),
+      folder_(folder),
+      board_(board),
+      start_(start_folder(config, folder)),
+      initial_(load_parameters(start_, at::kFloat)),
+      model_(Parameters(initial_.architecture(), compute_dtype(config))),
+      optimizer_(model_.parameters(), initial_.flat(), config.optimizer, config.run.steps, communicator) {
+  if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
+    Parameters frozen(initial_.architecture(), compute_dtype(config));
+    frozen.flat().copy_(initial_.flat());
+    reference_.emplace(frozen);
+  }
+  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator);
+}
+
+TrainStats GrpoLearner::train(const StepPlan& plan) {
+  return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); });
+}
+
+std::string GrpoLearner::hash_after(std::int64_t step) {
+  return step % config_.run.hash_every == 0 || step == config_.run.steps ? weights_hash(optimizer_) : "";
+}
+
+std::int64_t GrpoLearner::resume(const Logger& logger) {
+  board_.set(0, "load checkpoint", Pace::kLengthy);
+  return load_newest_checkpoint(folder_.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
+}
+
+void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
+  board_.set(step, "checkpoint", Pace::kLengthy);
+  const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
+  const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
+  save_checkpoint(folder_.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
+    Parameters exported(initial_.architecture(), at::kFloat);
+    exported.flat().copy_(master);
+    save_hugging_face(exported, start_, folder / "hf");
+  });
+}
+
+}  // namespace troupe

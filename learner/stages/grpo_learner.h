@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "common/base/logger.h"
+#include "common/collective/communicator.h"
+#include "common/config/config.h"
+#include "common/config/run_folder.h"
+#include "common/model/parameters.h"
+#include "common/model/transformer.h"
+#include "learner/sharded_optimizer.h"
+#include "learner/hub/rank_board.h"
+#include "learner/state_hash.h"
+#include "learner/trainer.h"
+
+namespace troupe {
+
+/// The model, its optimizer and trainer on one learner rank: what is the same on rank 0 and the others, in a run and in its
+/// replay. One thread at a time; borrows everything that it is given.
+class GrpoLearner {
+ public:
+  /// Loads the model that the run starts from (start_folder). Not collective. @throws ConfigError.
+  GrpoLearner(const Config& config, const RunFolder& folder, Communicator& communicator, RankBoard& board);
+
+  /// The Hugging Face directory that the run starts from.
+  const std::filesystem::path& start() const { return start_; }
+  const Parameters& parameters() const { return model_.parameters(); }
+  std::string initial_hash() const { return weights_hash(initial_.layout(), initial_.flat()); }
+
+  /// Collective. The step's statistics, the same on every rank.
+  TrainStats train(const StepPlan& plan);
+
+  /// Collective; the hash on rank 0, "" on the others and where run.hash_every leaves the step out.
+  std::string hash_after(std::int64_t step);
+
+  /// Collective; on rank 0, "" on the others.
+  std::string final_hash_of(std::span<const TrainedStep> steps) { return final_hash(optimizer_, steps); }
+
+  /// Collective. Loads the newest checkpoint that verifies; its step, or 0.
+  std::int64_t resume(const Logger& logger);
+
+  /// Collective. Writes checkpoints/step-N with its hf/ folder; `ledger_bytes` counts on rank 0.
+  void checkpoint(std::int64_t step, std::uint64_t ledger_bytes);
+
+ private:
+  const Config& config_;
+  const RunFolder& folder_;
+  RankBoard& board_;
+  std::filesystem::path start_;
+  Parameters initial_;  // fp32
+  Transformer model_;
+  ShardedOptimizer optimizer_;
+  std::optional<Transformer> reference_;
+  std::optional<Trainer> trainer_;
+};
+
+}  // namespace troupe
