@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kExitResumable = 75;
 constexpr std::int64_t kPollMs = 20;
+constexpr std::int64_t kBusyPollMs = 1;  // while scores are on their way: the learner may wait for just these
 
 /// Verifier processes, each fed by a thread of its own, between a queue of tasks and one of scores.
 class ScoringPool {
@@ -38,12 +39,18 @@ class ScoringPool {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  bool submit(ScoreTask& task) { return tasks_.push(task, Deadline::after_ms(0)); }
+  bool submit(ScoreTask& task) {
+    const bool taken = tasks_.push(task, Deadline::after_ms(0));
+    if (taken) ++in_work_;
+    return taken;
+  }
   std::optional<ScoredGroup> finished() {
     auto scored = scores_.pop(Deadline::after_ms(0));
     if (!scored && scores_.closed() && failure_) std::rethrow_exception(failure_);
+    if (scored) --in_work_;
     return scored;
   }
+  bool idle() const { return in_work_ == 0; }
 
  private:
   void work(VerifierProcess& process) {
@@ -78,6 +85,7 @@ class ScoringPool {
   BoundedQueue<ScoreTask> tasks_;
   BoundedQueue<ScoredGroup> scores_;
   std::vector<std::unique_ptr<VerifierProcess>> processes_;
+  int in_work_ = 0;  // submitted and not yet finished
   std::exception_ptr failure_;  // written before scores_ closes, read after
   std::vector<std::thread> threads_;
 };
@@ -90,7 +98,7 @@ class Rewarder {
   int run() {
     while (session_.state() == SessionState::kConnecting || session_.state() == SessionState::kReady) {
       if (options_.stop && options_.stop()) return kExitResumable;
-      const auto frame = session_.poll(Deadline::after_ms(kPollMs));
+      const auto frame = session_.poll(Deadline::after_ms(pool_ && !pool_->idle() ? kBusyPollMs : kPollMs));
       if (session_.state() != SessionState::kReady) continue;
       if (session_.registration() != registration_) register_anew();
       if (frame) take(*frame);

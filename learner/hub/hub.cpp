@@ -14,7 +14,7 @@ namespace troupe {
 namespace {
 
 /// The socket is looked at at least this often, so that what the learner's thread posts leaves soon.
-constexpr std::int64_t kPollMs = 5;
+constexpr std::int64_t kPollMs = 2;
 constexpr std::int64_t kGoodbyeMs = 2000;
 /// A wait of the learner is explained after the first, then each further span.
 constexpr std::int64_t kFirstExplanationMs = 10'000;
