@@ -297,6 +297,16 @@ void GroupScheduler::decline(const PeerId& id, std::uint64_t lease_id, const std
   fault(id, now_ms);
 }
 
+void GroupScheduler::end_lease(Group& g, const Key& key, const PeerId& id, const std::string& problem, std::int64_t now_ms) {
+  if (!problem.empty()) {
+    take_back(key, peers_.find(id)->hello.name + ": refused, " + problem, true);
+    fault(id, now_ms);
+    throw ProtocolError(problem);
+  }
+  release(g);
+  peers_.find(id)->faults = 0;
+}
+
 bool GroupScheduler::take_rollout(const PeerId& id, RolloutGroup rollout, std::int64_t now_ms) {
   Group* g = held(id, rollout.lease_id, rollout.purpose, rollout.group, Stage::kLeased);
   if (g == nullptr) return false;
@@ -305,14 +315,7 @@ bool GroupScheduler::take_rollout(const PeerId& id, RolloutGroup rollout, std::i
   LeaseTerms terms{evaluate ? 1 : options_.group_size, options_.sampling.max_tokens, g->policy_version,
                    g->policy_version, options_.vocabulary};
   if (!evaluate && options_.max_lag > 0) terms.highest_version = *newest_version_;
-  const std::string problem = problem_of(rollout, terms);
-  if (!problem.empty()) {
-    take_back(key, peers_.find(id)->hello.name + ": refused, " + problem, true);
-    fault(id, now_ms);
-    throw ProtocolError(problem);
-  }
-  release(*g);
-  peers_.find(id)->faults = 0;
+  end_lease(*g, key, id, problem_of(rollout, terms), now_ms);
   last_rollout_ms_ = now_ms;
   g->record.completions = std::move(rollout.completions);
   g->record.actor = peers_.find(id)->hello.name;
@@ -333,14 +336,7 @@ bool GroupScheduler::take_scores(const PeerId& id, ScoredGroup scored, std::int6
   Group* g = held(id, scored.lease_id, scored.purpose, scored.group, Stage::kScoring);
   if (g == nullptr) return false;
   const Key key{scored.purpose, scored.group};
-  const std::string problem = problem_of(scored, g->record.completions.size());
-  if (!problem.empty()) {
-    take_back(key, peers_.find(id)->hello.name + ": refused, " + problem, true);
-    fault(id, now_ms);
-    throw ProtocolError(problem);
-  }
-  release(*g);
-  peers_.find(id)->faults = 0;
+  end_lease(*g, key, id, problem_of(scored, g->record.completions.size()), now_ms);
   last_scores_ms_ = now_ms;
   g->record.scores = std::move(scored.scores);
   g->record.rewarder = peers_.find(id)->hello.name;

@@ -150,6 +150,8 @@ class GroupScheduler {
   void release(Group& g);
   void take_back(Key key, const std::string& reason, bool revoke);
   void fault(const PeerId& id, std::int64_t now_ms);
+  /// The result of a lease is in. @throws ProtocolError where it has a problem; the group is then open again.
+  void end_lease(Group& g, const Key& key, const PeerId& id, const std::string& problem, std::int64_t now_ms);
   void reopen(Group& g);
   void refuse(std::uint64_t number, const std::string& reason, bool again);
   void return_to_front(std::uint64_t number, const std::string& lease_reason);

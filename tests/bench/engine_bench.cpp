@@ -15,6 +15,7 @@
 #include "common/base/error.h"
 #include "common/model/token_logprobs.h"
 #include "tests/bench/bench_line.h"
+#include "tests/bench/bench_models.h"
 #include "tests/bench/gemm_bound.h"
 
 using namespace troupe;
@@ -32,22 +33,7 @@ struct Model {
 };
 
 std::vector<Model> models() {
-  Architecture small;  // that of the comparison with TRL
-  small.vocabulary = 2048;
-  small.hidden = 256;
-  small.intermediate = 704;
-  small.layers = 6;
-  small.heads = 4;
-  small.kv_heads = 2;
-  small.head_size = 64;
-  small.max_positions = 512;
-  Architecture quickstart = small;
-  quickstart.vocabulary = 104;
-  quickstart.hidden = 128;
-  quickstart.intermediate = 384;
-  quickstart.layers = 4;
-  quickstart.head_size = 32;
-  return {{"small", small}, {"quickstart", quickstart}};
+  return {{"small", bench::small_model()}, {"quickstart", bench::quickstart_model()}};
 }
 
 Parameters random_parameters(const Architecture& architecture) {

@@ -13,6 +13,7 @@
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
 #include "tests/bench/bench_line.h"
+#include "tests/bench/bench_models.h"
 #include "tests/bench/gemm_bound.h"
 
 using namespace troupe;
@@ -27,22 +28,7 @@ struct Workload {
 };
 
 std::vector<Workload> workloads() {
-  Architecture small;  // that of the comparison with TRL
-  small.vocabulary = 2048;
-  small.hidden = 256;
-  small.intermediate = 704;
-  small.layers = 6;
-  small.heads = 4;
-  small.kv_heads = 2;
-  small.head_size = 64;
-  small.max_positions = 512;
-  Architecture quickstart = small;
-  quickstart.vocabulary = 104;
-  quickstart.hidden = 128;
-  quickstart.intermediate = 384;
-  quickstart.layers = 4;
-  quickstart.head_size = 32;
-  return {{"small", small, 64, 12, 128}, {"quickstart", quickstart, 64, 16, 84}};
+  return {{"small", bench::small_model(), 64, 12, 128}, {"quickstart", bench::quickstart_model(), 64, 16, 84}};
 }
 
 struct Settings {

@@ -11,14 +11,6 @@
 namespace troupe::test {
 namespace {
 
-std::vector<std::uint64_t> numbers_of(const std::optional<std::vector<GroupRecord>>& records) {
-  std::vector<std::uint64_t> numbers;
-  if (records) {
-    for (const GroupRecord& record : *records) numbers.push_back(record.group);
-  }
-  return numbers;
-}
-
 TEST_SUITE("hub/hub_core") {
   TEST_CASE("a group goes from lease to batch; the batch is on disk, with its rollouts, when it is handed out") {
     HubWorld world;

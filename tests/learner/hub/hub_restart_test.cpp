@@ -7,14 +7,6 @@
 namespace troupe::test {
 namespace {
 
-std::vector<std::uint64_t> numbers_of(const std::optional<std::vector<GroupRecord>>& records) {
-  std::vector<std::uint64_t> numbers;
-  if (records) {
-    for (const GroupRecord& record : *records) numbers.push_back(record.group);
-  }
-  return numbers;
-}
-
 TEST_SUITE("hub/hub_core: evaluation, restart, end") {
   TEST_CASE("an evaluation returns the held-out rows in order, each with one greedy completion") {
     HubWorld world;

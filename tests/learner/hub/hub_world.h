@@ -84,6 +84,14 @@ class FakePeer {
   std::vector<std::string> told_;
 };
 
+inline std::vector<std::uint64_t> numbers_of(const std::optional<std::vector<GroupRecord>>& records) {
+  std::vector<std::uint64_t> numbers;
+  if (records) {
+    for (const GroupRecord& record : *records) numbers.push_back(record.group);
+  }
+  return numbers;
+}
+
 struct HubWorld {
   explicit HubWorld(Config config_ = hub_config()) { start(config_); }
 
