@@ -13,11 +13,16 @@ seed="${BENCH_SEED:-1}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
+# One cold start for all.
+"$troupe" run configs/quickstart.cfg --run-dir "$work/first" --run.seed "$seed" --run.steps 1 --eval.prompts 1 >"$work/first.log" 2>&1 ||
+  { tail -20 "$work/first.log" >&2; exit 1; }
+start=(--cold_start.steps 0 --model.path "$work/first/start")
+
 measure() {
   local name="$1"
   shift
-  "$troupe" run configs/quickstart.cfg --run-dir "$work/$name" --run.seed "$seed" --run.steps "$steps" --eval.every "$every" \
-    --checkpoint.every "$steps" "$@" >"$work/$name.log" 2>&1 || { tail -20 "$work/$name.log" >&2; exit 1; }
+  "$troupe" run configs/quickstart.cfg --run-dir "$work/$name" "${start[@]}" --run.seed "$seed" --run.steps "$steps" \
+    --eval.every "$every" --checkpoint.every "$steps" "$@" >"$work/$name.log" 2>&1 || { tail -20 "$work/$name.log" >&2; exit 1; }
 }
 measure lag_0
 measure lag_1 --run.max_lag 1

@@ -12,12 +12,17 @@ rounds="${BENCH_ROUNDS:-3}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
+# One cold start for all.
+"$troupe" run configs/quickstart.cfg --run-dir "$work/first" --run.seed 1 --run.steps 1 --eval.prompts 1 >"$work/first.log" 2>&1 ||
+  { tail -20 "$work/first.log" >&2; exit 1; }
+start=(--cold_start.steps 0 --model.path "$work/first/start")
+
 # A learning rate of 0: every run and step generates with the same weights.
 measure() {
   local name="$1"
   shift
-  "$troupe" run configs/quickstart.cfg --run-dir "$work/run" --run.steps $((steps + 1)) --optimizer.lr 0 --eval.every 0 --eval.prompts 16 \
-    --checkpoint.every 1000 "$@" >"$work/run.log" 2>&1 || { tail -20 "$work/run.log" >&2; exit 1; }
+  "$troupe" run configs/quickstart.cfg --run-dir "$work/run" "${start[@]}" --run.steps $((steps + 1)) --optimizer.lr 0 \
+    --eval.every 0 --eval.prompts 16 --checkpoint.every 1000 "$@" >"$work/run.log" 2>&1 || { tail -20 "$work/run.log" >&2; exit 1; }
   tail -n +2 "$work/run/metrics.jsonl" >>"$work/$name.jsonl"
   rm -rf "$work/run"
 }
