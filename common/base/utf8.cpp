@@ -52,6 +52,12 @@ CodePoint code_point_at(std::string_view text, std::size_t position) {
   return {(lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
 }
 
+std::size_t last_character(std::string_view text) {
+  std::size_t at = text.size() - 1;
+  while (at > 0 && (static_cast<std::uint8_t>(text[at]) & 0xC0) == 0x80) --at;
+  return at;
+}
+
 void append_utf8(std::string& text, char32_t code_point) {
   const auto put = [&](char32_t bits) { text.push_back(static_cast<char>(static_cast<std::uint8_t>(bits))); };
   if (code_point < 0x80) {

@@ -17,6 +17,9 @@ struct CodePoint {
 };
 CodePoint code_point_at(std::string_view text, std::size_t position);
 
+/// Where the last character of well-formed `text` (not empty) begins.
+std::size_t last_character(std::string_view text);
+
 /// Appends the UTF-8 of `code_point` to `text`.
 void append_utf8(std::string& text, char32_t code_point);
 

@@ -39,13 +39,6 @@ bool is_word(char32_t c) {
   }
 }
 
-/// Where the last character of `text` (not empty) begins.
-std::size_t last_character(std::string_view text) {
-  std::size_t at = text.size() - 1;
-  while (at > 0 && (static_cast<std::uint8_t>(text[at]) & 0xC0) == 0x80) --at;
-  return at;
-}
-
 bool word_before(std::string_view text) {
   return !text.empty() && is_word(code_point_at(text, last_character(text)).value);
 }

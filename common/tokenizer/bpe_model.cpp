@@ -1,6 +1,7 @@
 #include "common/tokenizer/bpe_model.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <functional>
 #include <limits>
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::int64_t kMaxId = 1 << 24;  // far above any vocabulary; ids index arrays
 constexpr char32_t kLowCharacters = 0x10000;
+constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581
+constexpr std::size_t kShort = 48;  // characters; a scan of so few ranks beats a heap
 constexpr std::uint64_t kNoPair = ~std::uint64_t{0};
 
 std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
@@ -144,8 +147,27 @@ void BpeModel::read_merges(const nlohmann::json& json, const std::string& where)
     const std::int32_t left = id(merge->first);
     const std::int32_t right = id(merge->second);
     merges_.insert_or_assign(left, right, {rank, id(merge->first + merge->second)});
+    index_word_starts(merge->first + merge->second);
     ++rank;
   }
+}
+
+void BpeModel::index_word_starts(std::string_view merged) {
+  for (std::size_t at = merged.find(kSpace, 1); at != std::string_view::npos; at = merged.find(kSpace, at + 1)) {
+    before_space_.insert(code_point_at(merged, last_character(merged.substr(0, at))).value);
+  }
+}
+
+void BpeModel::for_each_word(std::string_view piece, const std::function<void(std::string_view word)>& take) const {
+  std::size_t begin = 0;
+  if (!ignore_merges_ && ids_.contains(kSpace)) {
+    for (std::size_t at = piece.find(kSpace, 1); at != std::string_view::npos; at = piece.find(kSpace, at + 1)) {
+      if (before_space_.contains(code_point_at(piece, last_character(piece.substr(0, at))).value)) continue;
+      take(piece.substr(begin, at - begin));
+      begin = at;
+    }
+  }
+  take(piece.substr(begin));
 }
 
 void BpeModel::index_characters() {
@@ -176,8 +198,8 @@ const std::string* BpeModel::token_of(std::int32_t id) const {
   return token ? &*token : nullptr;
 }
 
-std::vector<std::int32_t> BpeModel::characters_of(std::string_view piece) const {
-  std::vector<std::int32_t> symbols;
+void BpeModel::characters_of(std::string_view piece, std::vector<std::int32_t>& symbols) const {
+  symbols.clear();
   symbols.reserve(piece.size());
   bool unknown_pending =
       false;  // Hugging Face holds an unknown back until the next known character, byte tokens pass it
@@ -204,7 +226,6 @@ std::vector<std::int32_t> BpeModel::characters_of(std::string_view piece) const 
     unknown_pending = true;
   }
   if (unknown_pending) symbols.push_back(unknown_);
-  return symbols;
 }
 
 void BpeModel::encode(std::string_view piece, std::vector<std::int32_t>& ids) const {
@@ -214,8 +235,40 @@ void BpeModel::encode(std::string_view piece, std::vector<std::int32_t>& ids) co
       return;
     }
   }
-  const std::vector<std::int32_t> characters = characters_of(piece);
+  thread_local std::vector<std::int32_t> characters;
+  characters_of(piece, characters);
   check(characters.size() < kNone, "a piece of text has more than 2^32 - 2 characters");
+  return characters.size() <= kShort ? merge_short(characters, ids) : merge_long(characters, ids);
+}
+
+void BpeModel::merge_short(std::span<const std::int32_t> characters, std::vector<std::int32_t>& ids) const {
+  std::array<std::int32_t, kShort> symbols;
+  std::array<Merge, kShort> merges;  // of symbol i with the next
+  std::size_t count = characters.size();
+  std::copy(characters.begin(), characters.end(), symbols.begin());
+  const auto merge_at = [&](std::size_t i) {
+    const Merge* merge = i + 1 < count ? merges_.find(symbols[i], symbols[i + 1]) : nullptr;
+    return merge != nullptr ? *merge : Merge{kNoMerge, -1};
+  };
+  for (std::size_t i = 0; i < count; ++i) merges[i] = merge_at(i);
+  while (count > 1) {
+    std::size_t best = 0;  // the leftmost of equal ranks
+    for (std::size_t i = 1; i + 1 < count; ++i) {
+      if (merges[i].rank < merges[best].rank) best = i;
+    }
+    if (merges[best].rank == kNoMerge) break;
+    symbols[best] = merges[best].id;
+    const auto gap = static_cast<std::ptrdiff_t>(best) + 1;
+    std::copy(symbols.begin() + gap + 1, symbols.begin() + static_cast<std::ptrdiff_t>(count), symbols.begin() + gap);
+    std::copy(merges.begin() + gap + 1, merges.begin() + static_cast<std::ptrdiff_t>(count), merges.begin() + gap);
+    --count;
+    merges[best] = merge_at(best);
+    if (best > 0) merges[best - 1] = merge_at(best - 1);
+  }
+  ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+void BpeModel::merge_long(std::span<const std::int32_t> characters, std::vector<std::int32_t>& ids) const {
   const auto count = static_cast<std::uint32_t>(characters.size());
   std::vector<Symbol> symbols(count);
   // The merge of lowest rank first, the leftmost of equal ones: both in one number.

@@ -2,8 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,6 +25,11 @@ class BpeModel {
   /// Appends the ids of one piece (well-formed UTF-8). A character without a token, byte tokens or an unknown token
   /// vanishes, as in Hugging Face's. O(n log n).
   void encode(std::string_view piece, std::vector<std::int32_t>& ids) const;
+
+  /// Cuts a piece where no merge can join what stands left and right, so that the parts' ids are the piece's: before "\u2581" (the
+  /// space of SentencePiece) behind a character that no token has before one. Such a model has no pre-tokenizer, and whole
+  /// texts are its pieces.
+  void for_each_word(std::string_view piece, const std::function<void(std::string_view word)>& take) const;
 
   std::optional<std::int32_t> id_of(std::string_view token) const;
   /// The token with this id; nothing where there is none.
@@ -60,8 +68,12 @@ class BpeModel {
   void read_vocabulary(const nlohmann::json& json, const std::string& where);
   void read_merges(const nlohmann::json& json, const std::string& where);
   void index_characters();
+  void index_word_starts(std::string_view merged);
   std::int32_t id_of_character(char32_t character) const;
-  std::vector<std::int32_t> characters_of(std::string_view piece) const;
+  void characters_of(std::string_view piece, std::vector<std::int32_t>& symbols) const;
+  /// Both append the ids of a piece's characters after all merges: by scanning, for pieces as short as words are, and by a heap.
+  void merge_short(std::span<const std::int32_t> characters, std::vector<std::int32_t>& ids) const;
+  void merge_long(std::span<const std::int32_t> characters, std::vector<std::int32_t>& ids) const;
 
   std::unordered_map<std::string, std::int32_t, TextHash, std::equal_to<>> ids_;
   std::vector<std::optional<std::string>> tokens_;  // by id
@@ -71,6 +83,7 @@ class BpeModel {
   std::int32_t unknown_ = -1;
   bool fuse_unknown_ = false;
   bool ignore_merges_ = false;
+  std::set<char32_t> before_space_;  // characters that stand before "\u2581" in a merged token
 };
 
 }  // namespace troupe

@@ -2,17 +2,46 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <string_view>
 
 #include "common/base/error.h"
 #include "common/base/strict_json.h"
+#include "common/base/utf8.h"
 
 namespace troupe {
 namespace {
 
+constexpr std::pair<char32_t, char32_t> kSurelyNfc[] = {
+    {0x0000, 0x02FF},   {0x0400, 0x0482},   {0x2010, 0x2027},  // Latin, Cyrillic, punctuation
+    {0x3001, 0x3029},   {0x3041, 0x3096},   {0x309B, 0x30FF},  // CJK punctuation, Hiragana, Katakana
+    {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xAC00, 0xD7A3},  // Han, Hangul syllables (their jamo are not here)
+    {0xFF01, 0xFF60},   {0x1F300, 0x1F5FF}, {0x1F600, 0x1F64F},  // full-width forms, pictures, faces
+};
+
+/// Blocks whose every character is its own NFC and joins with nothing before it: what most text is made of. Each is checked
+/// against utf8proc by a test.
+bool is_surely_nfc(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    if (static_cast<std::uint8_t>(text[i]) < 0x80) {
+      ++i;
+      continue;
+    }
+    const CodePoint c = code_point_at(text, i);
+    const bool sure = std::any_of(std::begin(kSurelyNfc), std::end(kSurelyNfc),
+                                  [&](const auto& block) { return c.value >= block.first && c.value <= block.second; });
+    if (!sure) return false;
+    i += c.bytes;
+  }
+  return true;
+}
+
 std::string to_nfc(const std::string& text) {
+  if (is_surely_nfc(text)) return text;
   utf8proc_uint8_t* composed = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),

@@ -58,7 +58,7 @@ PreTokenizer::Split PreTokenizer::read_split(const nlohmann::json& json, const s
   return {Regex::literal(json_get<std::string>(pattern, "String", where), where), behaviour->second, invert};
 }
 
-void PreTokenizer::split(std::string_view text, const Split& step, std::vector<std::string>& pieces) {
+std::vector<Regex::Piece> PreTokenizer::parts_of(std::string_view text, const Split& step) {
   std::vector<Regex::Piece> parts = step.pattern.split(text);
   for (auto& part : parts) part.match = part.match != step.invert;
   // The delimiter joins a neighbour only where that neighbour is not a delimiter itself; for MergedWithNext seen from
@@ -81,35 +81,39 @@ void PreTokenizer::split(std::string_view text, const Split& step, std::vector<s
     }
   }
   if (backwards) std::reverse(joined.begin(), joined.end());
-  for (const auto& piece : joined) pieces.emplace_back(text.substr(piece.begin, piece.end - piece.begin));
+  return joined;
 }
 
-void PreTokenizer::byte_level(std::string text, const ByteLevel& step, std::vector<std::string>& pieces) {
-  if (step.add_prefix_space && text.front() != ' ') text.insert(text.begin(), ' ');
-  if (!step.use_regex) {
-    pieces.push_back(to_byte_level(text));
+void PreTokenizer::run(std::size_t step, std::string_view text, const Take& take) const {
+  if (text.empty()) return;
+  if (step == steps_.size()) return take(text);
+  const auto* split = std::get_if<Split>(&steps_[step]);
+  if (split == nullptr) return run_byte_level(step, text, take);
+  if (split->behaviour == Behaviour::kIsolated) {  // matches and gaps alike are pieces, as they come
+    split->pattern.split(text, [&](std::size_t begin, std::size_t end, bool) { run(step + 1, text.substr(begin, end - begin), take); });
     return;
   }
-  for (const auto& piece : step.pattern.split(text)) {
-    pieces.push_back(to_byte_level(std::string_view(text).substr(piece.begin, piece.end - piece.begin)));
-  }
+  for (const auto& part : parts_of(text, *split)) run(step + 1, text.substr(part.begin, part.end - part.begin), take);
 }
 
-std::vector<std::string> PreTokenizer::operator()(std::string text) const {
-  std::vector<std::string> pieces;
-  if (text.empty()) return pieces;
-  pieces.push_back(std::move(text));
-  for (const Step& step : steps_) {
-    std::vector<std::string> next;
-    for (std::string& piece : pieces) {
-      if (const auto* split_step = std::get_if<Split>(&step)) {
-        split(piece, *split_step, next);
-      } else {
-        byte_level(std::move(piece), std::get<ByteLevel>(step), next);
-      }
-    }
-    pieces = std::move(next);
+void PreTokenizer::run_byte_level(std::size_t step, std::string_view text, const Take& take) const {
+  const ByteLevel& byte_level = std::get<ByteLevel>(steps_[step]);
+  std::string prefixed;
+  if (byte_level.add_prefix_space && text.front() != ' ') {
+    prefixed = " " + std::string(text);
+    text = prefixed;
   }
+  const auto hand_on = [&](std::string_view piece) {
+    if (step + 1 == steps_.size()) return take(piece);
+    run(step + 1, to_byte_level(piece), take);
+  };
+  if (!byte_level.use_regex) return hand_on(text);
+  byte_level.pattern.split(text, [&](std::size_t begin, std::size_t end, bool) { hand_on(text.substr(begin, end - begin)); });
+}
+
+std::vector<std::string> PreTokenizer::operator()(std::string_view text) const {
+  std::vector<std::string> pieces;
+  for_each(text, [&](std::string_view piece) { pieces.push_back(ends_in_bytes() ? to_byte_level(piece) : std::string(piece)); });
   return pieces;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -18,7 +20,13 @@ class PreTokenizer {
   static PreTokenizer from_json(const nlohmann::json& json, const std::string& where);
 
   /// The pieces of `text` in order, none of them empty.
-  std::vector<std::string> operator()(std::string text) const;
+  std::vector<std::string> operator()(std::string_view text) const;
+
+  using Take = std::function<void(std::string_view piece)>;
+  /// The same one by one, but as bytes where `ends_in_bytes`: each is still to become characters by to_byte_level. So who knows
+  /// a piece already is spared the translation.
+  void for_each(std::string_view text, const Take& take) const { run(0, text, take); }
+  bool ends_in_bytes() const { return !steps_.empty() && std::holds_alternative<ByteLevel>(steps_.back()); }
 
  private:
   enum class Behaviour { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
@@ -36,8 +44,10 @@ class PreTokenizer {
 
   void add(const nlohmann::json& json, const std::string& where);
   static Split read_split(const nlohmann::json& json, const std::string& where);
-  static void split(std::string_view text, const Split& step, std::vector<std::string>& pieces);
-  static void byte_level(std::string text, const ByteLevel& step, std::vector<std::string>& pieces);
+  static std::vector<Regex::Piece> parts_of(std::string_view text, const Split& step);
+  /// Steps `step` and later on a piece of the steps before.
+  void run(std::size_t step, std::string_view text, const Take& take) const;
+  void run_byte_level(std::size_t step, std::string_view text, const Take& take) const;
 
   std::vector<Step> steps_;
 };

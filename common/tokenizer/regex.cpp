@@ -20,14 +20,33 @@ std::string error_text(int code) {
   return text;
 }
 
+/// What a match needs beside the pattern.
+struct Scratch {
+  Scratch() : context(pcre2_match_context_create(nullptr)), data(pcre2_match_data_create(1, nullptr)) {
+    check(context != nullptr && data != nullptr, "out of memory in PCRE2");
+    pcre2_set_match_limit(context, kMatchLimit);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(context);
+  }
+  pcre2_match_context* context;
+  pcre2_match_data* data;
+};
+
 }  // namespace
 
 struct Regex::Code {
-  explicit Code(pcre2_code* compiled_code) : compiled(compiled_code) {}
+  /// Where there is no JIT the interpreter matches the same.
+  explicit Code(pcre2_code* compiled_code)
+      : compiled(compiled_code), jit(pcre2_jit_compile(compiled_code, PCRE2_JIT_COMPLETE) == 0) {}
   Code(const Code&) = delete;
   Code& operator=(const Code&) = delete;
   ~Code() { pcre2_code_free(compiled); }
   pcre2_code* compiled;
+  bool jit;
 };
 
 Regex::Regex(const std::string& pattern, const std::string& where) : where_(where) {
@@ -40,7 +59,6 @@ Regex::Regex(const std::string& pattern, const std::string& where) : where_(wher
                       std::to_string(offset));
   }
   code_ = std::make_shared<const Code>(compiled);
-  pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // where there is no JIT the interpreter matches the same
 }
 
 Regex Regex::literal(const std::string& text, const std::string& where) {
@@ -52,31 +70,26 @@ Regex Regex::literal(const std::string& text, const std::string& where) {
   return Regex(pattern, where);
 }
 
-std::vector<Regex::Piece> Regex::split(std::string_view text) const {
-  const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(
-      pcre2_match_context_create(nullptr), pcre2_match_context_free);
-  const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
-      pcre2_match_data_create_from_pattern(code_->compiled, nullptr), pcre2_match_data_free);
-  check(context != nullptr && data != nullptr, "out of memory in PCRE2");
-  pcre2_set_match_limit(context.get(), kMatchLimit);
+std::pair<std::size_t, std::size_t> Regex::next_match(std::string_view text, std::size_t start) const {
+  // One pair of bounds is all that is read, so the same scratch does for every pattern.
+  thread_local const Scratch scratch;
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  const int matched = code_->jit ? pcre2_jit_match(code_->compiled, subject, text.size(), start, 0, scratch.data, scratch.context)
+                                 : pcre2_match(code_->compiled, subject, text.size(), start, PCRE2_NO_UTF_CHECK, scratch.data,
+                                               scratch.context);
+  if (matched == PCRE2_ERROR_NOMATCH) return {text.size(), text.size()};
+  if (matched < 0) throw ConfigError(where_ + ": matching a regular expression failed: " + error_text(matched));
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
+  return {bounds[0], bounds[1]};
+}
 
+std::size_t Regex::next_character(std::string_view text, std::size_t at) {
+  return at < text.size() ? at + code_point_at(text, at).bytes : text.size();
+}
+
+std::vector<Regex::Piece> Regex::split(std::string_view text) const {
   std::vector<Piece> pieces;
-  std::size_t covered = 0;
-  std::size_t start = 0;
-  while (start < text.size()) {
-    const int matched = pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start,
-                                    PCRE2_NO_UTF_CHECK, data.get(), context.get());
-    if (matched == PCRE2_ERROR_NOMATCH) break;
-    if (matched < 0) throw ConfigError(where_ + ": matching a regular expression failed: " + error_text(matched));
-    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data.get());
-    const std::size_t begin = bounds[0];
-    const std::size_t end = bounds[1];
-    if (begin > covered) pieces.push_back({covered, begin, false});
-    if (end > begin) pieces.push_back({begin, end, true});
-    covered = end;
-    start = end > begin || end >= text.size() ? end : end + code_point_at(text, end).bytes;
-  }
-  if (covered < text.size()) pieces.push_back({covered, text.size(), false});
+  split(text, [&](std::size_t begin, std::size_t end, bool match) { pieces.push_back({begin, end, match}); });
   return pieces;
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace troupe {
@@ -21,11 +22,28 @@ class Regex {
     std::size_t end;
     bool match;
   };
-  /// The matches in `text` (well-formed UTF-8) and what stands between them, in order, covering all of it.
-  /// @throws ConfigError where matching takes more steps than any sensible pattern does.
+  /// Calls `take(begin, end, match)` for the matches in `text` (well-formed UTF-8) and for what stands between them, in
+  /// order, covering all of it. @throws ConfigError where matching takes more steps than any sensible pattern does.
+  template <class Take>
+  void split(std::string_view text, Take take) const {
+    std::size_t covered = 0;
+    for (std::size_t start = 0; start < text.size();) {
+      const auto [begin, end] = next_match(text, start);
+      if (begin == text.size()) break;
+      if (begin > covered) take(covered, begin, false);
+      if (end > begin) take(begin, end, true);
+      covered = end;
+      start = end > begin ? end : next_character(text, end);
+    }
+    if (covered < text.size()) take(covered, text.size(), false);
+  }
   std::vector<Piece> split(std::string_view text) const;
 
  private:
+  /// Bounds of the first match at or behind `start`; {text.size(), text.size()} where there is none.
+  std::pair<std::size_t, std::size_t> next_match(std::string_view text, std::size_t start) const;
+  static std::size_t next_character(std::string_view text, std::size_t at);
+
   struct Code;
   std::shared_ptr<const Code> code_;  // shared by the copies of this expression
   std::string where_;

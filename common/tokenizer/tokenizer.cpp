@@ -1,6 +1,7 @@
 #include "common/tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "common/base/error.h"
@@ -9,10 +10,12 @@
 #include "common/base/utf8.h"
 #include "common/tokenizer/added_tokens.h"
 #include "common/tokenizer/bpe_model.h"
+#include "common/tokenizer/byte_level.h"
 #include "common/tokenizer/normalizer.h"
 #include "common/tokenizer/post_processor.h"
 #include "common/tokenizer/pre_tokenizer.h"
 #include "common/tokenizer/token_decoder.h"
+#include "common/tokenizer/word_cache.h"
 
 namespace troupe {
 
@@ -25,8 +28,13 @@ struct Tokenizer::Impl {
   PostProcessor post_processor;
   TokenDecoder decoder;
 
+  mutable std::mutex known_mutex;
+  mutable WordCache known;  // under the mutex; who finds it taken does without
+
   /// Ids of text without added tokens of the raw kind.
   void encode_text(std::string_view text, std::vector<std::int32_t>& ids) const;
+  /// A piece of the pre-tokenizer, which is nothing that a merge crosses; `cache` may be null.
+  void encode_word(std::string_view word, WordCache* cache, std::vector<std::int32_t>& ids) const;
   std::int32_t id_end() const { return std::max(model.id_end(), added.id_end()); }
 };
 
@@ -52,18 +60,35 @@ Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) 
   return Tokenizer(std::unique_ptr<Impl>(
       new Impl{where, std::move(normalizer), PreTokenizer::from_json(part("pre_tokenizer"), where), std::move(model),
                std::move(added), PostProcessor::from_json(part("post_processor"), where),
-               TokenDecoder::from_json(part("decoder"), where)}));
+               TokenDecoder::from_json(part("decoder"), where), {}, {}}));
 }
 
 void Tokenizer::Impl::encode_text(std::string_view text, std::vector<std::int32_t>& ids) const {
+  const std::unique_lock lock(known_mutex, std::try_to_lock);
+  WordCache* cache = lock.owns_lock() ? &known : nullptr;
   const std::string normal = normalizer(std::string(text));
+  const auto take_word = [&](std::string_view word) { encode_word(word, cache, ids); };
+  const auto take_piece = [&](std::string_view piece) { model.for_each_word(piece, take_word); };
   for (const auto& piece : added.find(normal, true)) {
     if (piece.id >= 0) {
       ids.push_back(piece.id);
       continue;
     }
-    for (const auto& word : pre_tokenizer(normal.substr(piece.begin, piece.end - piece.begin))) model.encode(word, ids);
+    pre_tokenizer.for_each(std::string_view(normal).substr(piece.begin, piece.end - piece.begin), take_piece);
   }
+}
+
+void Tokenizer::Impl::encode_word(std::string_view word, WordCache* cache, std::vector<std::int32_t>& ids) const {
+  if (word.size() > WordCache::kMaxWordBytes) cache = nullptr;
+  if (cache != nullptr) {
+    if (const auto found = cache->find(word); found.data() != nullptr) {
+      ids.insert(ids.end(), found.begin(), found.end());
+      return;
+    }
+  }
+  const std::size_t before = ids.size();
+  model.encode(pre_tokenizer.ends_in_bytes() ? to_byte_level(word) : std::string(word), ids);
+  if (cache != nullptr && ids.size() > before) cache->insert(word, std::span(ids).subspan(before));
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool with_special) const {
