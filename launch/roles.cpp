@@ -71,7 +71,9 @@ int lead(const std::string& command, const RoleOptions& options, const Environme
     mpi->leave_together(options.config.deadline.collective_s);
   } catch (const std::exception& error) {
     std::cerr << "troupe " << command << ": rank " << counts.app_rank() << ": " << error.what() << std::endl;
-    for (const std::string& ended : peers.kill_stopped()) std::cerr << "troupe " << command << ": killed " << ended << std::endl;
+    // Under mpirun alone a stopped rank is mpirun's to end; one that serves other roles too lets everybody live.
+    const bool with_others = counts.app_count > 1;
+    for (const std::string& ended : with_others ? peers.kill_stopped() : std::vector<std::string>()) std::cerr << "troupe " << command << ": killed " << ended << std::endl;
     return leave(exit_code_of(error));
   }
 }

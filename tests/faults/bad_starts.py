@@ -56,7 +56,7 @@ def folder_is_a_file(folder):
 def model_file_missing(folder):
     model = folder / "model"
     model.mkdir()
-    return refused(Run(folder / "no-model", cold_start__steps=0, model__path=model), [str(model / "tokenizer.json")])
+    return refused(Run(folder / "no-model", cold_start__steps=0, model__path=model), [str(model / "config.json")])
 
 
 def torn_row(folder):

@@ -68,13 +68,15 @@ class Run:
     def command(self, role):
         return [str(self.program), role, str(CONFIG), *self.words(), "--run-dir", str(self.dir)]
 
-    def start(self, command, fault=None):
-        """Starts a process of the run; its output goes to a log of its own."""
+    def start(self, command, fault=None, once=True):
+        """Starts a process of the run; its output goes to a log of its own. A fault happens in one process, or in each that gets there."""
         self.attempts += 1
         environment = {**os.environ, TAG: self.tag, "OMP_NUM_THREADS": "1"}
         if fault:
             self.mark.unlink(missing_ok=True)
-            environment |= {"TROUPE_FAULT": fault, "TROUPE_FAULT_MARK": str(self.mark)}
+            environment["TROUPE_FAULT"] = fault
+            if once:
+                environment["TROUPE_FAULT_MARK"] = str(self.mark)
         log = self.beside.with_suffix(f".{self.attempts}.log")
         with open(log, "w") as out:
             child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True)

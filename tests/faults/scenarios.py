@@ -168,11 +168,9 @@ def all_actors_killed(bench):
     """F2: the learners say whom they wait for; actors that come later finish the run."""
     run = bench.run(actors__count=0)
     child = run.supervise()
-    actors = [run.start(run.command("actor")) for _ in range(2)]
-    wait_for(30, "two steps", lambda: len(run.hashes()) >= 2)
+    actors = [run.start(run.command("actor"), f"actor.generate:*:{bench.dice.randint(10, 60)}:kill", once=False) for _ in range(2)]
     for actor in actors:
-        actor.kill()
-        actor.wait()
+        run.wait(actor, -signal.SIGKILL)
     wait_for(20, "the learners to say what they wait for", lambda: "no actor is connected" in child.log.read_text())
     run.start(run.command("actor"))
     run.wait(child)
