@@ -13,6 +13,7 @@
 #include "actors/weight_subscriber.h"
 #include "common/base/clock.h"
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/messages/frame.h"
 #include "common/messages/messages.h"
 #include "common/messages/weight_manifest.h"
@@ -216,6 +217,7 @@ void ActorLoop::on_lease(Lease lease) {
     throw ProtocolError(name + ": given twice");
   }
   const std::uint64_t id = lease.lease_id;
+  fault::point("actor.lease");
   leases_.emplace(id, OpenLease{std::move(lease), clock_.now_ms(), false});
 }
 
@@ -245,6 +247,7 @@ void ActorLoop::take_weights() {
   }
   if (std::optional<ArrivedWeights> weights = subscriber_->take()) {
     logger_.debug("new weights, version=" + std::to_string(weights->version));
+    fault::point("actor.weights");
     use(std::move(*weights));
   }
   if (std::optional<std::string> frame = subscriber_->due_frame()) outbox_.push_back(std::move(*frame));
@@ -288,6 +291,7 @@ void ActorLoop::start_leases() {
 
 void ActorLoop::generate() {
   if (!busy()) return;
+  fault::point("actor.generate");
   for (FinishedRequest& finished : engine_->step()) hand_over(std::move(finished));
 }
 
@@ -337,7 +341,9 @@ void ActorLoop::send_due() {
     const auto current = next++;
     Result& result = current->second;
     if (!result.sent) {
+      fault::point("actor.result.before");
       if (!send_now(result.frame)) return;
+      fault::point("actor.result.after");
       result.sent = true;
       result.since_ms = now_ms;
     } else if (now_ms - result.since_ms > lease_ms) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/random.h"
 #include "common/model/token_logprobs.h"
 
@@ -112,7 +113,8 @@ void Engine::draw(const at::Tensor& logits_NV) {
     for (std::int64_t row = begin; row < end; ++row) {
       const auto index = static_cast<std::size_t>(row);
       const DrawPlace place = scheduler_.place_of(index);
-      const double uniform = uniform_at(place.seed, place.group, place.sample, place.position);
+      const std::uint64_t seed = place.seed + (fault::spoilt("actor.slot_seed") ? index : 0);
+      const double uniform = uniform_at(seed, place.group, place.sample, place.position);
       const std::span<const float> row_of_logits(logits + row * vocabulary, static_cast<std::size_t>(vocabulary));
       try {
         drawn_[index] = draw_token(row_of_logits, *place.sampling, uniform, scratch_[index]);

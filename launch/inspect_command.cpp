@@ -8,6 +8,7 @@
 #include "common/rollout_log/rollout_log.h"
 #include "launch/commands.h"
 #include "launch/report.h"
+#include "learner/checkpoint_folder.h"
 #include "learner/hub/audit.h"
 #include "learner/hub/ledger.h"
 #include "learner/stages/run_record.h"
@@ -54,9 +55,15 @@ int show_audit(const RunFolder& folder) {
   for (const auto& [reason, count] : result.groups_refused) std::cout << "refused " << reason << ": " << count << '\n';
   for (const auto& [reason, count] : result.groups_refused_again) std::cout << "generated again, " << reason << ": " << count << '\n';
   for (const std::string& problem : result.problems) std::cout << "PROBLEM " << problem << '\n';
+  bool whole = true;
+  for (const std::int64_t step : complete_checkpoints(folder.checkpoints())) {
+    const auto damage = find_damage(checkpoint_folder(folder.checkpoints(), step));
+    if (damage) std::cout << "PROBLEM checkpoint: " << *damage << '\n';
+    whole = whole && !damage;
+  }
   if (result.finished) std::cout << "final_hash " << result.final_hash << '\n';
   std::cout << (result.problems.empty() ? "the ledger balances\n" : "the ledger does NOT balance\n");
-  return result.problems.empty() ? 0 : 1;
+  return result.problems.empty() && whole ? 0 : 1;
 }
 
 /// One record of the ledger as a line about this group, or "" where it is about others.

@@ -8,12 +8,14 @@
 
 #include "actors/actor_loop.h"
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/files.h"
 #include "common/collective/mpi_environment.h"
 #include "common/collective/thread_communicator.h"
 #include "launch/commands.h"
 #include "launch/report.h"
 #include "launch/role_options.h"
+#include "launch/stopped_peers.h"
 #include "learner/stages/grpo.h"
 #include "learner/stages/sft_stage.h"
 #include "rewarders/reward.h"
@@ -31,6 +33,8 @@ int exit_code_of(const std::exception& error) {
   if (dynamic_cast<const ConfigError*>(&error) != nullptr) return kExitUsage;
   if (dynamic_cast<const TransportError*>(&error) != nullptr) return kExitResumable;
   if (dynamic_cast<const DeviceError*>(&error) != nullptr) return kExitResumable;
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return kExitResumable;
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&error) != nullptr) return kExitResumable;
   return kExitFailed;
 }
 
@@ -53,17 +57,23 @@ int leave(int code) {
 template <class Work>
 int lead(const std::string& command, const RoleOptions& options, const Environment& environment, Work work) {
   const LaunchCounts counts = read_launch_counts(environment);
+  fault::identify(name_of(Role::kLearner), counts.app_rank());
   const auto mpi = make_mpi(counts, options.config, true);
   std::unique_ptr<Communicator> communicator;
+  StoppedPeers peers;
   try {
     communicator = mpi ? mpi->learners(options.config.deadline.collective_s)
                        : ThreadWorld(1, options.config.deadline.collective_s).communicator(0);
+    peers.meet(*communicator);
     const int code = work(*communicator);
     if (code != 0 || !mpi) return leave(code);
     communicator->close();
     mpi->leave_together(options.config.deadline.collective_s);
   } catch (const std::exception& error) {
     std::cerr << "troupe " << command << ": rank " << counts.app_rank() << ": " << error.what() << std::endl;
+    // Under mpirun alone a stopped rank is mpirun's to end; one that serves other roles too lets everybody live.
+    const bool with_others = counts.app_count > 1;
+    for (const std::string& ended : with_others ? peers.kill_stopped() : std::vector<std::string>()) std::cerr << "troupe " << command << ": killed " << ended << std::endl;
     return leave(exit_code_of(error));
   }
 }
@@ -83,6 +93,7 @@ Hello hello_of(Role role, const RoleOptions& options, const LaunchCounts& counts
   hello.rank = options.index.value_or(static_cast<std::uint32_t>(counts.app_rank()));
   hello.name = std::string(name_of(role)) + " " + std::to_string(hello.rank) + " @" + hello.host;
   hello.token = read_hub_token(options.folder);
+  fault::identify(name_of(role), static_cast<int>(hello.rank));
   return hello;
 }
 

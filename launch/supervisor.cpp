@@ -3,6 +3,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <thread>
 
@@ -10,7 +11,11 @@
 #include "common/base/error.h"
 #include "common/base/files.h"
 #include "common/base/logger.h"
+#include "common/data/rows.h"
 #include "common/messages/control.h"
+#include "common/model/architecture.h"
+#include "common/tokenizer/tokenizer.h"
+#include "common/transport/zmq_hub_channel.h"
 #include "launch/child_process.h"
 #include "launch/commands.h"
 #include "launch/role_options.h"
@@ -20,11 +25,13 @@
 namespace troupe {
 namespace {
 
-constexpr int kExitResumable = 75;
+constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
+constexpr int kExitResumable = 75;
 constexpr double kGraceS = 5;
 constexpr std::int64_t kLookMs = 50;
 constexpr std::int64_t kSoonMs = 10000;
+constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 /// An actor or rewarder: started again, with a growing pause, whenever it ends before the run does.
 struct Helper {
@@ -44,7 +51,6 @@ class Supervisor {
     const Config& config = options_.config;
     for (int i = 0; i < config.actors.count; ++i) helpers_.push_back({Role::kActor, i, nullptr});
     for (int i = 0; i < config.rewarders.count; ++i) helpers_.push_back({Role::kRewarder, i, nullptr});
-    std::filesystem::create_directories(options_.folder.root / "logs");
   }
 
   int run() {
@@ -81,6 +87,7 @@ class Supervisor {
       command.insert(command.begin(), mpirun.begin(), mpirun.end());
     }
     std::filesystem::remove(options_.folder.hub());  // of an earlier attempt: helpers start when the new one is there
+    for (Helper& helper : helpers_) helper.start_at_ms = 0;
     learners_ = std::make_unique<ChildProcess>("the learners", command, "");
   }
 
@@ -92,7 +99,8 @@ class Supervisor {
   /// The run's exit code where it is over, or nothing where the learners were started again.
   std::optional<int> learners_ended(int code) {
     const bool finished = code == 0;
-    if (finished || code == kExitUsage || told_to_stop_) return finished ? 0 : told_to_stop_ ? kExitResumable : code;
+    const bool final = code == kExitFailed || code == kExitUsage;  // another attempt would come to the same
+    if (finished || final || told_to_stop_) return finished ? 0 : told_to_stop_ ? kExitResumable : code;
     const std::int64_t steps = trained_steps();
     restarts_ = steps > steps_at_restart_ ? 1 : restarts_ + 1;
     steps_at_restart_ = steps;
@@ -125,7 +133,8 @@ class Supervisor {
   void retire(Helper& helper, int code, std::int64_t now_ms) {
     const bool of_itself = code < 128 && code != kExitResumable && now_ms - helper.started_ms < kSoonMs;
     helper.failures = of_itself ? helper.failures + 1 : 0;
-    helper.start_at_ms = now_ms + (std::int64_t{100} << std::min(helper.failures, 7));
+    // Code 0 is the hub's word that the run is finished: nobody is needed any more, unless the learners start again.
+    helper.start_at_ms = code == 0 ? kNever : now_ms + (std::int64_t{100} << std::min(helper.failures, 7));
     if (code != 0 && code != kExitResumable) {
       logger_.warning(helper.process->name() + " (pid " + std::to_string(helper.process->pid()) + ") " + describe_end(code) +
                       ": starting another; its log is " + log_of(helper));
@@ -176,12 +185,32 @@ class Supervisor {
   std::int64_t steps_at_restart_ = 0;
 };
 
+/// Makes the run directory, and finds out at once what would stop the learners later. @throws ConfigError where the directory
+/// cannot be made, another run owns it (naming its pid), hub.bind cannot be had, or the model's or the rows' files are wrong.
+void prepare(const RoleOptions& options) {
+  const std::filesystem::path logs = options.folder.root / "logs";
+  std::error_code error;
+  std::filesystem::create_directories(logs, error);
+  if (error) throw ConfigError("--run-dir: cannot make " + logs.string() + ": " + error.message());
+  const FolderLock nobody_else(options.folder.lock());  // until the end of this function: the learners take it themselves
+  const Config& config = options.config;
+  const ZmqHubChannel port(config.hub.bind, config.hub.insecure);
+  if (config.cold_start.steps == 0) {
+    read_architecture(config.model.path);
+    Tokenizer::load(config.model.path);
+  }
+  for (const std::string& rows : {config.data.train, config.data.eval}) {
+    if (!rows.empty()) open_rows(rows, config.run.seed);
+  }
+}
+
 }  // namespace
 
 int run_command(const std::vector<std::string>& words, const Environment&) {
   RoleOptions options = read_role_options("run", words);
   options.config.validate_for_training();
   const RewardSet checked(options.config.rewards);
+  prepare(options);
   std::vector<std::string> handed_on = {options.config_path};
   handed_on.insert(handed_on.end(), options.overrides.begin(), options.overrides.end());
   std::cout << "run directory: " << options.folder.root.string() << std::endl;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 
 namespace troupe {
 namespace {
@@ -134,10 +135,14 @@ void complete(const fs::path& temporary, const fs::path& final, CheckpointManife
   sync_folder(temporary);
   const fs::path replaced = temporary.string() + "-replaced";
   fs::remove_all(replaced);
+  fault::point("checkpoint.rename");
   if (fs::exists(final)) fs::rename(final, replaced);
+  fault::point("file.rename");
   fs::rename(temporary, final);
+  fault::point("checkpoint.done");
   sync_folder(final.parent_path());
   write_file_atomically(final / "DONE", xxh3_128_hex(text) + "\n");
+  fault::point("file.unlink");
   fs::remove_all(replaced);
 }
 
@@ -228,6 +233,7 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
   std::array<std::int64_t, 1> pid = {::getpid()};
   ranks.broadcast(std::as_writable_bytes(std::span(pid)), 0, what);
   const fs::path temporary = root / (".tmp-step-" + std::to_string(info.step) + "-" + std::to_string(pid[0]));
+  fault::point("checkpoint.begin");
   try {
     all_or_none(ranks, what, [&] {
       if (!leader) return;
@@ -238,6 +244,7 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
     });
     FileDigest shard;
     all_or_none(ranks, what, [&] { shard = write_shard(temporary, info.step, optimizer); });
+    fault::point("checkpoint.shard");
     CheckpointManifest manifest;
     manifest.files = gather_digests(shard, ranks);
     all_or_none(ranks, what, [&] {
@@ -250,8 +257,10 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
       manifest.slice = optimizer.slice();
       manifest.tensors = optimizer.parameters().layout().tensors;
       if (export_more) export_more(temporary);
+      fault::point("checkpoint.export");
       complete(temporary, checkpoint_folder(root, info.step), manifest);
     });
+    fault::point("checkpoint.end");
   } catch (const Error&) {
     std::error_code ignored;  // the next start clears what cannot be removed now
     if (leader) fs::remove_all(temporary, ignored);

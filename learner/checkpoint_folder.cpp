@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/files.h"
 
 namespace troupe {
@@ -58,6 +59,7 @@ std::vector<std::string> clear_checkpoint_leftovers(const fs::path& root) {
     const bool unfinished =
         step_of(name) && fs::exists(root / name / "MANIFEST.json") && !fs::exists(root / name / "DONE");
     if (!temporary && !unfinished) continue;
+    fault::point("file.unlink");
     fs::remove_all(root / name);
     removed.push_back(name);
   }
@@ -70,7 +72,7 @@ CheckpointManifest read_manifest(const fs::path& folder) {
   const std::string expected = read_file(folder / "DONE");
   const std::string found = xxh3_128_hex(text) + "\n";
   if (found != expected) {
-    throw ConfigError(path + ": DONE says checksum " + expected.substr(0, 32) + ", found " + found.substr(0, 32));
+    throw ConfigError(path + " at offset 0: DONE says checksum " + expected.substr(0, 32) + ", found " + found.substr(0, 32));
   }
   const CheckpointManifest manifest = parse_manifest(text, path);
   if (folder.filename() != checkpoint_folder("", manifest.step).filename()) {
@@ -121,8 +123,10 @@ void retire_checkpoints(const fs::path& root, const CheckpointConfig& config, st
     const fs::path going = root / (".tmp-retired-step-" + std::to_string(step));
     try {
       fs::remove_all(going);
+      fault::point("file.rename");
       fs::rename(checkpoint_folder(root, step), going);
       sync_folder(root);
+      fault::point("checkpoint.retire");
       fs::remove_all(going);
     } catch (const fs::filesystem_error& error) {
       throw TransportError("cannot delete the checkpoint of step " + std::to_string(step) + ": " + error.what());

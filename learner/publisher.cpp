@@ -10,6 +10,7 @@
 
 #include "common/base/checksum.h"
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/shared_memory.h"
 
 namespace troupe {
@@ -49,6 +50,7 @@ Publisher::~Publisher() { unlink_shared_memory(name_prefix()); }
 std::string Publisher::name_prefix() const { return "/troupe-" + run_id_ + "-v"; }
 
 PublishedWeights Publisher::publish(const Parameters& parameters, std::uint64_t version) {
+  fault::point("publish.before");
   const auto& flat = parameters.flat();
   const auto element_bytes = static_cast<std::uint64_t>(flat.element_size());
   const std::size_t size = flat.nbytes();
@@ -74,6 +76,7 @@ PublishedWeights Publisher::publish(const Parameters& parameters, std::uint64_t 
     memory = on_heap(size);
   }
   std::memcpy(memory.bytes.data(), flat.const_data_ptr(), size);
+  fault::point("publish.inside");
   for (std::size_t start = 0; start < size; start += kWeightBucketBytes) {
     const std::size_t length = std::min<std::size_t>(kWeightBucketBytes, size - start);
     manifest.bucket_checksums.push_back(xxh3_64(std::span<const std::byte>(memory.bytes).subspan(start, length)));

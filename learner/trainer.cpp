@@ -6,8 +6,10 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "learner/objective/token_weights.h"
 #include "learner/token_pass.h"
 
@@ -50,11 +52,15 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
       stats.loss += train_micro_batch(update.micro_batches[m], update, i == 0, stats);
     }
     if (update.global_sequences == 0) continue;  // nothing trains: momentum alone must not move the weights
+    if (fault::spoilt("learner.gradient")) gradients_.narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
     phase("optimizer");
+    fault::point("learner.optimizer");
     const OptimizerStep step = optimizer_.step(gradients_, plan.step);
+    fault::point("learner.updated");
     stats.grad_norm = step.grad_norm;
     stats.lr = step.lr;
     stats.skipped += step.skipped ? 1 : 0;
+    if (stats.bad_tensor.empty()) stats.bad_tensor = step.bad_tensor;
     ++stats.updates;
   }
   combine_over_ranks(stats);
@@ -64,6 +70,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
 double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
                                   TrainStats& stats) {
   if (micro_batch.empty()) return 0;
+  fault::point("learner.forward");
   const std::vector<TokenSequence> sequences = sequences_of(micro_batch);
   TokenPass pass(model_, sequences, config_.sampling.temperature, true);
   const TokenTargets targets = token_targets(micro_batch, update, config_.loss, config_.sampling.max_tokens);
@@ -94,6 +101,7 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   stats.policy += result.metrics;
   stats.entropy_sum += pass.tokens().entropy_N.sum(at::kDouble).item<double>();
   const at::Tensor grad_N = at::from_blob(result.grad_logp.data(), {static_cast<std::int64_t>(result.grad_logp.size())}, at::kFloat);
+  fault::point("learner.backward");
   pass.backward(grad_N, gradients_);
   return result.loss;
 }

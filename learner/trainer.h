@@ -25,6 +25,7 @@ struct TrainStats {
   double entropy_sum = 0;
   std::int64_t updates = 0;
   std::int64_t skipped = 0;  // updates left out because a gradient was not finite
+  std::string bad_tensor;    // where skipped: the first tensor whose gradient was not finite
   PolicyMetrics policy;
 };
 

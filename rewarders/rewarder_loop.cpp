@@ -8,6 +8,7 @@
 
 #include "common/base/bounded_queue.h"
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/config/config.h"
 #include "common/messages/frame.h"
 #include "common/transport/peer_session.h"
@@ -124,6 +125,7 @@ class Rewarder {
     try {
       switch (frame_type(bytes_of(frame))) {
         case MessageType::kScoreTask:
+          fault::point("rewarder.task");
           waiting_.push_back(decode<ScoreTask>(bytes_of(frame)));
           break;
         case MessageType::kAccepted:
@@ -140,7 +142,12 @@ class Rewarder {
   void hand_over() {
     while (!waiting_.empty() && pool_->submit(waiting_.front())) waiting_.pop_front();
     while (auto scored = pool_->finished()) unsent_.push_back(encode(*scored));
-    while (!unsent_.empty() && send(unsent_.front())) unsent_.pop_front();
+    while (!unsent_.empty()) {
+      fault::point("rewarder.result.before");
+      if (!send(unsent_.front())) return;
+      fault::point("rewarder.result.after");
+      unsent_.pop_front();
+    }
   }
 
   bool send(const std::string& frame) { return session_.send(frame, Deadline::after_ms(kPollMs)); }

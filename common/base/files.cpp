@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/text.h"
 
 namespace troupe {
@@ -62,6 +63,7 @@ class TemporaryFile {
   }
   int fd() const { return fd_.get(); }
   void rename_to(const std::filesystem::path& target) {
+    fault::point("file.rename");
     if (::rename(name_.c_str(), target.c_str()) != 0) fail<TransportError>("rename " + name_ + " to", target);
     name_.clear();
   }
@@ -113,6 +115,7 @@ int FileDescriptor::release() { return std::exchange(fd_, -1); }
 
 void write_all(int fd, std::span<const std::byte> bytes, std::string_view what) {
   while (!bytes.empty()) {
+    fault::point("file.write");
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
     if (written >= 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -123,6 +126,7 @@ void write_all(int fd, std::span<const std::byte> bytes, std::string_view what) 
 }
 
 void sync_file(int fd, std::string_view what) {
+  fault::point("file.fsync");
   if (::fsync(fd) != 0) fail<TransportError>("fsync", what);
 }
 

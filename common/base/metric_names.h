@@ -21,6 +21,7 @@ inline constexpr std::string_view kLoss = "loss";
 inline constexpr std::string_view kKl = "kl";
 inline constexpr std::string_view kEntropy = "entropy";
 inline constexpr std::string_view kGradNorm = "grad_norm";
+inline constexpr std::string_view kUpdatesSkipped = "updates_skipped";
 inline constexpr std::string_view kLr = "lr";
 inline constexpr std::string_view kRatioMaxAbsLog = "ratio_max_abs_log";
 inline constexpr std::string_view kClipShare = "clip_share";
@@ -60,6 +61,7 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kKl, "nats", "KL divergence per token to the reference model"},
     MetricInfo{metric::kEntropy, "nats", "mean entropy per token of the policy"},
     MetricInfo{metric::kGradNorm, "", "norm of the gradient before clipping"},
+    MetricInfo{metric::kUpdatesSkipped, "", "optimizer updates left out because a gradient was not finite"},
     MetricInfo{metric::kLr, "", "learning rate of the step"},
     MetricInfo{metric::kRatioMaxAbsLog, "nats", "largest |log ratio| of trainer against sampler on the first update"},
     MetricInfo{metric::kClipShare, "share", "tokens whose ratio was clipped"},

@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/error.h"
+#include "common/base/fault.h"
 
 namespace troupe {
 namespace {
@@ -190,6 +191,7 @@ void MpiCommunicator::finish(Transfers& transfers, const PieceHeader& header) co
 void MpiCommunicator::exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) {
   Transfers transfers(in.size(), 2 * (out.size() + in.size()));
   start(transfers, header, out, in);
+  fault::point("collective.inside");
   finish(transfers, header);
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 
 namespace troupe {
 namespace {
@@ -79,7 +80,10 @@ struct RankOrderCommunicator::Running {
     piece.offset = offset;
     return piece;
   }
-  void end() const { owner.broken_ = false; }
+  void end() const {
+    owner.broken_ = false;
+    fault::point("collective.end");
+  }
 };
 
 RankOrderCommunicator::RankOrderCommunicator(int rank, int size, double deadline_s)
@@ -90,6 +94,7 @@ RankOrderCommunicator::RankOrderCommunicator(int rank, int size, double deadline
 
 RankOrderCommunicator::Running RankOrderCommunicator::begin(CollectiveOperation operation, std::size_t bytes,
                                                             std::string_view tensor) {
+  fault::point("collective.begin");
   tensor_ = tensor;
   operation_.store(operation);
   const std::uint64_t sequence = sequence_.fetch_add(1) + 1;

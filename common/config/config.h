@@ -16,7 +16,8 @@ struct RunConfig {
   std::int64_t max_lag = 0;
   bool exact = true;
   int max_restarts = 3;
-  int hash_every = 1;  // steps between weight hashes in the ledger
+  int hash_every = 1;   // steps between weight hashes in the ledger
+  int max_skipped = 3;  // steps in a row without a finite gradient before the run is given up
   bool operator==(const RunConfig&) const = default;
 };
 

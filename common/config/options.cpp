@@ -123,6 +123,8 @@ void add_roles(std::vector<Option>& options) {
       "restarts in a row without a step before the supervisor gives up");
   run("hash_every", &RunConfig::hash_every, kConduct, at_least(0),
       "steps between hashes of the weights in the ledger; 0: at checkpoints only");
+  run("max_skipped", &RunConfig::max_skipped, kConduct, at_least(1),
+      "steps in a row whose gradients are not finite before the run stops with a checkpoint");
   const auto learners = section("learners", &Config::learners, options);
   learners("count", &LearnersConfig::count, kConduct, between(1, 65536), "learner ranks");
   learners("threads", &LearnersConfig::threads, kConduct, between(1, 1024), "threads of each learner rank");

@@ -18,6 +18,8 @@ struct RunFolder {
   std::filesystem::path token() const { return root / "hub.token"; }
   std::filesystem::path ledger() const { return root / "ledger.log"; }
   std::filesystem::path rollouts() const { return root / "rollouts"; }
+  /// Which groups were in steps whose gradients were not finite.
+  std::filesystem::path quarantine() const { return rollouts() / "quarantine"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   /// The Hugging Face directory that a cold start makes and the run starts from.
   std::filesystem::path start() const { return root / "start"; }

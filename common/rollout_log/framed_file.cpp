@@ -11,6 +11,7 @@
 
 #include "common/base/checksum.h"
 #include "common/base/error.h"
+#include "common/base/fault.h"
 
 namespace troupe {
 namespace {
@@ -92,7 +93,10 @@ FramePosition FramedFileWriter::append(std::uint16_t type, const std::string& bo
   if (!broken_.empty()) throw TransportError(broken_);
   const std::string frame = frame_of(type, body);
   try {
-    write_all(fd_.get(), std::as_bytes(std::span(frame.data(), frame.size())), path_.string());
+    const auto bytes = std::as_bytes(std::span(frame));
+    write_all(fd_.get(), bytes.first(kHeaderBytes), path_.string());
+    fault::point("frame.inside");
+    write_all(fd_.get(), bytes.subspan(kHeaderBytes), path_.string());
   } catch (const TransportError& e) {
     // Half a frame in the middle of the file would be corruption for every later reader.
     if (::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) broken_ = e.what();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/transport/zmq_socket.h"
 
 namespace troupe {
@@ -34,12 +35,13 @@ ZmqHubChannel::ZmqHubChannel(const std::string& endpoint, bool insecure, const S
   try {
     socket_.bind(endpoint);
   } catch (const zmq::error_t& e) {
-    throw TransportError("the hub cannot bind to " + endpoint + ": " + e.what());
+    throw ConfigError("hub.bind = " + endpoint + ": expected a free port of this machine: " + e.what());
   }
   endpoint_ = reachable(socket_.get(zmq::sockopt::last_endpoint));
 }
 
 SendResult ZmqHubChannel::send(const PeerId& peer, std::string frame) {
+  fault::point("hub.send");
   try {
     // The id is where MANDATORY refuses; the frame then belongs to a pipe that has room.
     if (!socket_.send(zmq::buffer(peer), zmq::send_flags::sndmore | zmq::send_flags::dontwait)) return SendResult::kFull;
@@ -64,6 +66,7 @@ std::optional<Incoming> ZmqHubChannel::receive(Deadline deadline) {
       (void)socket_.recv(part);  // the parts of a message arrive together
       ++parts;
     }
+    fault::point("hub.receive");
     return Incoming{id.to_string(), parts == 1 ? part.to_string() : std::string()};
   } catch (const zmq::error_t& e) {
     throw TransportError(std::string("the hub cannot receive: ") + e.what());

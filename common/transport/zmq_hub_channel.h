@@ -13,7 +13,7 @@ namespace troupe {
 class ZmqHubChannel final : public HubChannel {
  public:
   /// Binds to `endpoint`, e.g. "tcp://127.0.0.1:*" (any free port) or "tcp://0.0.0.0:5555".
-  /// @throws ConfigError where the address is open to others and not `insecure`, TransportError where it cannot be had.
+  /// @throws ConfigError where the address is open to others and not `insecure`, or cannot be had (in use …).
   explicit ZmqHubChannel(const std::string& endpoint, bool insecure = false, const SocketSettings& settings = {});
 
   SendResult send(const PeerId& peer, std::string frame) override;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/transport/zmq_socket.h"
 
 namespace troupe {
@@ -30,6 +31,7 @@ ZmqPeerChannel::ZmqPeerChannel(const std::string& endpoint, const SocketSettings
 }
 
 bool ZmqPeerChannel::send(std::string frame, Deadline deadline) {
+  fault::point("peer.send");
   try {
     zmq::message_t message = message_of(std::move(frame));
     do {
@@ -47,6 +49,7 @@ std::optional<std::string> ZmqPeerChannel::receive(Deadline deadline) {
     while (!socket_.recv(part, zmq::recv_flags::dontwait)) {
       if (!wait_for(socket_, ZMQ_POLLIN, deadline)) return std::nullopt;
     }
+    fault::point("peer.receive");
     if (!part.more()) return part.to_string();
     while (part.more()) (void)socket_.recv(part);
     return std::string();  // several parts are no frame: decoding refuses the empty one

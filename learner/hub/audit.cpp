@@ -125,7 +125,29 @@ class Auditor {
     result_.exact_steps = first_diverged_ == 0 ? result_.steps : first_diverged_ - 1;
   }
 
+  /// Every frame of the rollout log, those included that no step trained on. The newest file may end in a torn one.
+  void check_frames() {
+    std::set<fs::path> files;
+    if (fs::exists(folder_.rollouts())) {
+      for (const auto& entry : fs::directory_iterator(folder_.rollouts())) {
+        if (entry.path().extension() == ".log") files.insert(entry.path());
+      }
+    }
+    for (const fs::path& file : files) {
+      try {
+        FramedFileReader reader(file);
+        while (reader.next()) {
+        }
+        if (reader.torn_bytes() == 0 || file == *files.rbegin()) continue;
+        problem("I3", file.string() + ": cut short at offset " + text(reader.offset()) + ", but newer files follow");
+      } catch (const Error& e) {
+        problem("I3", e.what());
+      }
+    }
+  }
+
   void check_rollouts() {
+    check_frames();
     if (batches_.empty()) return;
     RolloutLogReader reader(folder_.rollouts());
     for (const BatchChosen& batch : batches_) {

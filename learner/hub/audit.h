@@ -23,8 +23,8 @@ struct AuditResult {
 };
 
 /// Checks the run directory's ledger, rollout log and files: I1 every leased group has exactly one final state, or is
-/// open in an unfinished run; I2 no group is in two steps; I3 each trained group's bytes have the hash that the ledger
-/// names; I4 lag is at most run.max_lag; I5 steps are consecutive; I6 no temporary file or shared memory of a finished
+/// open in an unfinished run; I2 no group is in two steps; I3 the rollout log is whole, and each trained group's bytes have
+/// the hash that the ledger names; I4 lag is at most run.max_lag; I5 steps are consecutive; I6 no temporary file or shared memory of a finished
 /// run is left; I7 the end record is there if and only if summary.json is. Reads only, and on its own: not by the fold
 /// that the hub goes by.
 /// @throws ConfigError where there is no ledger, or it cannot be read.

@@ -142,6 +142,11 @@ void Hub::record(const LedgerRecord& record) {
   impl_->core.sync();
 }
 
+void Hub::sync() {
+  const auto lock = impl_->use();
+  impl_->core.sync();
+}
+
 void Hub::read_ledger(const std::function<void(const LedgerState&)>& reader) const {
   const auto lock = impl_->use();
   reader(impl_->core.ledger());

@@ -89,6 +89,9 @@ class Hub {
   /// AttemptStarted where the ledger does not know its incarnation yet.
   void record(const LedgerRecord& record);
 
+  /// Makes durable what the ledger and the rollout log have.
+  void sync();
+
   /// Shows the ledger's state to `reader`, which must not keep it or call the hub.
   void read_ledger(const std::function<void(const LedgerState&)>& reader) const;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/text.h"
 #include "common/config/run_folder.h"
 #include "common/messages/frame.h"
@@ -253,7 +254,9 @@ void HubCore::record(const LedgerRecord& record) {
 }
 
 void HubCore::log_scored(const GroupRecord& record) {
+  fault::point("rollouts.append.before");
   const RolloutPlace place = rollouts_.append(record);  // before the ledger names it
+  fault::point("rollouts.append.after");
   ledger_.append(
       GroupScored{record.group, record.purpose, content_hash(record), place, record.rewarder, mean_reward(record)});
 }
@@ -311,8 +314,10 @@ std::optional<std::vector<GroupRecord>> HubCore::take_batch(std::int64_t step) {
   }
   batch.world_size = options_.config.learners.count;
   rollouts_.sync();  // on disk before the record that promises them
+  fault::point("rollouts.sync.after");
   ledger_.append(batch);
   ledger_.sync();
+  fault::point("batch.recorded");
   return scheduler_->take_batch();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 
 namespace troupe {
 namespace {
@@ -215,10 +216,16 @@ Ledger::Ledger(const std::filesystem::path& path) : writer_(path), state_(read_l
 
 void Ledger::append(const LedgerRecord& record) {
   state_.apply(record);  // first: what breaks an invariant is not written
+  fault::point("ledger.append.before");
   writer_.append(static_cast<std::uint16_t>(record.index() + 1), to_json_text(record));
+  fault::point("ledger.append.after");
 }
 
-void Ledger::sync() { writer_.sync(); }
+void Ledger::sync() {
+  fault::point("ledger.sync.before");
+  writer_.sync();
+  fault::point("ledger.sync.after");
+}
 
 std::vector<LedgerRecord> read_ledger_records(const std::filesystem::path& path) {
   FramedFileReader reader(path);

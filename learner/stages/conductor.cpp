@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/files.h"
 #include "common/base/metric_names.h"
 #include "common/base/random.h"
@@ -96,6 +97,7 @@ std::optional<std::vector<GroupRecord>> Conductor::live_batch(std::int64_t step)
 
 void Conductor::publish(const Parameters& parameters, std::uint64_t version) {
   hub_->publish(publisher_.publish(parameters, version));
+  fault::point("publish.after");
 }
 
 void Conductor::evaluate(std::uint64_t version) {
@@ -104,6 +106,7 @@ void Conductor::evaluate(std::uint64_t version) {
     known = std::any_of(state.evaluations.begin(), state.evaluations.end(), [&](const Evaluated& e) { return e.version == version; });
   });
   if (!held_out_rows_ || known) return;
+  fault::point("evaluation.before");
   const int prompts = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(config_.eval.prompts), held_out_rows_->size()));
   std::optional<std::vector<GroupRecord>> records;
   while (!records && !should_stop()) records = hub_->evaluate(version, prompts, Deadline::after_s(kWaitSliceS));
@@ -117,6 +120,7 @@ void Conductor::evaluate(std::uint64_t version) {
     evaluated.mean_reward += record.scores.front().reward.value_or(0.0) / prompts;
   }
   hub_->record(evaluated);
+  fault::point("evaluation.after");
   evaluation_ = {{std::string(metric::kHeldOutAccuracy), evaluated.accuracy}, {std::string(metric::kHeldOutReward), evaluated.mean_reward}};
   write_samples(version, *records);
   std::array<char, 120> line{};
@@ -155,10 +159,14 @@ void Conductor::step_done(const StepReport& report, const std::string& weights_h
 }
 
 void Conductor::finish(const std::string& final_hash) {
+  fault::point("end.before");
   hub_->close(0, "the run is finished", true);
+  hub_.reset();  // lets the weights in shared memory go: once there is an end record nobody comes to clear them
   record_.ledger().append(RunFinished{config_.run.steps, final_hash, unix_time_s()});
   record_.ledger().sync();
+  fault::point("end.recorded");
   record_.write_summary();
+  fault::point("end.after");
   const LedgerState& state = record_.state();
   const auto at = [&](std::uint64_t version) -> std::optional<Evaluated> {
     for (const Evaluated& evaluated : state.evaluations) {

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/transport/zmq_peer_channel.h"
 #include "learner/checkpoint.h"
 #include "learner/objective/intake.h"
@@ -14,17 +15,19 @@
 #include "learner/stages/conductor.h"
 #include "learner/stages/grpo_learner.h"
 #include "learner/stages/learner_link.h"
-#include "learner/stages/prompt_rows.h"
+#include "learner/stages/quarantine.h"
 #include "learner/stages/run_record.h"
+#include "learner/stages/start_checks.h"
 #include "learner/stages/start_model.h"
 
 namespace troupe {
 namespace {
 
+constexpr int kExitFailed = 1;
 constexpr int kExitResumable = 75;
 
 /// What rank 0 tells the others to do next, as the first byte of a StepShard's body.
-enum class Order : char { kTrain = 'T', kCheckpoint = 'C', kFinish = 'F', kStop = 'S' };
+enum class Order : char { kTrain = 'T', kCheckpoint = 'C', kFinish = 'F', kStop = 'S', kGiveUp = 'G' };
 
 double seconds_since(std::int64_t start_ms) { return static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0; }
 
@@ -41,14 +44,15 @@ std::string broadcast_text(std::string text, Communicator& communicator) {
 class Leader {
  public:
   Leader(const GrpoOptions& options, Communicator& communicator, GrpoLearner& learner, Conductor& conductor, RunRecord& record,
-         RankBoard& board)
+         RankBoard& board, const Logger& logger)
       : options_(options),
         config_(options.config),
         communicator_(communicator),
         learner_(learner),
         conductor_(conductor),
         record_(record),
-        board_(board) {}
+        board_(board),
+        logger_(logger) {}
 
   int run(std::int64_t resumed_step) {
     const std::int64_t recorded = record_.state().last_chosen_step;
@@ -60,6 +64,7 @@ class Leader {
     if (step == 0) conductor_.evaluate(0);
     checkpointed_ = resumed_step;
     while (step < config_.run.steps) {
+      if (skipped_in_row_ >= config_.run.max_skipped) return give_up(step);
       if (!live_step(step + 1)) return stop(step);
       ++step;
       if (step < config_.run.steps) look_back(step);
@@ -86,6 +91,7 @@ class Leader {
 
   /// Trains a step; publishes and reports it where it is a live one (`wait_s` > 0 or not recorded before).
   void train(std::int64_t step, const std::vector<GroupRecord>& groups, std::int64_t start_ms, double wait_s) {
+    fault::point("learner.step.begin");
     const bool recorded = step <= record_last_;
     const StepBatch batch = make_step(config_, step, groups);
     const std::vector<StepPlan> plans = pack_step(batch, config_.batch, communicator_.size());
@@ -99,6 +105,7 @@ class Leader {
     report.train = learner_.train(plans.front());
     const std::string hash = learner_.hash_after(step);
     report.times.train = seconds_since(train_ms);
+    look_at_skipped(step, groups, report.train);
     board_.set(step, "publish");
     if (!recorded) {
       const std::int64_t publish_ms = SteadyClock().now_ms();
@@ -109,6 +116,17 @@ class Leader {
     report.times.step = seconds_since(start_ms);
     report.hub = conductor_.hub().status();
     conductor_.step_done(report, hash);
+    fault::point("learner.step.end");
+  }
+
+  /// Tells of updates that were left out, and counts the steps in a row that were left out as a whole.
+  void look_at_skipped(std::int64_t step, const std::vector<GroupRecord>& groups, const TrainStats& train) {
+    skipped_in_row_ = train.skipped > 0 && train.skipped == train.updates ? skipped_in_row_ + 1 : 0;
+    if (train.skipped == 0) return;
+    bad_tensor_ = train.bad_tensor;
+    logger_.warning("step " + std::to_string(step) + ": the gradient of " + bad_tensor_ + " is not finite, skipped updates=" +
+                    std::to_string(train.skipped) + " of " + std::to_string(train.updates));
+    if (step > trained_before_) write_quarantine(options_.folder, step, groups, train);
   }
 
   void order(int rank, std::int64_t step, Order order, const std::string& plan = "") {
@@ -127,6 +145,7 @@ class Leader {
   void checkpoint(std::int64_t step) {
     if (checkpointed_ == step) return;
     order_all(step, Order::kCheckpoint);
+    conductor_.hub().sync();  // the checkpoint must not outlive the records that lead to it
     learner_.checkpoint(step, std::filesystem::file_size(options_.folder.ledger()));
     conductor_.hub().record(CheckpointWritten{step, "step-" + std::to_string(step)});
     retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint, best_step());
@@ -150,6 +169,19 @@ class Leader {
     conductor_.note("stopped after step " + std::to_string(step) + "; the same command resumes");
     conductor_.stop("the run was stopped and can be resumed");
     return kExitResumable;
+  }
+
+  /// Nothing is learned any more, and another attempt would come to the same: the last good weights are kept, and the run fails.
+  int give_up(std::int64_t step) {
+    const std::string reason = "the gradient of " + bad_tensor_ + " was not finite in " + std::to_string(skipped_in_row_) +
+                               " steps in a row (run.max_skipped), up to step " + std::to_string(step);
+    logger_.error(reason + ": stopping; " + options_.folder.quarantine().string() +
+                  " names the groups, checkpoints/step-" + std::to_string(step) +
+                  " has the last good weights; a lower optimizer.lr or another loss may help");
+    checkpoint(step);
+    order_all(step, Order::kGiveUp);
+    conductor_.stop(reason);
+    return kExitFailed;
   }
 
   int finish(std::int64_t step) {
@@ -177,8 +209,12 @@ class Leader {
   Conductor& conductor_;
   RunRecord& record_;
   RankBoard& board_;
+  const Logger& logger_;
   std::int64_t record_last_ = record_.state().last_chosen_step;
+  std::int64_t trained_before_ = record_.state().last_trained_step;
   std::int64_t checkpointed_ = 0;
+  std::int64_t skipped_in_row_ = 0;
+  std::string bad_tensor_;
 };
 
 /// The other ranks: do what rank 0 says until it says that it is over.
@@ -187,6 +223,7 @@ int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board) {
     board.set(0, "waiting for the next step");
     auto shard = link.next(Deadline::after_s(1));
     if (!shard) continue;
+    fault::point("learner.order");
     check(!shard->body.empty(), "an empty order of rank 0");
     switch (static_cast<Order>(shard->body.front())) {
       case Order::kTrain:
@@ -201,25 +238,12 @@ int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board) {
         return 0;
       case Order::kStop:
         return kExitResumable;
+      case Order::kGiveUp:
+        return kExitFailed;
       default:
-        throw ProtocolError("rank 0 ordered '" + shard->body.substr(0, 1) + "', which is none of T, C, F, S");
+        throw ProtocolError("rank 0 ordered '" + shard->body.substr(0, 1) + "', which is none of T, C, F, S, G");
     }
   }
-}
-
-/// What a user got wrong about the rows is said before any work is done.
-void check_data(const Config& config, const std::filesystem::path& model_folder, const Logger& logger) {
-  const Tokenizer tokenizer = Tokenizer::load(model_folder);
-  check_rows(config.data, "data.train", *open_rows(config.data.train, config.run.seed), tokenizer, logger);
-  if (!config.data.eval.empty()) {
-    check_rows(config.data, "data.eval", *open_rows(config.data.eval, config.run.seed), tokenizer, logger);
-  }
-}
-
-void say_exactness(const Config& config, const Logger& logger) {
-  const auto obstacles = exactness_obstacles(config);
-  if (!config.run.exact) logger.info("run.exact = false: log-probabilities of sampler and learner are not asserted to be equal");
-  for (const std::string& obstacle : obstacles) logger.info("not exact: " + obstacle);
 }
 
 }  // namespace
@@ -251,10 +275,11 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   const std::int64_t resumed_step = learner.resume(logger);
   if (leads) {
     say_exactness(config, logger);
+    require_ledger(*record, resumed_step);
     record->begin(learner.initial_hash());
     Conductor conductor(config, *record, learner.start(), resumed_step, options.terminal, options.stop, board, logger);
     broadcast_text(conductor.endpoint(), communicator);
-    return Leader(options, communicator, learner, conductor, *record, board).run(resumed_step);
+    return Leader(options, communicator, learner, conductor, *record, board, logger).run(resumed_step);
   }
   LearnerLink::Options link;
   const std::string endpoint = broadcast_text("", communicator);

@@ -19,7 +19,8 @@ struct GrpoOptions {
 };
 
 /// A learner rank of a GRPO run, from start or resume to its end: cold start, recorded steps rolled forward, then live steps.
-/// Rank 0 also holds the hub (conductor.h). Collective. Returns 0, or 75 where it was asked to stop.
+/// Rank 0 also holds the hub (conductor.h). Collective. Returns 0, 75 where it was asked to stop, or 1 where gradients
+/// were not finite in run.max_skipped steps in a row.
 int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logger& logger);
 
 }  // namespace troupe

@@ -40,6 +40,7 @@ std::map<std::string, double> metrics_of(const StepReport& report) {
   put(metric::kLagMax, static_cast<double>(intake.lag_max));
   put(metric::kLoss, report.train.loss);
   put(metric::kGradNorm, report.train.grad_norm);
+  put(metric::kUpdatesSkipped, static_cast<double>(report.train.skipped));
   put(metric::kLr, report.train.lr);
   put_mean(metric::kKl, policy.kl_sum, policy.tokens);
   put_mean(metric::kEntropy, report.train.entropy_sum, policy.tokens);

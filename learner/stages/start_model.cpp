@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "common/base/error.h"
+#include "common/base/fault.h"
 #include "common/base/files.h"
 #include "common/base/random.h"
 #include "common/data/rows.h"
@@ -60,6 +61,7 @@ void prepare_start(const Config& config, const RunFolder& folder) {
 
 void make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const Logger& logger) {
   if (config.cold_start.steps == 0 || std::filesystem::exists(weights_of(folder))) return;
+  fault::point("start.begin");
   const Architecture architecture = read_architecture(folder.start());
   const Tokenizer tokenizer = Tokenizer::load(folder.start());
   const std::uint64_t seed = seed_for(config.run.seed, Stream::kColdStart);
@@ -92,6 +94,7 @@ void make_start(const Config& config, const RunFolder& folder, Communicator& com
   run_sft(parameters, options, communicator);
   if (communicator.rank() == 0) save_hugging_face(parameters, folder.start(), folder.start());
   communicator.barrier();
+  fault::point("start.end");
 }
 
 }  // namespace troupe

@@ -151,6 +151,7 @@ class LiveRun {
   }
 
   Hub& hub() { return *hub_; }
+  std::filesystem::path folder() const { return scratch_ / "."; }
   std::vector<GroupRecord> records;  // trained, in order
 
   static Parameters weights(std::uint64_t version) {

@@ -1,0 +1,181 @@
+"""Runs of tests/faults/tiny.cfg as real processes that can be killed, stopped and looked at."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+SCALE = float(os.environ.get("TROUPE_TIME_SCALE", "1"))
+CONFIG = Path(__file__).with_name("tiny.cfg")
+TAG = "TROUPE_TEST_RUN"  # in the environment of every process of a run, by which they are found again
+
+# Short enough for a test, long enough for a busy machine of two cores.
+DEADLINES = {"collective_s": 3, "heartbeat_s": 1.5, "lease_s": 3, "reconnect_s": 8, "startup_s": 30}
+
+
+class Failure(Exception):
+    """A scenario's promise that did not hold."""
+
+
+def expect(holds, message):
+    if not holds:
+        raise Failure(message)
+
+
+def wait_for(seconds, what, holds):
+    """Polls until `holds()` gives something, and returns that."""
+    end = time.monotonic() + seconds * SCALE
+    while time.monotonic() < end:
+        result = holds()
+        if result:
+            return result
+        time.sleep(0.005)
+    raise Failure(f"waited {seconds * SCALE:.0f} s for {what}")
+
+
+def state_of(pid):
+    """The process's state letter (T: stopped, Z: dead but not reaped), or "" where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+class Run:
+    """One run directory and the processes that work in it."""
+
+    program = None  # the faulty troupe; set once
+
+    def __init__(self, folder, beside=None, **options):
+        self.dir = Path(folder)
+        self.beside = beside or self.dir  # where logs and the mark lie, with endings of their own
+        self.tag = uuid.uuid4().hex
+        self.options = {f"deadline.{key}": value * SCALE for key, value in DEADLINES.items()}
+        self.options.update({key.replace("__", "."): value for key, value in options.items()})
+        self.mark = self.beside.with_suffix(".mark")
+        self.attempts = 0
+        self.children = []
+
+    def words(self):
+        return [word for key, value in self.options.items() for word in (f"--{key}", str(value))]
+
+    def command(self, role):
+        return [str(self.program), role, str(CONFIG), *self.words(), "--run-dir", str(self.dir)]
+
+    def start(self, command, fault=None, once=True):
+        """Starts a process of the run; its output goes to a log of its own. A fault happens in one process, or in each that gets there."""
+        self.attempts += 1
+        environment = {**os.environ, TAG: self.tag, "OMP_NUM_THREADS": "1"}
+        if fault:
+            self.mark.unlink(missing_ok=True)
+            environment["TROUPE_FAULT"] = fault
+            if once:
+                environment["TROUPE_FAULT_MARK"] = str(self.mark)
+        log = self.beside.with_suffix(f".{self.attempts}.log")
+        with open(log, "w") as out:
+            child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        child.log = log
+        self.children.append(child)
+        return child
+
+    def supervise(self, fault=None):
+        return self.start(self.command("run"), fault)
+
+    def job(self, fault=None, actors=1):
+        """The one-line mpirun job of 2 learners, `actors` actors and a rewarder."""
+        root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+        words = ["mpirun", *root, "--bind-to", "none", "--oversubscribe", "--enable-recovery"]
+        for count, role in ((2, "learner"), (actors, "actor"), (1, "rewarder")):
+            words += [":"] if role != "learner" else []
+            words += ["-np", str(count), *self.command(role)]
+        return self.start(words, fault)
+
+    def wait(self, child, code=0, seconds=60):
+        """Waits for a child's end with this exit code; its output."""
+        try:
+            found = child.wait(seconds * SCALE)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"still running after {seconds * SCALE:.0f} s\n{self.tail(child)}") from None
+        text = child.log.read_text(errors="replace")
+        expect(found == code, f"exit code {found}, expected {code}\n{self.tail(child)}")
+        return text
+
+    def tail(self, child):
+        helpers = [f"--- {path.name}\n{path.read_text(errors='replace')[-600:]}" for path in sorted((self.dir / "logs").glob("*.log"))]
+        return "\n".join([child.log.read_text(errors="replace")[-2500:], *helpers])
+
+    def finish(self, code=0, seconds=60):
+        """The same command once more, to the run's end."""
+        return self.wait(self.supervise(), code, seconds)
+
+    def wait_mark(self, child, seconds=40):
+        """Until the fault has happened. A point that the run never reaches is a failure."""
+        wait_for(seconds, f"the fault to happen\n{self.tail(child)}", lambda: self.mark.exists() or child.poll() is not None)
+        expect(self.mark.exists(), f"the run ended ({child.returncode}) before the fault happened: its point was never reached\n{self.tail(child)}")
+
+    def processes(self, role=""):
+        """Pids of the run's live processes, of a role where one is given."""
+        pids = []
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                if f"{TAG}={self.tag}".encode() not in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    continue
+                words = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if state_of(entry) in ("", "Z") or (role and words[1:2] != [role]):
+                continue
+            pids.append(int(entry))
+        return pids
+
+    def kill_all(self):
+        """SIGKILL to every process of the run, until none is left."""
+
+        def all_gone():
+            pids = self.processes()
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not pids
+
+        wait_for(10, "every process to die", all_gone)
+        for child in self.children:
+            child.wait()
+
+    def inspect(self, *words):
+        return subprocess.run([str(self.program), "inspect", str(self.dir), *words], capture_output=True, text=True, timeout=60 * SCALE)
+
+    def hashes(self):
+        """The weights' hash after each step that the ledger has."""
+        if not (self.dir / "ledger.log").exists():
+            return {}
+        found = self.inspect("--json")
+        if found.returncode == 2 and "run_started" in found.stderr:
+            return {}
+        expect(found.returncode == 0, f"inspect --json: {found.stderr}")
+        return {step["step"]: step["weights_hash"] for step in json.loads(found.stdout)["steps"]}
+
+    def audit(self):
+        """Of a finished run: the audit holds, no process and no shared memory is left. final_hash, groups lost, trained twice."""
+        wait_for(5, "the run's processes to end", lambda: not self.processes())
+        found = self.inspect("--audit")
+        text = found.stdout
+        expect(found.returncode == 0 and "the ledger balances" in text, f"audit: {text}{found.stderr}")
+        leased, trained, still_open = map(int, re.search(r"leased (\d+), trained (\d+), open (\d+)", text).groups())
+        refused = sum(int(count) for count in re.findall(r"^refused \S+: (\d+)$", text, re.M))
+        run_id = re.search(rb'"run_id":"(\w+)"', (self.dir / "ledger.log").read_bytes())[1].decode()
+        expect(not [name for name in os.listdir("/dev/shm") if run_id in name], f"shared memory of run {run_id} is left")
+        return re.search(r"final_hash (\w{32})", text)[1], leased - trained - refused - still_open, len(re.findall(r"PROBLEM I2", text))
+
+    def remove(self):
+        self.kill_all()
+        for path in self.dir.parent.glob(self.dir.name + "*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

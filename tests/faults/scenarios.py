@@ -1,0 +1,337 @@
+"""Faults that a run must survive, or end of with the right words: F1 to F5, F16, F24 and F28 of the fault table."""
+
+import functools
+import json
+import os
+import random
+import re
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from live import SCALE, Run, expect, wait_for
+
+# Who gets to each fault point in every run, and up to which hit a fault is set there: one of the first few steps or saves.
+# A point that is not named here has no scenario, and the table says so.
+LEADER = {
+    "start.begin": 1, "start.end": 1, "learner.step.begin": 8, "learner.step.end": 8, "learner.forward": 8, "learner.backward": 8,
+    "learner.optimizer": 8, "learner.updated": 8, "collective.begin": 60, "collective.inside": 60, "collective.end": 60,
+    "checkpoint.begin": 2, "checkpoint.shard": 2, "checkpoint.export": 2, "checkpoint.rename": 2, "checkpoint.done": 2,
+    "checkpoint.end": 2, "checkpoint.retire": 1, "file.write": 150, "file.fsync": 40, "file.rename": 10, "file.unlink": 3,
+    "frame.inside": 150, "ledger.append.before": 100, "ledger.append.after": 100, "ledger.sync.before": 10, "ledger.sync.after": 10,
+    "rollouts.append.before": 30, "rollouts.append.after": 30, "rollouts.sync.after": 8, "batch.recorded": 8, "publish.before": 8,
+    "publish.inside": 8, "publish.after": 8, "evaluation.before": 2, "evaluation.after": 2, "end.before": 1, "end.recorded": 1,
+    "hub.send": 60, "hub.receive": 100,
+}
+FOLLOWER = {"learner.order": 8, "learner.forward": 8, "collective.inside": 60, "learner.updated": 8}
+ACTOR = {
+    "actor.lease": 8, "actor.weights": 3, "actor.generate": 40, "actor.result.before": 6, "actor.result.after": 6,
+    "peer.send": 20, "peer.receive": 15,
+}
+REWARDER = {"rewarder.task": 20, "rewarder.result.before": 20, "rewarder.result.after": 20}
+SPOILT = {"learner.gradient", "actor.slot_seed"}  # not places to die at
+AFTER_THE_END = {"end.after"}
+
+
+@dataclass
+class Bench:
+    """Where runs are made, and what the undisturbed ones came to."""
+
+    folder: Path
+    dice: random.Random
+    runs: list = field(default_factory=list)
+
+    def run(self, **options):
+        self.runs.append(Run(self.folder / f"run-{len(self.runs)}", **options))
+        return self.runs[-1]
+
+    @functools.cached_property
+    def undisturbed(self):
+        """(final_hash, hash of the weights after each step, seconds) of the run that nothing happens to."""
+        run = self.run()
+        start = time.monotonic()
+        run.finish()
+        seconds = time.monotonic() - start
+        hashes = run.hashes()
+        expect(len(set(hashes.values())) == 12, f"the weights should change in every step: {hashes}")
+        return run.audit()[0], hashes, seconds
+
+    def same_end(self, run):
+        """The run is finished, its audit holds, and it has every bit of the undisturbed one. (groups lost, groups trained twice)"""
+        final_hash, lost, twice = run.audit()
+        expect(run.hashes() == self.undisturbed[1], "the weights after a step differ from the undisturbed run's")
+        expect(final_hash == self.undisturbed[0], f"final_hash {final_hash}, undisturbed {self.undisturbed[0]}")
+        expect(lost == 0 and twice == 0, f"{lost} groups lost, {twice} trained twice")
+        run.remove()
+        return lost, twice
+
+    def end(self):
+        for run in self.runs:
+            run.kill_all()
+
+
+def times(count, once):
+    """`once` as often, summed up into a row of the table."""
+    lost, twice = map(sum, zip(*(once() for _ in range(count))))
+    return count, lost, twice, "yes"
+
+
+# --- F5: the whole run is killed ---
+
+
+def whole_run_killed_at(bench, point, most):
+    """Learner 0 stops dead at the point, every process is killed, the same command goes on."""
+    run = bench.run()
+    nth = bench.dice.randint(1, most)
+    run.wait_mark(run.supervise(f"{point}:learner0:{nth}:stop"))
+    run.kill_all()
+    run.finish()
+    return bench.same_end(run)
+
+
+def whole_run_killed_after_the_end(bench):
+    """Nothing is left to do: the same command says so, and the run is whole."""
+    run = bench.run()
+    run.wait_mark(run.supervise("end.after:learner0:1:stop"))
+    run.kill_all()
+    run.finish(code=2)
+    return bench.same_end(run)
+
+
+def whole_run_killed_sometime(bench, max_lag):
+    """At any moment of the run, its start included. Recorded steps keep their bits at every lag."""
+    run = bench.run(run__max_lag=max_lag)
+    child = run.supervise()
+    time.sleep(bench.dice.uniform(0.1, 0.95 * bench.undisturbed[2]))
+    run.kill_all()
+    expect(child.returncode == -signal.SIGKILL, f"the run was over before it was killed: {child.returncode}")
+    recorded = run.hashes()
+    run.finish()
+    if max_lag == 0:
+        return bench.same_end(run)
+    _, lost, twice = run.audit()
+    after = run.hashes()
+    expect(recorded.items() <= after.items(), f"recorded steps changed: {recorded} became {after}")
+    expect(lost == 0 and twice == 0, f"{lost} groups lost, {twice} trained twice")
+    run.remove()
+    return lost, twice
+
+
+# --- F1, F3, F4: one process is killed ---
+
+
+def one_killed_at(bench, who, point, most):
+    """The supervisor starts another in its place (or all learners again), and the run ends in the same bits."""
+    run = bench.run()
+    child = run.supervise(f"{point}:{who}:{bench.dice.randint(1, most)}:kill")
+    run.wait_mark(child)
+    text = run.wait(child)
+    if who.startswith("learner"):
+        expect("starting them again" in text, f"the supervisor did not say that it starts the learners again:\n{text}")
+    return bench.same_end(run)
+
+
+def learner_missing_in_a_job(bench, point, action):
+    """Under mpirun --enable-recovery the other learner names the missing one within the deadline and leaves with 75."""
+    run = bench.run()
+    child = run.job(f"{point}:learner1:{bench.dice.randint(2, 6)}:{action}")
+    run.wait_mark(child)
+    start = time.monotonic()
+    patience = (run.options["deadline.collective_s"] * (2 if action == "stop" else 1) + 1 * SCALE)
+    named = wait_for(30, "the other learner to name rank 1", lambda: re.search(r"rank 0: (.*rank 1.*)", child.log.read_text()))
+    took = time.monotonic() - start
+    expect(took <= patience, f"rank 1 was named after {took:.1f} s, expected {patience:.1f}: {named[1]}")
+    wait_for(20, "every process of the job to end", lambda: not run.processes())
+    child.wait(10)
+    run.finish()
+    return bench.same_end(run)
+
+
+def learner_stopped(bench, rank):
+    """A learner that stands still in the middle of a step is named by the other; mpirun ends both, and they are started again."""
+    run = bench.run()
+    child = run.supervise(f"learner.backward:learner{rank}:{bench.dice.randint(2, 8)}:stop")
+    run.wait_mark(child)
+    start = time.monotonic()
+    wait_for(30, "the learners to be started again", lambda: "starting them again" in child.log.read_text())
+    took = time.monotonic() - start
+    text = run.wait(child)
+    patience = 2 * run.options["deadline.collective_s"] + 4 * SCALE  # mpirun takes 2 to 4 s to end the rest
+    expect(took <= patience, f"the learners were started again after {took:.1f} s, expected {patience:.1f}")
+    expect(re.search(rf"rank {1 - rank}: .*rank {rank}", text), f"rank {rank} was not named:\n{text}")
+    expect("exited with code 75" in text, f"the learners did not leave with 75:\n{text}")
+    return bench.same_end(run)
+
+
+def all_actors_killed(bench):
+    """F2: the learners say whom they wait for; actors that come later finish the run."""
+    run = bench.run(actors__count=0)
+    child = run.supervise()
+    actors = [run.start(run.command("actor"), f"actor.generate:*:{bench.dice.randint(10, 60)}:kill", once=False) for _ in range(2)]
+    for actor in actors:
+        run.wait(actor, -signal.SIGKILL)
+    wait_for(20, "the learners to say what they wait for", lambda: "no actor is connected" in child.log.read_text())
+    run.start(run.command("actor"))
+    run.wait(child)
+    return bench.same_end(run)
+
+
+# --- F16: numbers that are none ---
+
+
+def quarantine_of(run):
+    path = run.dir / "rollouts" / "quarantine"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def gradient_not_finite_once(bench):
+    """Both ranks leave the update out alike, the step is told in rollouts/quarantine, and the run goes on."""
+    run = bench.run()
+    run.wait(run.supervise("learner.gradient:learner1:5:corrupt"))
+    run.audit()
+    hashes = run.hashes()
+    expect(hashes[5] == hashes[4], "the weights changed in the step whose gradient was not finite")
+    expect(hashes[4] == bench.undisturbed[1][4] and hashes[6] != hashes[5], "other steps were harmed")
+    told = quarantine_of(run)
+    expect([entry["step"] for entry in told] == [5] and len(told[0]["groups"]) == 4, f"rollouts/quarantine has {told}")
+    expect(told[0]["tensor"] == "model.embed_tokens.weight", f"the first bad tensor is {told[0]['tensor']}")
+    metrics = [json.loads(line) for line in (run.dir / "metrics.jsonl").read_text().splitlines()]
+    expect([row["step"] for row in metrics if row["updates_skipped"] > 0] == [5], "metrics.jsonl does not count the skipped update")
+    run.remove()
+    return 1, 0, 0, "yes"
+
+
+def gradient_not_finite_for_good(bench):
+    """After three such steps in a row the run stops with 1 and a checkpoint of the last good weights."""
+    run = bench.run()
+    text = run.wait(run.supervise("learner.gradient:learner0:6+:corrupt"), code=1)
+    expect("3 steps in a row" in text and "model.embed_tokens.weight" in text, f"the reason was not told:\n{text}")
+    expect([entry["step"] for entry in quarantine_of(run)] == [6, 7, 8], f"rollouts/quarantine has {quarantine_of(run)}")
+    expect(set(run.hashes().values()) == set(list(bench.undisturbed[1].values())[:5]), "the weights are not those of step 5")
+    expect((run.dir / "checkpoints" / "step-8" / "DONE").exists(), "there is no checkpoint of step 8")
+    expect(b"\x00\x00\xc0\x7f" not in (run.dir / "checkpoints/step-8/shard-0-of-2.bin").read_bytes(), "a NaN is in the checkpoint")
+    run.remove()
+    return 1, 0, 0, "yes"
+
+
+# --- F12, F24: damaged files ---
+
+
+def torn(bench, name, point):
+    """The last record is cut short at a random byte, as by a crash: it is cut off, and the run ends in the same bits."""
+    run = bench.run()
+    run.wait_mark(run.supervise(f"{point}:learner0:30:stop"))
+    run.kill_all()
+    path = run.dir / name
+    size = path.stat().st_size
+    os.truncate(path, size - bench.dice.randint(1, 40))
+    run.finish()
+    return bench.same_end(run)
+
+
+def flipped(bench, name):
+    """A flipped bit is named with file and offset by the audit; the run does not train from it."""
+    run = bench.run()
+    run.wait_mark(run.supervise("learner.step.end:learner0:10:stop"))
+    run.kill_all()
+    path = next(run.dir.glob(name))
+    data = bytearray(path.read_bytes())
+    data[bench.dice.randrange(len(data))] ^= 1 << bench.dice.randrange(8)
+    path.write_bytes(data)
+    found = run.inspect("--audit")
+    words = found.stdout + found.stderr
+    expect(found.returncode != 0 and str(path) in words and "offset" in words, f"the audit did not name {path} and an offset: {words}")
+    if "checkpoints" not in name:
+        text = run.finish(code=2)
+        expect(path.name in text and "offset" in text, f"the run did not name {path} and an offset: {text}")
+        run.remove()
+        return 0, 0
+    text = run.finish()
+    expect(str(path) in text and (run.dir / "checkpoints" / "step-8.bad").exists(), f"step-8 was not set aside: {text}")
+    return bench.same_end(run)
+
+
+def ledger_cut(bench):
+    """A ledger that ends before the newest checkpoint is not gone on with, and not begun anew."""
+    run = bench.run()
+    run.wait_mark(run.supervise("learner.step.end:learner0:10:stop"))
+    run.kill_all()
+    path = run.dir / "ledger.log"
+    for size in (path.stat().st_size // 4, 0):
+        os.truncate(path, size)
+        text = run.finish(code=2)
+        expect(f"{path}: expected the records of steps 1 to 8" in text, f"the cut ledger was not named: {text}")
+        expect(path.stat().st_size <= size, "a ledger was begun anew")
+    run.remove()
+    return 0, 0
+
+
+# --- F28: the same bits whoever does the work ---
+
+
+def same_bits(bench, **options):
+    run = bench.run(**options)
+    run.finish()
+    return bench.same_end(run)
+
+
+def same_bits_in_a_job(bench):
+    run = bench.run()
+    run.wait(run.job(actors=2))
+    return bench.same_end(run)
+
+
+def slot_seed_is_noticed(bench):
+    """Were a draw to depend on its place in the batch, the comparison of the scenarios above would tell."""
+    run = bench.run()
+    run.wait(run.supervise("actor.slot_seed:*:1+:corrupt"))
+    expect(run.audit()[0] != bench.undisturbed[0], "a planted seed that depends on the slot went unnoticed")
+    run.remove()
+    return 1, 0, 0, "no, as it must"
+
+
+def every_point_has_a_scenario(points):
+    named = {*LEADER, *FOLLOWER, *ACTOR, *REWARDER, *SPOILT, *AFTER_THE_END}
+    expect(named == set(points), f"fault points without a scenario: {set(points) - named}; scenarios without a point: {named - set(points)}")
+    return len(points), 0, 0, ""
+
+
+def table(bench, points, long):
+    """The scenarios as (name, work)."""
+    repeat, moments = (20, 20) if long else (1, 3)
+    rows = [("every fault point has a scenario", lambda: every_point_has_a_scenario(points))]
+
+    def add(name, count, scenario, *arguments, **options):
+        rows.append((name, lambda: times(count, lambda: scenario(bench, *arguments, **options))))
+
+    for point, most in LEADER.items():
+        add(f"F5 whole run killed at {point}", repeat, whole_run_killed_at, point, most)
+    add("F5 whole run killed at end.after", repeat, whole_run_killed_after_the_end)
+    for max_lag in (0, 2):
+        add(f"F5 whole run killed at a random moment, max_lag {max_lag}", moments, whole_run_killed_sometime, max_lag)
+    for point, most in ACTOR.items():
+        add(f"F1 actor killed at {point}", repeat, one_killed_at, "actor0", point, most)
+    add("F2 all actors killed, another comes later", 1, all_actors_killed)
+    for point, most in REWARDER.items():
+        add(f"F3 rewarder killed at {point}", repeat, one_killed_at, "rewarder0", point, most)
+    for point, most in FOLLOWER.items():
+        add(f"F4 learner 1 killed at {point}", repeat, one_killed_at, "learner1", point, most)
+    add("F4 learner 0 killed at collective.inside", repeat, one_killed_at, "learner0", "collective.inside", 60)
+    add("F4 learner 1 killed in a job", repeat, learner_missing_in_a_job, "learner.updated", "kill")
+    add("F4 learner 1 stopped in a job", repeat, learner_missing_in_a_job, "learner.backward", "stop")
+    for rank in (0, 1):
+        add(f"F4 learner {rank} stopped in a step", repeat, learner_stopped, rank)
+    rows.append(("F16 a gradient is not finite", lambda: gradient_not_finite_once(bench)))
+    rows.append(("F16 no gradient is finite any more", lambda: gradient_not_finite_for_good(bench)))
+    for name in ("ledger.log", "rollouts/000000.log", "checkpoints/step-8/shard-1-of-2.bin"):
+        add(f"F12 a bit flipped in {name}", repeat, flipped, name)
+    for name, point in (("ledger.log", "ledger.append.after"), ("rollouts/000000.log", "rollouts.append.after")):
+        add(f"F24 {name} torn in its last record", repeat, torn, name, point)
+    add("F12 ledger cut below its checkpoint", 1, ledger_cut)
+    add("F28 the same seed again", 1, same_bits)
+    for options in ({"actors__count": 1}, {"actors__count": 4}, {"actors__slots": 5}, {"rewarders__count": 3}):
+        add(f"F28 {options}", 1, same_bits, **options)
+    add("F28 one mpirun job", 1, same_bits_in_a_job)
+    rows.append(("F28 a seed that depends on the slot is noticed", lambda: slot_seed_is_noticed(bench)))
+    return rows
