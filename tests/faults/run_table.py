@@ -20,6 +20,7 @@ from pathlib import Path
 
 import bad_starts
 import scenarios
+import system_calls
 from live import SCALE, Failure, Run
 
 
@@ -73,7 +74,8 @@ def main():
     seed = int(os.environ.get("TROUPE_FAULT_SEED", random.randrange(2**31)))
     print(f"seed {seed} (TROUPE_FAULT_SEED repeats it), time scale {SCALE}", flush=True)
 
-    wanted = [row for row in [*scenarios.table(points, arguments.long), *bad_starts.table()] if arguments.only in row.name]
+    rows = [*scenarios.table(points, arguments.long), *(system_calls.table() if arguments.long else []), *bad_starts.table()]
+    wanted = [row for row in rows if arguments.only in row.name]
     with tempfile.TemporaryDirectory(prefix="troupe-faults-") as folder:
         table = Table(scenarios.Bench(Path(folder), seed))
         try:
