@@ -3,8 +3,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <optional>
+#include <string_view>
 
 #include "actors/actor_loop.h"
 #include "common/base/error.h"
@@ -28,6 +32,7 @@ namespace {
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitResumable = 75;
+constexpr std::string_view kModelFolder = "troupe-model-";  // then a pid
 
 int exit_code_of(const std::exception& error) {
   if (dynamic_cast<const ConfigError*>(&error) != nullptr) return kExitUsage;
@@ -97,9 +102,22 @@ Hello hello_of(Role role, const RoleOptions& options, const LaunchCounts& counts
   return hello;
 }
 
+/// Removes the folders of model_from whose actors were killed while they had them.
+void clear_model_folders(const std::filesystem::path& place) {
+  for (const auto& entry : std::filesystem::directory_iterator(place)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kModelFolder)) continue;
+    const pid_t owner = std::atoi(name.c_str() + kModelFolder.size());
+    std::error_code ignored;  // somebody else's, or gone meanwhile
+    if (owner > 0 && kill(owner, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path(), ignored);
+  }
+}
+
 /// The model's small files as the hub sent them, read through a private folder that is gone afterwards.
 ActorModel model_from(const Welcome& welcome) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "troupe-model-XXXXXX").string();
+  const std::filesystem::path place = std::filesystem::temp_directory_path();
+  clear_model_folders(place);
+  std::string pattern = (place / (std::string(kModelFolder) + std::to_string(getpid()) + "-XXXXXX")).string();
   if (mkdtemp(pattern.data()) == nullptr) throw TransportError("cannot make a folder under " + pattern);
   const std::filesystem::path folder = pattern;
   try {

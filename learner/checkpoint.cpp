@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -66,6 +67,23 @@ std::array<at::Tensor, 3> vectors_of(const ShardedOptimizer& optimizer) {
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+/// @throws Error naming the tensor where this rank's state is not finite: it must not replace a good checkpoint.
+void require_finite(const ShardedOptimizer& optimizer) {
+  constexpr std::array<const char*, 3> kNames = {"parameter", "first moment", "second moment"};
+  const std::array<at::Tensor, 3> vectors = vectors_of(optimizer);
+  for (std::size_t k = 0; k < vectors.size(); ++k) {
+    const std::span<const float> values(vectors[k].const_data_ptr<float>(), static_cast<std::size_t>(optimizer.slice()));
+    const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+    if (bad == values.end()) continue;
+    const std::int64_t element = optimizer.slice() * optimizer.communicator().rank() + (bad - values.begin());
+    const auto& tensors = optimizer.parameters().layout().tensors;
+    const auto spec = std::find_if(tensors.begin(), tensors.end(),
+                                   [&](const ParameterSpec& tensor) { return element < tensor.offset + tensor.numel; });
+    throw Error(std::string("no checkpoint is written: the ") + kNames[k] + " of " + (spec == tensors.end() ? "?" : spec->name) +
+                " has " + std::to_string(*bad) + " at element " + std::to_string(element) + " of all");
+  }
 }
 
 FileDigest write_shard(const fs::path& folder, std::int64_t step, const ShardedOptimizer& optimizer) {
@@ -236,6 +254,7 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
   fault::point("checkpoint.begin");
   try {
     all_or_none(ranks, what, [&] {
+      require_finite(optimizer);
       if (!leader) return;
       fs::create_directories(root);
       fs::remove_all(temporary);

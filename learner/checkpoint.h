@@ -23,6 +23,7 @@ struct CheckpointInfo {
 /// last DONE. At every moment either the whole checkpoint or none is there, whichever write, fsync or rename a crash
 /// interrupts: all is written to `root`/.tmp-step-N-<pid> and made durable before it is renamed. Collective; `root` is
 /// one folder for all ranks.
+/// @throws Error where a parameter or moment is not finite, naming the tensor (TransportError on the other ranks).
 /// @throws TransportError on every rank where one failed (disk full …), naming it and the reason; what was begun is
 /// removed, older checkpoints are untouched, and the run may go on.
 void save_checkpoint(const std::filesystem::path& root, const CheckpointInfo& info, const ShardedOptimizer& optimizer,

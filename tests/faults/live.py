@@ -52,9 +52,9 @@ class Run:
 
     program = None  # the faulty troupe; set once
 
-    def __init__(self, folder, beside=None, **options):
-        self.dir = Path(folder)
-        self.beside = beside or self.dir  # where logs and the mark lie, with endings of their own
+    def __init__(self, folder, **options):
+        self.dir = folder
+        self.beside = folder  # logs and the mark lie beside it, with endings of their own
         self.tag = uuid.uuid4().hex
         self.options = {f"deadline.{key}": value * SCALE for key, value in DEADLINES.items()}
         self.options.update({key.replace("__", "."): value for key, value in options.items()})
@@ -177,5 +177,5 @@ class Run:
 
     def remove(self):
         self.kill_all()
-        for path in self.dir.parent.glob(self.dir.name + "*"):
+        for path in self.beside.parent.glob(self.beside.name + "*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The fault table: each scenario harms runs of tiny.cfg on purpose and holds them against an undisturbed one.
 
-    run_table.py TROUPE_FAULTY FAULT_POINTS [--long] [--only TEXT]
+    run_table.py TROUPE_FAULTY FAULT_POINTS [--long] [--only TEXT] [--jobs N]
 
 Prints what was done, how often, groups lost, groups trained twice, whether the run ended in the same bits, and how long it took.
 TROUPE_FAULT_SEED repeats the random moments, TROUPE_TIME_SCALE stretches every deadline.
 """
 
 import argparse
+import concurrent.futures
 import os
 import random
 import subprocess
@@ -19,31 +20,37 @@ from pathlib import Path
 
 import bad_starts
 import scenarios
-from live import SCALE, Failure, Run, expect
+import system_calls
+from live import SCALE, Failure, Run
 
 
 class Table:
-    """Runs scenarios one after the other and keeps what came out."""
+    """Runs scenarios and keeps what came out. One thread at a time, but for `run`."""
 
-    def __init__(self, only):
-        self.only = only
+    def __init__(self, bench):
+        self.bench = bench
         self.rows = []
         self.failures = 0
         self.begin = time.monotonic()
 
-    def run(self, name, work):
-        """`work()` returns (how often, groups lost, groups trained twice, "yes" where the bits were compared and equal)."""
-        if self.only and self.only not in name:
-            return
+    def run(self, scenario):
+        """The scenario's row, and what failed or ""."""
         start = time.monotonic()
+        failure = ""
         try:
-            row = work()
-        except Exception as error:  # the other scenarios are still worth running
-            self.failures += 1
-            row = ("", "", "", "FAILED")
-            print(f"FAILED {name}: {error if isinstance(error, Failure) else traceback.format_exc()}", flush=True)
-        self.rows.append((name, *map(str, row), f"{time.monotonic() - start:.1f}"))
-        print(" ".join(self.rows[-1]), flush=True)
+            row = scenario.run(self.bench.dealt_for(scenario.name))
+        except Failure as error:
+            failure = str(error)
+        except Exception:  # the other scenarios are still worth running
+            failure = traceback.format_exc()
+        if failure:
+            row = (scenario.count, "", "", "FAILED")
+        return (scenario.name, *map(str, row), f"{time.monotonic() - start:.1f}"), failure
+
+    def keep(self, row, failure):
+        self.rows.append(row)
+        self.failures += 1 if failure else 0
+        print(" ".join(row) + (f"\n{failure}\n" if failure else ""), flush=True)
 
     def show(self):
         head = ("what was done", "times", "lost", "twice", "bit-equal", "s")
@@ -60,20 +67,27 @@ def main():
     parser.add_argument("points", type=Path)
     parser.add_argument("--long", action="store_true", help="20 seeds of each point, 20 moments a lag, every system call of a save")
     parser.add_argument("--only", default="", help="only scenarios with this text in their names")
+    parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time, of those that do not measure time")
     arguments = parser.parse_args()
     Run.program = arguments.program.resolve()
     points = subprocess.run([arguments.points.resolve()], capture_output=True, text=True, check=True).stdout.split()
     seed = int(os.environ.get("TROUPE_FAULT_SEED", random.randrange(2**31)))
     print(f"seed {seed} (TROUPE_FAULT_SEED repeats it), time scale {SCALE}", flush=True)
 
-    table = Table(arguments.only)
+    rows = [*scenarios.table(points, arguments.long), *(system_calls.table() if arguments.long else []), *bad_starts.table()]
+    wanted = [row for row in rows if arguments.only in row.name]
     with tempfile.TemporaryDirectory(prefix="troupe-faults-") as folder:
-        bench = scenarios.Bench(Path(folder), random.Random(seed))
+        table = Table(scenarios.Bench(Path(folder), seed))
         try:
-            for name, work in [*scenarios.table(bench, points, arguments.long), *bad_starts.table(Path(folder))]:
-                table.run(name, work)
+            table.bench.look_undisturbed()
+            with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+                for done in concurrent.futures.as_completed([pool.submit(table.run, row) for row in wanted if not row.alone]):
+                    table.keep(*done.result())
+            for row in wanted:
+                if row.alone:
+                    table.keep(*table.run(row))
         finally:
-            bench.end()
+            table.bench.end()
     table.show()
     return 1 if table.failures else 0
 

@@ -3,6 +3,8 @@
 #include <ATen/Functions.h>  // before doctest: both define CHECK, the last one counts
 #include <doctest/doctest.h>
 
+#include <array>
+#include <cmath>
 #include <random>
 
 #include "common/base/error.h"
@@ -185,6 +187,26 @@ TEST_SUITE("learner/checkpoint") {
     });
 
     CHECK(errors == std::vector<std::string>(2));
+  }
+
+  TEST_CASE("a state that is not finite never becomes a checkpoint") {
+    const TemporaryFolder root;
+    for (int vector = 0; vector < 3; ++vector) {
+      const auto errors = run_ranks(2, 30, [&](Communicator& ranks) {
+        Rank r(ranks);
+        std::array<at::Tensor, 3> state = {r.optimizer.master().clone(), r.optimizer.exp_avg().clone(),
+                                           r.optimizer.exp_avg_sq().clone()};
+        if (ranks.rank() == 1) state[static_cast<std::size_t>(vector)].narrow(0, 3, 1).fill_(std::nanf(""));
+        r.optimizer.restore(state[0], state[1], state[2], 1);
+        r.save(root.path(), 1);
+      });
+
+      const std::string kind = std::array{"parameter", "first moment", "second moment"}[static_cast<std::size_t>(vector)];
+      CHECK(contains(errors[1], "no checkpoint is written: the " + kind + " of model."));
+      CHECK(contains(errors[1], "at element " + std::to_string(Rank(*ThreadWorld(2, 1).communicator(0)).optimizer.slice() + 3)));
+      CHECK(contains(errors[0], "learner rank 1: no checkpoint is written"));
+    }
+    CHECK(complete_checkpoints(root.path()).empty());
   }
 
   TEST_CASE("a folder that cannot be written ends the save on every rank with the reason") {
