@@ -7,4 +7,6 @@ cd "$(dirname "$0")/.."
 
 ./launch/setup.sh
 ./launch/build.sh build
+PATH="$PATH:/usr/sbin" command -v slurmctld >/dev/null ||
+  echo "tests: Slurm is not installed, so the tests of slurm/ will be skipped; ./launch/setup.sh --slurm gets it" >&2
 ctest --test-dir build --output-on-failure --no-tests=error -LE gpu "$@"
