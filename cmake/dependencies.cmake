@@ -7,6 +7,7 @@ macro(troupe_require condition package)
   endif()
 endmacro()
 
+list(APPEND CMAKE_PREFIX_PATH $ENV{CONDA_PREFIX})  # where conda put them; the variable is empty elsewhere
 find_package(PkgConfig QUIET)
 find_package(Threads REQUIRED)
 find_package(Boost 1.74 QUIET COMPONENTS program_options)
@@ -23,6 +24,9 @@ if(PkgConfig_FOUND)
   pkg_check_modules(utf8proc QUIET IMPORTED_TARGET libutf8proc)
 endif()
 find_path(CPPZMQ_INCLUDE zmq.hpp)
+if(EXISTS "$ENV{CHART_JS}")
+  set(CHART_JS "$ENV{CHART_JS}" CACHE FILEPATH "chart.min.js of Chart.js 3")
+endif()
 find_file(CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist)
 
 troupe_require(PkgConfig_FOUND pkg-config)
@@ -57,6 +61,8 @@ if(missing)
   list(JOIN missing "\n  " missing_lines)
   message(FATAL_ERROR "Troupe lacks:\n  ${missing_lines}\nOne command gets all of it: ./launch/setup.sh")
 endif()
+
+target_include_directories(PkgConfig::zmq SYSTEM INTERFACE ${CPPZMQ_INCLUDE})
 
 add_library(libtorch INTERFACE)
 target_include_directories(libtorch SYSTEM INTERFACE ${TORCH_ROOT}/include ${TORCH_ROOT}/include/torch/csrc/api/include)

@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <iostream>
@@ -25,19 +26,32 @@ std::uint64_t free_bytes(const std::filesystem::path& path) {
   return statvfs(path.c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize : 0;
 }
 
-void show_machine(const Environment& environment) {
+bool on_path(const Environment& environment, const std::string& program) {
   const auto path = environment.find("PATH");
-  bool mpirun = false;
   for (std::size_t at = 0; path != environment.end() && at <= path->second.size();) {
     const std::size_t end = std::min(path->second.find(':', at), path->second.size());
-    mpirun = mpirun || std::filesystem::exists(std::filesystem::path(path->second.substr(at, end - at)) / "mpirun");
+    if (std::filesystem::exists(std::filesystem::path(path->second.substr(at, end - at)) / program)) return true;
     at = end + 1;
   }
+  return false;
+}
+
+std::string slurm_text(const Environment& environment) {
+  if (!on_path(environment, "srun")) return "not found: needed for the jobs of slurm/ only";
+  std::string kinds;
+  FILE* const list = popen("srun --mpi=list 2>&1", "r");
+  for (int c = 0; list != nullptr && (c = std::fgetc(list)) != EOF;) kinds += static_cast<char>(c);
+  if (list != nullptr) pclose(list);
+  return kinds.find("pmix") != std::string::npos ? "found, with pmix" : "found, but `srun --mpi=list` shows no pmix: it cannot start learners";
+}
+
+void show_machine(const Environment& environment) {
   std::cout << version_text() << "cores " << sysconf(_SC_NPROCESSORS_ONLN) << ", memory "
             << (static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE)) >> 30) << " GiB\n"
             << "shared memory free " << (free_bytes("/dev/shm") >> 20) << " MiB\n"
             << "disk free here " << (free_bytes(".") >> 30) << " GiB\n"
-            << "mpirun " << (mpirun ? "found" : "not found: needed for more than one learner") << '\n';
+            << "mpirun " << (on_path(environment, "mpirun") ? "found" : "not found: needed for more than one learner") << '\n'
+            << "srun " << slurm_text(environment) << '\n';
 }
 
 /// Runs a check and says how it went; whether it held.

@@ -46,20 +46,28 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
   return role;
 }
 
-std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options) {
-  return [hub = options.hub, folder = options.folder, startup_s = options.config.deadline.startup_s] {
-    if (!hub.empty()) return std::make_unique<ZmqPeerChannel>(hub);
-    Deadline deadline = Deadline::after_s(startup_s);
-    for (;;) {
-      if (const auto address = read_hub_address(folder)) return std::make_unique<ZmqPeerChannel>(address->endpoint);
-      if (has_live_owner(folder)) deadline = Deadline::after_s(startup_s);
-      if (deadline.expired()) {
-        throw ConfigError(folder.hub().string() + ": not there after " + shortest(startup_s) +
-                          " s; learner rank 0 writes it: is the run started with this --run-dir? Else give --hub ENDPOINT");
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+std::string find_hub(const RoleOptions& options, const std::function<bool()>& stop) {
+  if (!options.hub.empty()) return options.hub;
+  const std::string file = options.folder.hub().string();
+  const double startup_s = options.config.deadline.startup_s;
+  Deadline deadline = Deadline::after_s(startup_s);
+  for (;;) {
+    if (const auto address = read_hub_address(options.folder)) {
+      check_reachable(*address, host_name());
+      return address->endpoint;
     }
-  };
+    if (stop && stop()) throw TransportError("stopped by a signal while waiting for " + file);
+    if (has_live_owner(options.folder)) deadline = Deadline::after_s(startup_s);
+    if (deadline.expired()) {
+      throw TransportError(file + ": not there after " + shortest(startup_s) +
+                           " s; learner rank 0 writes it: is the run started with this --run-dir? Else give --hub ENDPOINT");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options, std::function<bool()> stop) {
+  return [options, stop = std::move(stop)] { return std::make_unique<ZmqPeerChannel>(find_hub(options, stop)); };
 }
 
 std::function<bool()> stop_on_signals() {

@@ -26,9 +26,14 @@ struct RoleOptions {
 };
 RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words);
 
-/// Makes a fresh channel to the hub each time it is called: to --hub, or to what RUN/hub.json then says. Where that file is not
-/// there yet it waits while the run's owner lives on this host (a cold start), and up to `startup_s` beyond. @throws ConfigError naming the file and what writes it.
-std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options);
+/// The hub's endpoint: --hub, or what RUN/hub.json says. Where that file is not there yet it waits while the run's owner lives on
+/// this host (a cold start), and up to deadline.startup_s beyond; `stop` ends the wait.
+/// @throws TransportError naming the file and what writes it, or the signal; ConfigError where the hub listens on another host's
+/// loopback.
+std::string find_hub(const RoleOptions& options, const std::function<bool()>& stop);
+
+/// Makes a fresh channel to where `find_hub` then says, each time it is called.
+std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options, std::function<bool()> stop);
 
 /// Sets a flag on SIGTERM, SIGUSR1 (preemption) and the first SIGINT; a second SIGINT ends the process at once with 75. The
 /// flag is what the result reads. Once a process.

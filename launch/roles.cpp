@@ -71,8 +71,9 @@ int lead(const std::string& command, const RoleOptions& options, const Environme
                        : ThreadWorld(1, options.config.deadline.collective_s).communicator(0);
     peers.meet(*communicator);
     const int code = work(*communicator);
-    if (code != 0 || !mpi) return leave(code);
-    communicator->close();
+    if (!mpi) return leave(code);
+    communicator->close();  // the launcher ends the others when the first leaves: not before all are through
+    if (code != 0) return leave(code);
     mpi->leave_together(options.config.deadline.collective_s);
   } catch (const std::exception& error) {
     std::cerr << "troupe " << command << ": rank " << counts.app_rank() << ": " << error.what() << std::endl;
@@ -111,6 +112,11 @@ void clear_model_folders(const std::filesystem::path& place) {
     std::error_code ignored;  // somebody else's, or gone meanwhile
     if (owner > 0 && kill(owner, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path(), ignored);
   }
+}
+
+/// Ends an actor or rewarder. One that lost the hub of a run which is finished by now is done.
+int leave_run(int code, const RoleOptions& options) {
+  return leave(code == kExitResumable && std::filesystem::exists(options.folder.summary()) ? 0 : code);
 }
 
 /// The model's small files as the hub sent them, read through a private folder that is gone afterwards.
@@ -167,13 +173,14 @@ int actor_command(const std::vector<std::string>& words, const Environment& envi
   if (mpi) mpi->started();
   at::set_num_threads(options.config.actors.threads);
   ActorOptions actor;
-  actor.connect = hub_connector(options);
-  actor.hello = hello_of(Role::kActor, options, counts);
   actor.local = options.config;
   actor.load_model = model_from;
   actor.stop = stop_on_signals();
+  actor.connect = hub_connector(options, actor.stop);
   try {
-    return leave(run_actor(actor, Logger("actor " + std::to_string(actor.hello.rank))));
+    find_hub(options, actor.stop);  // its token is there when it is
+    actor.hello = hello_of(Role::kActor, options, counts);
+    return leave_run(run_actor(actor, Logger("actor " + std::to_string(actor.hello.rank))), options);
   } catch (const std::exception& error) {
     std::cerr << "troupe actor: " << error.what() << std::endl;
     return leave(exit_code_of(error));
@@ -186,15 +193,16 @@ int rewarder_command(const std::vector<std::string>& words, const Environment& e
   const auto mpi = make_mpi(counts, options.config, false);
   if (mpi) mpi->started();
   RewarderOptions rewarder;
-  rewarder.connect = hub_connector(options);
-  rewarder.hello = hello_of(Role::kRewarder, options, counts);
   rewarder.verifiers = options.config.rewarders.verifiers;
   rewarder.heartbeat_s = options.config.deadline.heartbeat_s;
   rewarder.reconnect_s = options.config.deadline.reconnect_s;
   rewarder.verifier_command = own_verifier_command();
   rewarder.stop = stop_on_signals();
+  rewarder.connect = hub_connector(options, rewarder.stop);
   try {
-    return leave(run_rewarder(rewarder, Logger("rewarder " + std::to_string(rewarder.hello.rank))));
+    find_hub(options, rewarder.stop);  // its token is there when it is
+    rewarder.hello = hello_of(Role::kRewarder, options, counts);
+    return leave_run(run_rewarder(rewarder, Logger("rewarder " + std::to_string(rewarder.hello.rank))), options);
   } catch (const std::exception& error) {
     std::cerr << "troupe rewarder: " << error.what() << std::endl;
     return leave(exit_code_of(error));

@@ -5,67 +5,95 @@
 #
 #   ./launch/setup.sh            what the program and its tests need
 #   ./launch/setup.sh --check    install nothing, only list what is missing
+#   ./launch/setup.sh --slurm    and the Slurm that the tests of slurm/ start on this machine
 set -euo pipefail
 
 cache="${TROUPE_CACHE:-$HOME/.cache/troupe}"
 torch_version=2.11.0
 torch_home="$cache/libtorch-$torch_version"
 
-packages=(
-  g++ cmake ninja-build ccache pkg-config make git ca-certificates python3 python3-pip
-  libopenmpi-dev openmpi-bin libzmq3-dev cppzmq-dev libcereal-dev libboost-program-options-dev
-  nlohmann-json3-dev libspdlog-dev libfmt-dev libpcre2-dev libutf8proc-dev libzstd-dev libxxhash-dev
-  libjs-chart.js doctest-dev
+# PACKAGE:WITNESS. A package is there where it is installed, or where its witness is (from modules, Spack, conda): a program on the
+# PATH, or a file under an include folder of CPATH, CMAKE_PREFIX_PATH, CONDA_PREFIX or, without Debian's packages, the system.
+needed=(
+  g++:g++ cmake:cmake make:make pkg-config:pkg-config git:git python3:python3 libopenmpi-dev:mpicxx openmpi-bin:mpirun
+  libzmq3-dev:zmq.h cppzmq-dev:zmq.hpp libcereal-dev:cereal/cereal.hpp libboost-program-options-dev:boost/program_options.hpp
+  nlohmann-json3-dev:nlohmann/json.hpp libspdlog-dev:spdlog/spdlog.h libfmt-dev:fmt/core.h libpcre2-dev:pcre2.h
+  libutf8proc-dev:utf8proc.h libzstd-dev:zstd.h libxxhash-dev:xxhash.h doctest-dev:doctest/doctest.h libjs-chart.js:chart.min.js
 )
-
-# What a package gives, for machines where it came from elsewhere (modules, Spack, conda).
-have() {
-  case "$1" in
-    g++ | cmake | ccache | make | git | python3) command -v "$1" >/dev/null ;;
-    ninja-build) command -v ninja >/dev/null ;;
-    pkg-config) command -v pkg-config >/dev/null ;;
-    python3-pip) [ -d "$torch_home/torch/lib" ] || python3 -m pip --version >/dev/null 2>&1 ;;
-    libopenmpi-dev) command -v mpicxx >/dev/null ;;
-    openmpi-bin) command -v mpirun >/dev/null ;;
-    *) dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed' ;;
+helpful=(ninja-build:ninja ccache:ccache)  # a faster build; nobody is asked for them
+only_check=0
+for option in "$@"; do
+  case "$option" in
+    --check) only_check=1 ;;
+    --slurm) needed+=(slurm-wlm:slurmctld slurm-wlm-basic-plugins:slurmctld munge:munged) ;;
+    *) echo "setup: unknown option $option: known are --check and --slurm" >&2; exit 2 ;;
   esac
-}
-
-missing=()
-for package in "${packages[@]}"; do
-  have "$package" || missing+=("$package")
 done
 
 torch_there() { [ -f "$1/lib/libtorch_cpu.so" ] && [ -f "$1/include/ATen/ATen.h" ]; }
+if [ -n "${TORCH_ROOT:-}" ] && ! torch_there "$TORCH_ROOT"; then
+  echo "setup: TORCH_ROOT=$TORCH_ROOT has no lib/libtorch_cpu.so and include/ATen/ATen.h" >&2
+  exit 2
+fi
 need_torch=1
 for root in "${TORCH_ROOT:-}" "$torch_home/torch" /opt/libtorch /usr/local/libtorch; do
   if [ -n "$root" ] && torch_there "$root"; then need_torch=0; break; fi
 done
+IFS=: read -ra prefixes <<<"${CMAKE_PREFIX_PATH:-}:${CONDA_PREFIX:-}"
+IFS=: read -ra folders <<<"/usr/local/include:${CPATH:-}"
+command -v dpkg-query >/dev/null || folders+=(/usr/include)
+for prefix in "${prefixes[@]}"; do [ -z "$prefix" ] || folders+=("$prefix/include"); done
+
+have() {
+  local package="${1%%:*}" witness="${1#*:}"
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' && return 0
+  case "$witness" in
+    chart.min.js) [ -f "${CHART_JS:-}" ] ;;
+    *.h | *.hpp) found "$witness" ;;
+    *) PATH="$PATH:/usr/sbin" command -v "$witness" >/dev/null ;;
+  esac
+}
+found() {
+  for folder in "${folders[@]}"; do [ -z "$folder" ] || [ ! -f "$folder/$1" ] || return 0; done
+  return 1
+}
+
+missing=()
+for package in "${needed[@]}"; do
+  have "$package" || missing+=("$package")
+done
+if [ $need_torch = 1 ]; then
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip:pip)
+  [ -d /etc/ssl/certs ] || missing+=(ca-certificates:/etc/ssl/certs)
+fi
 
 if [ ${#missing[@]} -eq 0 ] && [ $need_torch = 0 ]; then
   exit 0
 fi
 
-if [ "${1:-}" = --check ] || { [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" != 0 ]; }; then
+if [ $only_check = 1 ] || { [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" != 0 ]; }; then
   echo "Troupe lacks on this machine:"
+  for package in "${missing[@]}"; do printf '  %-32s (%s)\n' "${package%%:*}" "${package#*:}"; done
   if [ ${#missing[@]} -gt 0 ]; then
-    printf '  %s\n' "${missing[@]}"
-    echo "  which this gets:  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}"
+    echo "  which this gets:  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]%%:*}"
+    echo "  Without root: from modules, Spack or conda, with CMAKE_PREFIX_PATH naming the folders that have include/ and lib/"
+    echo "  (CHART_JS a chart.min.js of Chart.js 3); this script looks for the files in brackets."
   fi
   if [ $need_torch = 1 ]; then
     echo "  libtorch $torch_version, which ./launch/setup.sh downloads into $torch_home (no root needed);"
     echo "  or set TORCH_ROOT to a folder with lib/libtorch_cpu.so and include/ATen"
   fi
-  [ "${1:-}" = --check ] && exit 1
-  echo "Run the command above, then this script again." >&2
+  [ $only_check = 1 ] && exit 1
+  echo "Then run this script again." >&2
   exit 1
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
-  echo "setup: installing ${missing[*]}"
+  for package in "${helpful[@]}"; do have "$package" || missing+=("$package"); done
+  echo "setup: installing ${missing[*]%%:*}"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  apt-get install -y -qq --no-install-recommends "${missing[@]%%:*}" >/dev/null
 fi
 
 if [ $need_torch = 1 ]; then

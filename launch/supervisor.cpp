@@ -31,6 +31,7 @@ constexpr int kExitResumable = 75;
 constexpr double kGraceS = 5;
 constexpr std::int64_t kLookMs = 50;
 constexpr std::int64_t kSoonMs = 10000;
+constexpr std::int64_t kAskAgainMs = 1000;
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 /// An actor or rewarder: started again, with a growing pause, whenever it ends before the run does.
@@ -59,9 +60,9 @@ class Supervisor {
       std::this_thread::sleep_for(std::chrono::milliseconds(kLookMs));
       if (stop_() && !told_to_stop_) {
         logger_.warning("stopping: the learners finish their step and write a checkpoint");
-        learners_->send_signal(SIGUSR1);  // mpirun hands it on to its ranks
         told_to_stop_ = true;
       }
+      if (told_to_stop_) ask_learners_to_stop();
       if (const auto code = learners_->ended()) {
         if (const auto end = learners_ended(*code)) return finish(*end);
       }
@@ -91,6 +92,14 @@ class Supervisor {
     learners_ = std::make_unique<ChildProcess>("the learners", command, "");
   }
 
+  /// mpirun hands SIGUSR1 on to its ranks, but not while it is still starting them: so it is sent again and again.
+  void ask_learners_to_stop() {
+    const std::int64_t now_ms = clock_.now_ms();
+    if (now_ms < ask_again_at_ms_) return;
+    ask_again_at_ms_ = now_ms + kAskAgainMs;
+    learners_->send_signal(SIGUSR1);
+  }
+
   std::int64_t trained_steps() const {
     if (!std::filesystem::exists(options_.folder.ledger())) return 0;
     return read_ledger(options_.folder.ledger()).last_trained_step;
@@ -98,7 +107,8 @@ class Supervisor {
 
   /// The run's exit code where it is over, or nothing where the learners were started again.
   std::optional<int> learners_ended(int code) {
-    const bool finished = code == 0;
+    // The summary is written last and removed first: with it the run is over, whatever signal mpirun then ended by.
+    const bool finished = code == 0 || (told_to_stop_ && std::filesystem::exists(options_.folder.summary()));
     const bool final = code == kExitFailed || code == kExitUsage;  // another attempt would come to the same
     if (finished || final || told_to_stop_) return finished ? 0 : told_to_stop_ ? kExitResumable : code;
     const std::int64_t steps = trained_steps();
@@ -142,7 +152,6 @@ class Supervisor {
     if (helper.failures > options_.config.run.max_restarts && !told_to_stop_) {
       logger_.error(helper.process->name() + " ended " + std::to_string(helper.failures) +
                     " times right after its start: stopping the run; see " + log_of(helper));
-      learners_->send_signal(SIGUSR1);
       told_to_stop_ = true;
     }
     helper.process.reset();
@@ -181,6 +190,7 @@ class Supervisor {
   std::unique_ptr<ChildProcess> learners_;
   std::vector<Helper> helpers_;
   bool told_to_stop_ = false;
+  std::int64_t ask_again_at_ms_ = 0;
   int restarts_ = 0;
   std::int64_t steps_at_restart_ = 0;
 };

@@ -98,7 +98,10 @@ class Rewarder {
 
   int run() {
     while (session_.state() == SessionState::kConnecting || session_.state() == SessionState::kReady) {
-      if (options_.stop && options_.stop()) return kExitResumable;
+      if (options_.stop && options_.stop()) {
+        send(encode(Goodbye{"stopped by a signal"}));
+        return kExitResumable;
+      }
       const auto frame = session_.poll(Deadline::after_ms(pool_ && !pool_->idle() ? kBusyPollMs : kPollMs));
       if (session_.state() != SessionState::kReady) continue;
       if (session_.registration() != registration_) register_anew();

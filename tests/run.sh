@@ -10,6 +10,8 @@ long=0
 [ "${1:-}" = --long ] && { long=1; shift; }
 ./launch/setup.sh
 ./launch/build.sh build
+PATH="$PATH:/usr/sbin" command -v slurmctld >/dev/null ||
+  echo "tests: Slurm is not installed, so the tests of slurm/ will be skipped; ./launch/setup.sh --slurm gets it" >&2
 ctest --test-dir build --output-on-failure --no-tests=error -LE gpu "$@"
 if [ $long = 1 ]; then
   ./tests/faults/run_table.py build/tests/faults/troupe_faulty build/tests/faults/fault_points --long

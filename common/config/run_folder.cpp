@@ -32,7 +32,14 @@ std::optional<HubAddress> read_hub_address(const RunFolder& folder) {
   }
 }
 
+void check_reachable(const HubAddress& hub, const std::string& host) {
+  if (hub.host == host || !hub.endpoint.starts_with("tcp://127.")) return;
+  throw ConfigError("the hub listens at " + hub.endpoint + " on " + hub.host + ", which " + host +
+                    " cannot reach: start the learners with hub.bind = tcp://*:* and, on a network that you trust, hub.insecure = true");
+}
+
 std::string make_hub_token(const RunFolder& folder) {
+  if (const std::string made_before = read_hub_token(folder); !made_before.empty()) return made_before;
   static constexpr char kHex[] = "0123456789abcdef";
   std::random_device entropy;
   std::string token;

@@ -41,7 +41,11 @@ void write_hub_address(const RunFolder& folder, const HubAddress& address);
 /// Nothing where the file is not there yet. @throws ConfigError naming the file where it is not what write_hub_address wrote.
 std::optional<HubAddress> read_hub_address(const RunFolder& folder);
 
-/// Writes RUN/hub.token (mode 0600), a random word that a hub beyond loopback demands of every peer, and returns it.
+/// @throws ConfigError where a peer on `host` cannot reach the hub, because it listens on another host's loopback alone.
+void check_reachable(const HubAddress& hub, const std::string& host);
+
+/// The word that a hub beyond loopback demands of every peer: random, in RUN/hub.token (mode 0600). Made once a run, so that peers
+/// which outlive a learner's restart still know it.
 std::string make_hub_token(const RunFolder& folder);
 
 /// The content of RUN/hub.token, or "" where there is none (loopback).

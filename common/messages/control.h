@@ -97,7 +97,10 @@ struct Shutdown {
   void validate() const;
 };
 
-/// A peer leaves of its own will; its leases are given to others.
+/// Why a peer leaves that the hub has sent away: its answer to Shutdown.
+inline constexpr const char* kDismissed = "dismissed";
+
+/// A peer leaves; its leases are given to others.
 struct Goodbye {
   std::string reason;
   bool operator==(const Goodbye&) const = default;
@@ -112,6 +115,7 @@ struct LearnerBeat {
   std::string phase;           // "waiting for the next step", "optimizer", "checkpoint" …
   bool lengthy = false;        // the phase may take deadline.phase_s
   std::uint64_t sequence = 0;  // of its collectives
+  bool stop = false;           // it was told to stop (SIGTERM, SIGUSR1): rank 0 then stops all of them
   std::uint64_t age_ms = 0;    // from the hub: how long ago it heard this
   bool operator==(const LearnerBeat&) const = default;
   void validate() const;

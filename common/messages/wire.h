@@ -272,7 +272,7 @@ void serialize(Archive& ar, Goodbye& m) {
 }
 template <class Archive>
 void serialize(Archive& ar, LearnerBeat& m) {
-  wire::fields(ar, m.rank, m.pid, m.step, m.phase, m.lengthy, m.sequence, m.age_ms);
+  wire::fields(ar, m.rank, m.pid, m.step, m.phase, m.lengthy, m.sequence, m.stop, m.age_ms);
 }
 template <class Archive>
 void serialize(Archive& ar, StepShard& m) {

@@ -141,6 +141,10 @@ bool PeerSession::State::take(const std::string& frame) {
       case MessageType::kShutdown: {
         const auto message = decode<Shutdown>(bytes_of(frame));
         end(SessionState::kShutdown, message.exit_code, message.reason);
+        try {
+          channel->send(encode(Goodbye{kDismissed}), Deadline::after_ms(0));
+        } catch (const TransportError&) {  // the hub waits for it, but not for ever
+        }
         break;
       }
       default:

@@ -278,12 +278,17 @@ void HubCore::flush() {
 }
 
 void HubCore::say_goodbye(int exit_code, const std::string& reason, Deadline deadline) {
-  for (const auto& [id, peer] : scheduler_->peers().all()) outbox_.post(id, encode(Shutdown{exit_code, reason}));
+  std::set<PeerId> unanswered;
+  for (const auto& [id, peer] : scheduler_->peers().all()) {
+    outbox_.post(id, encode(Shutdown{exit_code, reason}));
+    if (peer.hello.role != Role::kLearner) unanswered.insert(id);  // learner ranks leave by rank 0's order
+  }
   flush();
-  while (!outbox_.empty() && !deadline.expired()) {
-    channel_.receive(
-        Deadline::after_ms(std::min<std::int64_t>(10, deadline.remaining_ms())));  // results are too late now
+  while ((!outbox_.empty() || !unanswered.empty()) && !deadline.expired()) {
+    const auto incoming = channel_.receive(Deadline::after_ms(std::min<std::int64_t>(10, deadline.remaining_ms())));
+    if (incoming && incoming->frame == encode(Goodbye{kDismissed})) unanswered.erase(incoming->peer);  // results are too late now
     flush();
+    std::erase_if(unanswered, [&](const PeerId& id) { return scheduler_->peers().find(id) == nullptr; });
   }
 }
 

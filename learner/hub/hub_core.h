@@ -29,7 +29,8 @@ class HubCore final : private SchedulerSink {
   void advance(std::int64_t now_ms);
   /// Sends what waits and can be sent.
   void flush();
-  /// Shutdown to every peer; then what waits, until the deadline.
+  /// Shutdown to every peer; then what waits, and the actors' and rewarders' answers, until the deadline: ZeroMQ drops what a peer
+  /// has received but not read yet when the connection is closed.
   void say_goodbye(int exit_code, const std::string& reason, Deadline deadline);
 
   // The learner: see Hub.

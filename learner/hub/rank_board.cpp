@@ -23,6 +23,16 @@ void RankBoard::set(std::int64_t step, std::string phase, Pace pace) {
   pace_ = pace;
 }
 
+void RankBoard::tell_to_stop() {
+  const std::lock_guard lock(mutex_);
+  stop_ = true;
+}
+
+bool RankBoard::told_to_stop() const {
+  const std::lock_guard lock(mutex_);
+  return stop_ || std::any_of(others_.begin(), others_.end(), [](const auto& other) { return other.second.beat.stop; });
+}
+
 void RankBoard::heard(const LearnerBeat& beat) {
   const std::lock_guard lock(mutex_);
   const std::int64_t now_ms = clock_.now_ms();
@@ -39,7 +49,8 @@ LearnerBeat RankBoard::own_locked() const {
           .step = step_,
           .phase = phase_,
           .lengthy = pace_ == Pace::kLengthy,
-          .sequence = communicator_.progress().sequence};
+          .sequence = communicator_.progress().sequence,
+          .stop = stop_};
 }
 
 LearnerBeat RankBoard::own() const {

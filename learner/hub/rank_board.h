@@ -32,6 +32,11 @@ class RankBoard final : public Patience {
   /// What this rank does from now on.
   void set(std::int64_t step, std::string phase, Pace pace = Pace::kOrdinary);
 
+  /// This rank was told to stop; the others learn of it with its next beat.
+  void tell_to_stop();
+  /// Whether this rank, or another as its beat says, was told to stop.
+  bool told_to_stop() const;
+
   /// Another rank's beat, heard of `beat.age_ms` ago.
   void heard(const LearnerBeat& beat);
 
@@ -59,6 +64,7 @@ class RankBoard final : public Patience {
   std::int64_t step_ = 0;
   std::string phase_ = "start";
   Pace pace_ = Pace::kLengthy;
+  bool stop_ = false;
   std::map<std::uint32_t, Seen> others_;
 };
 

@@ -41,6 +41,7 @@ Conductor::Conductor(const Config& config, RunRecord& record, const std::filesys
     : config_(config),
       record_(record),
       stop_(std::move(stop)),
+      board_(board),
       logger_(std::move(logger)),
       tokenizer_(Tokenizer::load(model_folder)),
       train_rows_(open_rows(config.data.train, seed_for(config.run.seed, Stream::kData))),
@@ -48,12 +49,12 @@ Conductor::Conductor(const Config& config, RunRecord& record, const std::filesys
       metrics_(record.folder().root, resumed_step),
       display_(config.run.steps, terminal) {
   if (!config.data.eval.empty()) held_out_rows_ = open_rows(config.data.eval, seed_for(config.run.seed, Stream::kData));
-  start_hub(model_folder, board);
+  start_hub(model_folder);
 }
 
 Conductor::~Conductor() = default;
 
-void Conductor::start_hub(const std::filesystem::path& model_folder, RankBoard& board) {
+void Conductor::start_hub(const std::filesystem::path& model_folder) {
   HubOptions options;
   options.config = config_;
   options.run_dir = record_.folder().root.string();
@@ -70,7 +71,7 @@ void Conductor::start_hub(const std::filesystem::path& model_folder, RankBoard& 
     std::filesystem::remove(record_.folder().token());
   }
   options.model_files = model_files_of(model_folder);
-  options.ranks = &board;
+  options.ranks = &board_;
   auto channel = std::make_unique<ZmqHubChannel>(config_.hub.bind, config_.hub.insecure);
   endpoint_ = channel->endpoint();
   const PromptSource train = training_prompts(config_.data, *train_rows_, tokenizer_);
@@ -80,6 +81,8 @@ void Conductor::start_hub(const std::filesystem::path& model_folder, RankBoard& 
   write_hub_address(record_.folder(), {endpoint_, static_cast<std::uint64_t>(getpid()), host_name(), incarnation});
   logger_.info("hub at " + endpoint_ + " run=" + record_.run_id());
 }
+
+bool Conductor::should_stop() const { return (stop_ && stop_()) || board_.told_to_stop(); }
 
 std::vector<GroupRecord> Conductor::recorded_batch(std::int64_t step) {
   RolloutLogReader reader(record_.folder().rollouts());
@@ -178,6 +181,9 @@ void Conductor::finish(const std::string& final_hash) {
   display_.note("final_hash " + final_hash);
 }
 
-void Conductor::stop(const std::string& reason) { hub_->close(75, reason, false); }
+void Conductor::stop(const std::string& reason) {
+  std::filesystem::remove(record_.folder().hub());  // nobody is to look for it there
+  hub_->close(75, reason, false);
+}
 
 }  // namespace troupe

@@ -30,6 +30,8 @@ class Conductor {
   ~Conductor();
 
   const std::string& endpoint() const { return endpoint_; }
+  /// Whether this rank or, as its beat says, another one was told to stop.
+  bool should_stop() const;
   Hub& hub() { return *hub_; }
 
   /// The groups of a recorded step, for rolling forward.
@@ -51,13 +53,13 @@ class Conductor {
   void stop(const std::string& reason);
 
  private:
-  void start_hub(const std::filesystem::path& model_folder, RankBoard& board);
+  void start_hub(const std::filesystem::path& model_folder);
   void write_samples(std::uint64_t version, const std::vector<GroupRecord>& records) const;
-  bool should_stop() const { return stop_ && stop_(); }
 
   Config config_;
   RunRecord& record_;
   std::function<bool()> stop_;
+  RankBoard& board_;
   Logger logger_;
   Tokenizer tokenizer_;
   std::unique_ptr<RowSource> train_rows_;

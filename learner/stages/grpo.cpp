@@ -58,25 +58,28 @@ class Leader {
     const std::int64_t recorded = record_.state().last_chosen_step;
     for (std::int64_t step = resumed_step + 1; step <= recorded; ++step) {
       train(step, conductor_.recorded_batch(step), SteadyClock().now_ms(), 0);
+      if (conductor_.should_stop()) return stop(step);
     }
     std::int64_t step = std::max(resumed_step, recorded);
     conductor_.publish(learner_.parameters(), static_cast<std::uint64_t>(step));
-    if (step == 0) conductor_.evaluate(0);
+    if (step == 0 || evaluation_is_due(step)) conductor_.evaluate(static_cast<std::uint64_t>(step));  // unless the ledger has it
     checkpointed_ = resumed_step;
     while (step < config_.run.steps) {
       if (skipped_in_row_ >= config_.run.max_skipped) return give_up(step);
       if (!live_step(step + 1)) return stop(step);
       ++step;
       if (step < config_.run.steps) look_back(step);
-      if (options_.stop && options_.stop()) return stop(step);
+      if (conductor_.should_stop()) return stop(step);
     }
     return finish(step);
   }
 
  private:
+  bool evaluation_is_due(std::int64_t step) const { return config_.eval.every > 0 && step % config_.eval.every == 0; }
+
   /// The evaluation and checkpoint that are due between two steps.
   void look_back(std::int64_t step) {
-    if (config_.eval.every > 0 && step % config_.eval.every == 0) conductor_.evaluate(static_cast<std::uint64_t>(step));
+    if (evaluation_is_due(step)) conductor_.evaluate(static_cast<std::uint64_t>(step));
     if (step % config_.checkpoint.every == 0) checkpoint(step);
   }
 
@@ -186,7 +189,7 @@ class Leader {
 
   int finish(std::int64_t step) {
     conductor_.evaluate(static_cast<std::uint64_t>(step));
-    if (options_.stop && options_.stop()) return stop(step);
+    if (conductor_.should_stop()) return stop(step);
     checkpoint(step);
     order_all(step, Order::kFinish);
     std::vector<TrainedStep> steps;
@@ -218,8 +221,9 @@ class Leader {
 };
 
 /// The other ranks: do what rank 0 says until it says that it is over.
-int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board) {
+int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board, const std::function<bool()>& stop) {
   for (;;) {
+    if (stop && stop()) board.tell_to_stop();
     board.set(0, "waiting for the next step");
     auto shard = link.next(Deadline::after_s(1));
     if (!shard) continue;
@@ -269,7 +273,10 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   if (broadcast_text(finished, communicator) == "yes") return 0;
 
   board.set(0, "cold start");
-  make_start(config, options.folder, communicator, logger);
+  if (!make_start(config, options.folder, communicator, options.stop, logger)) {
+    logger.info("stopped during the cold start; the same command begins it again");
+    return kExitResumable;
+  }
   board.set(0, "load model", Pace::kLengthy);
   GrpoLearner learner(config, options.folder, communicator, board);
   const std::int64_t resumed_step = learner.resume(logger);
@@ -279,17 +286,19 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
     record->begin(learner.initial_hash());
     Conductor conductor(config, *record, learner.start(), resumed_step, options.terminal, options.stop, board, logger);
     broadcast_text(conductor.endpoint(), communicator);
+    broadcast_text(host_name(), communicator);
     return Leader(options, communicator, learner, conductor, *record, board, logger).run(resumed_step);
   }
   LearnerLink::Options link;
   const std::string endpoint = broadcast_text("", communicator);
+  check_reachable({endpoint, 0, broadcast_text("", communicator), 0}, host_name());
   link.connect = [endpoint] { return std::make_unique<ZmqPeerChannel>(endpoint); };
   link.rank = static_cast<std::uint32_t>(communicator.rank());
   link.host = host_name();
   link.token = read_hub_token(options.folder);
   link.heartbeat_s = config.deadline.heartbeat_s;
   LearnerLink conversation(link, board, logger);
-  return follow(learner, conversation, board);
+  return follow(learner, conversation, board, options.stop);
 }
 
 }  // namespace troupe

@@ -44,13 +44,19 @@ std::vector<std::vector<TokenSequence>> micro_batches_of(const std::vector<Row>&
   return batches;
 }
 
+/// The same answer on every rank: one rank's signal stops all of them.
+bool agreed(bool stop, Communicator& communicator) {
+  std::array<float, 1> votes = {stop ? 1.0F : 0.0F};
+  communicator.all_reduce_sum(std::span<float>(votes), "stop");
+  return votes[0] > 0;
+}
+
 }  // namespace
 
-double run_sft(Parameters& parameters, const SftOptions& options, Communicator& communicator) {
+std::int64_t run_sft(Parameters& parameters, const SftOptions& options, Communicator& communicator) {
   const Transformer model(parameters);
   ShardedOptimizer optimizer(parameters, parameters.flat(), options.optimizer, options.steps, communicator);
   at::Tensor gradients = at::zeros({parameters.layout().total}, at::kFloat);
-  double loss = 0;
   for (std::int64_t step = 1; step <= options.steps; ++step) {
     const std::vector<Row> rows = rows_of_rank(options, step, communicator);
     std::array<double, 1> tokens = {0};
@@ -66,12 +72,11 @@ double run_sft(Parameters& parameters, const SftOptions& options, Communicator& 
       pass.backward(at::full_like(logp_N, -1.0 / tokens[0]), gradients);
     }
     communicator.all_reduce_sum(std::span<double>(sum), "sft loss");
-    loss = sum[0];
     const OptimizerStep result = optimizer.step(gradients, step);
-    if (options.on_step && communicator.rank() == 0) options.on_step(step, loss, result.grad_norm);
-    if (options.stop && options.stop()) break;
+    if (options.on_step && communicator.rank() == 0) options.on_step(step, sum[0], result.grad_norm);
+    if (options.stop && agreed(options.stop(), communicator)) return step;
   }
-  return loss;
+  return options.steps;
 }
 
 }  // namespace troupe

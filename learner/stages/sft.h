@@ -22,12 +22,12 @@ struct SftOptions {
   std::int64_t micro_tokens = 4096;   // token budget of one forward and backward of a rank
   std::function<SftExample(std::uint64_t number)> example;
   std::function<void(std::int64_t step, double loss, double grad_norm)> on_step;  // rank 0; may be empty
-  std::function<bool()> stop;                                                      // asked after each step, on every rank
+  std::function<bool()> stop;  // asked after each step; the first rank that says so stops all of them. May be empty
 };
 
 /// Supervised fine-tuning of `parameters` (fp32, changed in place) on completions: the mean of -log p over the completion
 /// tokens of a step's rows, all ranks together. Step s takes rows (s-1) * batch … s * batch - 1. Collective: rank r takes
-/// every size()-th row. Returns the last step's loss.
-double run_sft(Parameters& parameters, const SftOptions& options, Communicator& communicator);
+/// every size()-th row. Returns the number of the last step, on every rank: below `steps` where it was stopped.
+std::int64_t run_sft(Parameters& parameters, const SftOptions& options, Communicator& communicator);
 
 }  // namespace troupe

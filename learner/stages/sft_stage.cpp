@@ -1,6 +1,5 @@
 #include "learner/stages/sft_stage.h"
 
-#include <array>
 #include <cmath>
 #include <iostream>
 #include <optional>
@@ -35,13 +34,6 @@ SftExample example_of(const Row& row, const Config& config, const Tokenizer& tok
   return example;
 }
 
-/// The same answer on every rank: one rank's signal stops all of them.
-bool agreed(bool stop, Communicator& communicator) {
-  std::array<float, 1> votes = {stop ? 1.0F : 0.0F};
-  communicator.all_reduce_sum(std::span<float>(votes), "stop");
-  return votes[0] > 0;
-}
-
 }  // namespace
 
 int run_sft_stage(const Config& config, const RunFolder& folder, Communicator& communicator, const std::function<bool()>& stop,
@@ -57,7 +49,7 @@ int run_sft_stage(const Config& config, const RunFolder& folder, Communicator& c
     if (config.cold_start.steps > 0) prepare_start(config, folder);
   }
   communicator.barrier();
-  make_start(config, folder, communicator, logger);
+  if (!make_start(config, folder, communicator, stop, logger)) return kExitResumable;
   const std::filesystem::path start = start_folder(config, folder);
   if (start.empty()) throw ConfigError("model.path: expected a Hugging Face directory (or a [cold_start]), found none");
   if (config.data.train.empty()) throw ConfigError("data.train: expected rows of prompt and completion, found none");
@@ -71,15 +63,12 @@ int run_sft_stage(const Config& config, const RunFolder& folder, Communicator& c
   options.batch = config.batch.prompts;
   options.micro_tokens = config.batch.micro_tokens;
   options.example = [&](std::uint64_t number) { return example_of(rows->at(number), config, tokenizer, parameters.architecture()); };
-  std::int64_t trained = 0;
   options.on_step = [&](std::int64_t step, double loss, double grad_norm) {
-    trained = step;
     metrics->write(step, {{std::string(metric::kLoss), loss}, {std::string(metric::kGradNorm), grad_norm}});
     std::cout << "step " << step << "/" << options.steps << "  loss " << shortest(std::round(loss * 1e4) / 1e4) << std::endl;
   };
-  bool stopped = false;
-  options.stop = [&] { return stopped = agreed(stop && stop(), communicator); };
-  run_sft(parameters, options, communicator);
+  options.stop = stop;
+  const std::int64_t trained = run_sft(parameters, options, communicator);
   if (leads) {
     const std::filesystem::path out = folder.checkpoints() / ("step-" + std::to_string(trained)) / "hf";
     std::filesystem::create_directories(out);
@@ -87,7 +76,7 @@ int run_sft_stage(const Config& config, const RunFolder& folder, Communicator& c
     std::cout << "written: " << out.string() << std::endl;
   }
   communicator.barrier();
-  return stopped && trained < config.run.steps ? kExitResumable : 0;
+  return trained < config.run.steps ? kExitResumable : 0;
 }
 
 }  // namespace troupe

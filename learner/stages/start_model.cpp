@@ -59,8 +59,9 @@ void prepare_start(const Config& config, const RunFolder& folder) {
   write_file_atomically(folder.start() / "config.json", architecture_json(architecture).dump(2) + "\n");
 }
 
-void make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const Logger& logger) {
-  if (config.cold_start.steps == 0 || std::filesystem::exists(weights_of(folder))) return;
+bool make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const std::function<bool()>& stop,
+                const Logger& logger) {
+  if (config.cold_start.steps == 0 || std::filesystem::exists(weights_of(folder))) return true;
   fault::point("start.begin");
   const Architecture architecture = read_architecture(folder.start());
   const Tokenizer tokenizer = Tokenizer::load(folder.start());
@@ -91,10 +92,12 @@ void make_start(const Config& config, const RunFolder& folder, Communicator& com
     line << "cold start: step " << step << "/" << options.steps << " loss " << loss;
     logger.info(line.str());
   };
-  run_sft(parameters, options, communicator);
+  options.stop = stop;
+  if (run_sft(parameters, options, communicator) < options.steps) return false;
   if (communicator.rank() == 0) save_hugging_face(parameters, folder.start(), folder.start());
   communicator.barrier();
   fault::point("start.end");
+  return true;
 }
 
 }  // namespace troupe

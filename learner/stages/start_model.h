@@ -21,7 +21,8 @@ std::filesystem::path start_folder(const Config& config, const RunFolder& folder
 void prepare_start(const Config& config, const RunFolder& folder);
 
 /// Makes RUN/start's weights by cold start, unless they are there: random weights and cold_start.steps of SFT. Killed
-/// half-way it begins again and ends in the same bits. Collective. `on_step` as in SftOptions.
-void make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const Logger& logger);
+/// half-way it begins again and ends in the same bits. Collective; false on every rank where `stop` (of any of them) ended it.
+bool make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const std::function<bool()>& stop,
+                const Logger& logger);
 
 }  // namespace troupe

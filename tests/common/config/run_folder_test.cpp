@@ -54,7 +54,7 @@ TEST_SUITE("config/run_folder") {
     CHECK(has_live_owner(folder));
   }
 
-  TEST_CASE_FIXTURE(Fixture, "the hub's token is random, readable by its owner alone, and empty where there is none") {
+  TEST_CASE_FIXTURE(Fixture, "the hub's token is random, one a run, readable by its owner alone, and empty where there is none") {
     CHECK(read_hub_token(folder).empty());
 
     const std::string token = make_hub_token(folder);
@@ -63,7 +63,17 @@ TEST_SUITE("config/run_folder") {
     CHECK(read_hub_token(folder) == token);
     CHECK(std::filesystem::status(folder.token()).permissions() ==
           (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+    CHECK(make_hub_token(folder) == token);
+    std::filesystem::remove(folder.token());
     CHECK(make_hub_token(folder) != token);
+  }
+
+  TEST_CASE("a hub on loopback is reachable from its own host alone, one beyond it from everywhere") {
+    const HubAddress loopback{"tcp://127.0.0.1:5", 7, "n1", 3};
+    CHECK_NOTHROW(check_reachable(loopback, "n1"));
+    CHECK_THROWS_WITH_AS(check_reachable(loopback, "n2"),
+                         doctest::Contains("tcp://127.0.0.1:5 on n1, which n2 cannot reach: start the learners with hub.bind"), ConfigError);
+    CHECK_NOTHROW(check_reachable({"tcp://n1:5", 7, "n1", 3}, "n2"));
   }
 }
 

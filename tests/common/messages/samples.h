@@ -53,7 +53,7 @@ inline Revoke revoke() { return {.lease_ids = {9, 10}}; }
 inline Shutdown shutdown() { return {.exit_code = 75, .reason = "preempted"}; }
 inline Goodbye goodbye() { return {.reason = "SIGTERM"}; }
 inline LearnerBeat learner_beat() {
-  return {.rank = 1, .pid = 4243, .step = 7, .phase = "checkpoint", .lengthy = true, .sequence = 31, .age_ms = 250};
+  return {.rank = 1, .pid = 4243, .step = 7, .phase = "checkpoint", .lengthy = true, .sequence = 31, .stop = true, .age_ms = 250};
 }
 inline StepShard step_shard() { return {.step = 7, .body = std::string(100, 'x')}; }
 inline WeightManifest weight_manifest() {

@@ -240,6 +240,9 @@ TEST_SUITE("transport/peer_session") {
     CHECK(run_until(session, &over.hub, [&] { return session.state() == SessionState::kShutdown; }));
     CHECK(session.exit_code() == 0);
     CHECK(session.reason() == "finished");
+    const auto answer = over.hub.channel->receive(Deadline::after_ms(1000));
+    REQUIRE(answer);
+    CHECK(decode<Goodbye>(bytes_of(answer->frame)).reason == kDismissed);
     CHECK_FALSE(session.send(encode(Credit{}), Deadline::after_ms(0)));
   }
 

@@ -95,6 +95,23 @@ TEST_SUITE("hub/hub_core: evaluation, restart, end") {
     CHECK(world.core->status(world.now_ms).scored == 1);
   }
 
+  TEST_CASE("the hub's goodbye waits for the answer of each actor and rewarder that is there, to its deadline at most") {
+    HubWorld world;
+    auto actor = world.join(Role::kActor, "actor 0");
+    auto rewarder = world.join(Role::kRewarder, "rewarder 0");
+    const auto waits_ms = [&](std::int64_t deadline_ms) {
+      const SteadyClock clock;
+      const std::int64_t start_ms = clock.now_ms();
+      world.core->say_goodbye(0, "the run is finished", Deadline::after_ms(deadline_ms));
+      return clock.now_ms() - start_ms;
+    };
+    actor->send(Goodbye{kDismissed});
+    CHECK(waits_ms(300) >= 300);
+    actor->send(Goodbye{kDismissed});
+    rewarder->send(Goodbye{kDismissed});
+    CHECK(waits_ms(60'000) < 30'000);
+  }
+
   TEST_CASE("at the end every peer is told, and open groups become unused") {
     Config config = hub_config();
     config.run.max_lag = 1;

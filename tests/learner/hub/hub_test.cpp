@@ -53,7 +53,11 @@ class Staff {
       for (const ScoreTask& task : rewarder_.tasks()) {
         rewarder_.send(scores_for(task, std::vector<double>(task.completions.size(), 1.0)));
       }
-      if (!actor_.take<Shutdown>(MessageType::kShutdown).empty()) dismissed_ = true;
+      if (!actor_.take<Shutdown>(MessageType::kShutdown).empty()) {
+        actor_.send(Goodbye{kDismissed});
+        rewarder_.send(Goodbye{kDismissed});
+        dismissed_ = true;
+      }
       std::this_thread::yield();
     }
   }

@@ -75,6 +75,21 @@ TEST_SUITE("hub/rank_board") {
     CHECK(b.board->last_seen(1) == "step 3, checkpoint, pid 42, heard of 10.0 s ago");
   }
 
+  TEST_CASE("a rank that was told to stop says so in its beat, and every rank that hears it knows") {
+    Board told, hears;
+    CHECK_FALSE(told.board->told_to_stop());
+    told.board->tell_to_stop();
+    CHECK(told.board->told_to_stop());
+
+    LearnerBeat beat = told.board->own();
+    beat.rank = 1;
+    hears.hear(beat_of(3, "forward"));
+    CHECK_FALSE(hears.board->told_to_stop());
+    hears.hear(beat);
+    CHECK(hears.board->told_to_stop());
+    CHECK_FALSE(hears.board->own().stop);
+  }
+
   TEST_CASE("the beats for a reader are this rank's and those of the others but the reader, with their age") {
     Board b;
     b.hear(beat_of(3, "forward"));

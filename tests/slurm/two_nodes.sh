@@ -1,0 +1,28 @@
+# Two nodes: learners on both of them, actors of an array on the second. SIGUSR1 stops the learners, who write a checkpoint and are
+# requeued; the actors leave, are requeued too and join the new attempt. The hash is that of an undisturbed run.
+. "$(dirname "$0")/common.sh"
+
+run="$work/run"
+recipe=(configs/smoke.cfg --run.steps 120 --checkpoint.every 500)
+expect_code 0 "$troupe" run "${recipe[@]}" --run-dir "$work/undisturbed"
+expected="$(audit "$work/undisturbed")"
+
+start_cluster 4 n1 n2
+export TROUPE="$troupe"
+recipe=(configs/smoke.cfg "$run" "${recipe[@]:1}")
+job="$(submit --ntasks=3 --nodes=2 --ntasks-per-node=2 slurm/learners.sbatch "${recipe[@]}")"
+log="$work/job-$job.log"
+submit --array=0-1 --nodelist=n2 slurm/actors.sbatch "${recipe[@]}" >"$work/array"
+wait_for 60 "three steps" steps_in "$run" 3
+expect_text "hub at tcp://$(hostname)" "$log"
+
+scancel -s USR1 -b "$job"
+wait_for 30 "the learners to stop" grep -q "stopped after step" "$log"
+steps_in "$run" 120 && fail "the run was over before it was stopped"
+compgen -G "$run/checkpoints/step-*/DONE" >/dev/null || fail "the stopped learners left no checkpoint"
+ends "$job" 90 0
+scontrol show job "$job" >"$work/last.log"
+expect_text "Restarts=1" "$work/last.log"
+[ "$(audit "$run")" = "$expected" ] || fail "the run of job $job ended in another hash"
+expect_text '"attempts": 2' "$run/summary.json"
+wait_for 60 "the actors to end with the run" no_jobs
