@@ -46,4 +46,4 @@ expect_code 0 "$troupe" tokenize --model "$model" --in "$work/texts.jsonl" --out
 expect_text '"text":"12+34="' "$work/ids.jsonl"
 echo '{"question": "1+1=", "gold": "2", "completion": "<think> x </think> <answer> 2 </answer>"}' >"$work/rows.jsonl"
 expect_code 0 "$troupe" grade --config configs/smoke.cfg --in "$work/rows.jsonl" --out "$work/grades.jsonl"
-expect_text '"reward":1.2' "$work/grades.jsonl"
+expect_text '"reward":1.3' "$work/grades.jsonl"
