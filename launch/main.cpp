@@ -21,14 +21,15 @@ using Words = std::vector<std::string>;
 
 constexpr const char* kUsage =
     "troupe: distributed GRPO for reasoning language models\n\n"
-    "  troupe run CONFIG [--section.key value …]    supervise a whole run on this machine\n"
+    "  troupe run CONFIG [--strict] [--section.key value …]   supervise a whole run on this machine\n"
     "  troupe learner|actor|rewarder CONFIG         one role, as a rank of mpirun or srun, or by hand with --hub ENDPOINT\n"
     "  troupe sft CONFIG                            supervised fine-tuning\n"
     "  troupe generate --model DIR --prompts F --out F   completions of given prompts\n"
     "  troupe score    --model DIR --in F --out F   token log-probabilities of given texts\n"
     "  troupe tokenize --model DIR --in F --out F   token ids of given texts, and back\n"
     "  troupe grade    --reward NAME --in F --out F rewards of given rows\n"
-    "  troupe inspect RUN [--audit] [--json] [--group N]   a run at a glance, its ledger checked, one group's life\n"
+    "  troupe inspect RUN [--audit] [--json] [--group ID] [--prune STEP]   a run at a glance, its ledger checked, one group's\n"
+    "                                               life, old rollout logs deleted\n"
     "  troupe report RUN                            write RUN/report.html\n"
     "  troupe doctor [CONFIG]                       what this machine has, and whether CONFIG can run on it\n"
     "  troupe keys                                  every configuration key with default, range and meaning\n\n"

@@ -16,8 +16,10 @@
 #include "common/base/metric_names.h"
 #include "common/base/metrics.h"
 #include "common/base/text.h"
+#include "common/config/config.h"
 #include "common/config/run_folder.h"
 #include "launch/report_charts.h"
+#include "learner/health/health.h"
 
 namespace troupe {
 
@@ -258,6 +260,22 @@ std::string samples_html(const std::filesystem::path& path) {
   return html;
 }
 
+/// What the checks of [health] found, one paragraph each; "" where there is nothing, or no configuration to go by.
+std::string health_html(const RunFolder& folder, const std::vector<MetricsLine>& lines) {
+  if (!std::filesystem::exists(folder.config())) return "";
+  std::string html;
+  bool now = false;
+  const Health health = health_of(load_config(folder.config().string(), {}), lines);
+  for (const Finding& finding : health.findings()) {
+    const std::string end = finding.until == 0 ? "" : "up to step " + std::to_string(finding.until) + ", ";
+    html += element("p", "", end + describe(finding));
+    now = now || finding.until == 0;
+  }
+  if (html.empty()) return "";
+  const std::string title = now ? "This run is not learning" : "This run was not learning for a while";
+  return "<section id=\"health\" class=\"card alarm\">" + element("h2", "", title) + html + "</section>";
+}
+
 std::string dictionary_html(const Curves& curves) {
   std::string rows;
   for (const MetricInfo& info : kMetricInfos) {
@@ -298,6 +316,7 @@ void write_report(const std::filesystem::path& run_dir) {
                         fill(kReportPage, {{"title", escape_html(name)},
                                            {"subtitle", "Report of " + state + ", written " + utc_now()},
                                            {"facts", facts_html(summary, lines)},
+                                           {"health", health_html(folder, lines)},
                                            {"before_after", before_after_html(curves)},
                                            {"samples", samples_html(folder.samples())},
                                            {"config", escape_html(optional_text(folder.config()))},

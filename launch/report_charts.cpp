@@ -21,12 +21,15 @@ const std::vector<ChartPlan>& chart_plans() {
   using namespace metric;
   static const std::vector<ChartPlan> plans = {
       {"Reward", {kReward, kHeldOutReward}},
+      {"Rewards of a step", {kRewardMin, kRewardMax}},
       {"Accuracy", {kAccuracy, kHeldOutAccuracy, kFormat}},
       {"Completion length", {kLengthMean, kLengthMax}},
       {"KL to the reference", {kKl}},
       {"Entropy", {kEntropy}},
       {"Throughput", {kTokensPerS}},
       {"Lost signal", {kZeroVarianceShare, kCutOffShare, kClipShare}},
+      {"Not learning", {kNotLearning}},
+      {"Weights changed by a step", {kWeightsChanged}},
       {"Loss", {kLoss}},
       {"Gradient norm", {kGradNorm}},
       {"Learning rate", {kLr}},

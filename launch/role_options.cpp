@@ -33,10 +33,14 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
       "hub", po::value<std::string>(), "the hub's endpoint, e.g. tcp://10.0.0.5:43210 (default: as RUN/hub.json says)")(
       "index", po::value<std::uint32_t>(), "which of its role this process is, for logs")(
       "terminal", "rewrite one progress line, as on a screen");
+  if (command != "sft") {
+    options.add_options()("strict", "stop with exit code 1 once the run is not learning: short for --run.strict true");
+  }
   const auto values = parse_own(command, arguments.own, options, {"CONFIG"});
   RoleOptions role;
   role.config_path = values["CONFIG"].as<std::string>();
   role.overrides = arguments.overrides;
+  if (values.count("strict") > 0) role.overrides.push_back("--run.strict=true");
   role.config = load_config(role.config_path, role.overrides);
   const std::filesystem::path by_name = std::filesystem::path("runs") / std::filesystem::path(role.config_path).stem();
   role.folder.root = values.count("run-dir") > 0 ? std::filesystem::path(values["run-dir"].as<std::string>()) : by_name;

@@ -14,7 +14,7 @@
 
 namespace troupe {
 
-/// What every role is told on its command line: CONFIG [--run-dir DIR] [--hub ENDPOINT] [--section.key value …].
+/// What every role is told on its command line: CONFIG [--run-dir DIR] [--hub ENDPOINT] [--strict] [--section.key value …].
 struct RoleOptions {
   std::string config_path;
   Config config;

@@ -145,7 +145,8 @@ class Supervisor {
     helper.failures = of_itself ? helper.failures + 1 : 0;
     // Code 0 is the hub's word that the run is finished: nobody is needed any more, unless the learners start again.
     helper.start_at_ms = code == 0 ? kNever : now_ms + (std::int64_t{100} << std::min(helper.failures, 7));
-    if (code != 0 && code != kExitResumable) {
+    const bool told = !std::filesystem::exists(options_.folder.hub());  // the hub has said goodbye: all leave
+    if (code != 0 && code != kExitResumable && !told) {
       logger_.warning(helper.process->name() + " (pid " + std::to_string(helper.process->pid()) + ") " + describe_end(code) +
                       ": starting another; its log is " + log_of(helper));
     }

@@ -77,6 +77,13 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   const std::span<const float> logp = span_of(pass.tokens().logp_N);
   if (assert_exact_ && first_update) require_exact(micro_batch, logp, targets.sampler_logp);
 
+  if (first_update) {
+    for (std::size_t i = 0; i < logp.size(); ++i) {
+      if (targets.weight[i] == 0) continue;
+      stats.first_log_ratio = std::max(stats.first_log_ratio, std::abs(double{logp[i]} - double{targets.sampler_logp[i]}));
+    }
+  }
+
   const auto joined = [&](const FrozenLogprobs& frozen) {
     std::vector<float> all;
     if (frozen.empty()) return all;
@@ -161,12 +168,13 @@ void Trainer::combine_over_ranks(TrainStats& stats) {
   p.tis_capped = std::llround(sums[6]);
   p.non_finite = std::llround(sums[7]);
 
-  const std::array<double, 2> own = {p.max_log_ratio, p.mismatch_max};
-  std::vector<std::array<double, 2>> all(static_cast<std::size_t>(communicator_.size()));
+  const std::array<double, 3> own = {p.max_log_ratio, p.mismatch_max, stats.first_log_ratio};
+  std::vector<std::array<double, 3>> all(static_cast<std::size_t>(communicator_.size()));
   communicator_.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), "step maxima");
-  for (const auto& [ratio, mismatch] : all) {
+  for (const auto& [ratio, mismatch, first] : all) {
     p.max_log_ratio = std::max(p.max_log_ratio, ratio);
     p.mismatch_max = std::max(p.mismatch_max, mismatch);
+    stats.first_log_ratio = std::max(stats.first_log_ratio, first);
   }
 }
 

@@ -53,6 +53,9 @@ class Deadline {
 /// The wall clock as "2026-11-22T14:30:00Z" (UTC), for logs and file headers only; nothing is decided by it.
 std::string utc_now();
 
+/// Seconds since the epoch as "2026-11-22T14:30:00.250Z".
+std::string utc_text(double unix_s);
+
 /// Seconds since the epoch with a fraction, for metrics only.
 double unix_time_s();
 

@@ -9,6 +9,8 @@ namespace troupe {
 namespace metric {
 
 inline constexpr std::string_view kReward = "reward";
+inline constexpr std::string_view kRewardMin = "reward_min";
+inline constexpr std::string_view kRewardMax = "reward_max";
 inline constexpr std::string_view kAccuracy = "accuracy";
 inline constexpr std::string_view kFormat = "format";
 inline constexpr std::string_view kHeldOutAccuracy = "held_out_accuracy";
@@ -24,6 +26,8 @@ inline constexpr std::string_view kGradNorm = "grad_norm";
 inline constexpr std::string_view kUpdatesSkipped = "updates_skipped";
 inline constexpr std::string_view kLr = "lr";
 inline constexpr std::string_view kRatioMaxAbsLog = "ratio_max_abs_log";
+inline constexpr std::string_view kWeightsChanged = "weights_changed";
+inline constexpr std::string_view kNotLearning = "not_learning";
 inline constexpr std::string_view kClipShare = "clip_share";
 inline constexpr std::string_view kLagMean = "lag_mean";
 inline constexpr std::string_view kLagMax = "lag_max";
@@ -49,6 +53,8 @@ struct MetricInfo {
 
 inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kReward, "", "mean reward of the step's completions"},
+    MetricInfo{metric::kRewardMin, "", "lowest reward of the step's completions"},
+    MetricInfo{metric::kRewardMax, "", "highest reward of the step's completions"},
     MetricInfo{metric::kAccuracy, "share", "completions of the step whose answer is right"},
     MetricInfo{metric::kFormat, "share", "completions of the step in the demanded form"},
     MetricInfo{metric::kHeldOutAccuracy, "share", "held-out prompts answered right, greedily"},
@@ -64,6 +70,8 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kUpdatesSkipped, "", "optimizer updates left out because a gradient was not finite"},
     MetricInfo{metric::kLr, "", "learning rate of the step"},
     MetricInfo{metric::kRatioMaxAbsLog, "nats", "largest |log ratio| of trainer against sampler on the first update"},
+    MetricInfo{metric::kWeightsChanged, "share", "parts of the published weights that differ from the version before"},
+    MetricInfo{metric::kNotLearning, "", "checks that say the run is not learning"},
     MetricInfo{metric::kClipShare, "share", "tokens whose ratio was clipped"},
     MetricInfo{metric::kLagMean, "versions", "mean age of the trained groups"},
     MetricInfo{metric::kLagMax, "versions", "age of the oldest trained group"},

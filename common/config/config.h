@@ -18,6 +18,7 @@ struct RunConfig {
   int max_restarts = 3;
   int hash_every = 1;   // steps between weight hashes in the ledger
   int max_skipped = 3;  // steps in a row without a finite gradient before the run is given up
+  bool strict = false;    // a run that is not learning stops
   bool operator==(const RunConfig&) const = default;
 };
 
@@ -152,6 +153,16 @@ struct EvalConfig {
   bool operator==(const EvalConfig&) const = default;
 };
 
+/// When a run counts as not learning (learner/stages/health.h).
+struct HealthConfig {
+  std::int64_t window = 5;  // steps in a row that must show a sign
+  double max_zero_variance = 0.9;
+  double max_kl = 1.0;           // nats per token
+  double max_entropy_rise = 1.0; // nats per token
+  double max_log_ratio = 0.5;
+  bool operator==(const HealthConfig&) const = default;
+};
+
 struct DeadlineConfig {
   double collective_s = 120;
   double phase_s = 1800;
@@ -185,6 +196,7 @@ struct Config {
   std::vector<RewardConfig> rewards;  // in the order of the file
   CheckpointConfig checkpoint;
   EvalConfig eval;
+  HealthConfig health;
   DeadlineConfig deadline;
   HubConfig hub;
   bool operator==(const Config&) const = default;

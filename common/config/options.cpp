@@ -125,6 +125,8 @@ void add_roles(std::vector<Option>& options) {
       "steps between hashes of the weights in the ledger; 0: at checkpoints only");
   run("max_skipped", &RunConfig::max_skipped, kConduct, at_least(1),
       "steps in a row whose gradients are not finite before the run stops with a checkpoint");
+  run("strict", &RunConfig::strict, kConduct, any(),
+      "stop with a checkpoint and exit code 1 once a [health] check says that the run is not learning; --strict for short");
   const auto learners = section("learners", &Config::learners, options);
   learners("count", &LearnersConfig::count, kConduct, between(1, 65536), "learner ranks");
   learners("threads", &LearnersConfig::threads, kConduct, between(1, 1024), "threads of each learner rank");
@@ -246,6 +248,17 @@ void add_conduct(std::vector<Option>& options) {
   eval("every", &EvalConfig::every, kConduct, at_least(0),
        "steps between evaluations; 0: before the first and after the last only");
   eval("prompts", &EvalConfig::prompts, kConduct, at_least(1), "held-out rows of an evaluation, answered greedily");
+  const auto health = section("health", &Config::health, options);
+  health("window", &HealthConfig::window, kConduct, at_least(1),
+         "steps in a row that must show a sign of not learning before it counts, and be free of it before it is over");
+  health("max_zero_variance", &HealthConfig::max_zero_variance, kConduct, above_up_to(0, 1),
+         "share of groups whose rewards are all equal from which a step counts as without signal");
+  health("max_kl", &HealthConfig::max_kl, kConduct, above(0),
+         "KL divergence to the reference in nats per token above which it has run away");
+  health("max_entropy_rise", &HealthConfig::max_entropy_rise, kConduct, above(0),
+         "nats per token above the first step's entropy, and twice that, above which it has run away");
+  health("max_log_ratio", &HealthConfig::max_log_ratio, kConduct, above(0),
+         "|log ratio| of trainer against sampler at lag 0, on any token of the first update, that counts as far from 0");
   const auto deadline = section("deadline", &Config::deadline, options);
   deadline("collective_s", &DeadlineConfig::collective_s, kConduct, above_up_to(0, 1e7),
            "seconds that a learner rank waits for a peer that does not move on");

@@ -53,12 +53,25 @@ std::string read_hub_token(const RunFolder& folder) {
   return std::string(trim(read_file(folder.token())));
 }
 
+namespace {
+
+/// A killed process that nobody has waited for is still to be found, but does nothing any more.
+bool is_zombie(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(in, line);
+  const std::size_t name_end = line.rfind(") ");
+  return name_end != std::string::npos && line.compare(name_end + 2, 1, "Z") == 0;
+}
+
+}  // namespace
+
 bool has_live_owner(const RunFolder& folder) {
   std::ifstream lock(folder.lock());
   std::string word, on, host_word, host;
   pid_t pid = 0;
   if (!(lock >> word >> pid >> on >> host_word >> host) || pid <= 0 || host != host_name()) return false;
-  return kill(pid, 0) == 0 || errno == EPERM;
+  return (kill(pid, 0) == 0 || errno == EPERM) && !is_zombie(pid);
 }
 
 std::string host_name() {

@@ -20,12 +20,6 @@ namespace {
 constexpr std::uint16_t kGroupRecordFrame = 1;
 constexpr int kCompressionLevel = 3;
 
-std::filesystem::path path_of(const std::filesystem::path& folder, std::uint32_t file) {
-  std::array<char, 32> name{};
-  std::snprintf(name.data(), name.size(), "%06u.log", file);
-  return folder / name.data();
-}
-
 /// The highest number of a file in the folder; nothing where there is none.
 std::optional<std::uint32_t> newest_file(const std::filesystem::path& folder) {
   std::optional<std::uint32_t> newest;
@@ -57,6 +51,12 @@ std::string decompressed(const std::string& bytes) {
 
 }  // namespace
 
+std::filesystem::path rollout_file(const std::filesystem::path& folder, std::uint32_t file) {
+  std::array<char, 32> name{};
+  std::snprintf(name.data(), name.size(), "%06u.log", file);
+  return folder / name.data();
+}
+
 struct RolloutLogWriter::State {
   State(std::filesystem::path folder_, std::uint64_t file_bytes_)
       : folder(std::move(folder_)), file_bytes(file_bytes_), context(ZSTD_createCCtx()) {
@@ -87,7 +87,7 @@ RolloutLogWriter::RolloutLogWriter(const std::filesystem::path& folder, std::uin
   std::filesystem::create_directories(folder, error);
   if (error) throw ConfigError("cannot make the folder " + folder.string() + ": " + error.message());
   state_->file = newest_file(folder).value_or(0);
-  state_->writer = std::make_unique<FramedFileWriter>(path_of(folder, state_->file));
+  state_->writer = std::make_unique<FramedFileWriter>(rollout_file(folder, state_->file));
   state_->cut_bytes = state_->writer->cut_bytes();
 }
 
@@ -95,13 +95,17 @@ RolloutLogWriter::~RolloutLogWriter() = default;
 
 RolloutPlace RolloutLogWriter::append(const GroupRecord& record) {
   State& s = *state_;
-  if (s.writer->size() >= s.file_bytes) {
-    s.writer->sync();  // sync() reaches the newest file only
-    s.writer = std::make_unique<FramedFileWriter>(path_of(s.folder, s.file + 1));
-    ++s.file;
-  }
+  if (s.writer->size() >= s.file_bytes) begin_file();
   const FramePosition position = s.writer->append(kGroupRecordFrame, s.compressed(serialize_record(record)));
   return {s.file, position.offset, position.size};
+}
+
+void RolloutLogWriter::begin_file() {
+  State& s = *state_;
+  if (s.writer->size() == 0) return;
+  s.writer->sync();  // sync() reaches the newest file only
+  s.writer = std::make_unique<FramedFileWriter>(rollout_file(s.folder, s.file + 1));
+  ++s.file;
 }
 
 void RolloutLogWriter::sync() { state_->writer->sync(); }
@@ -122,7 +126,7 @@ RolloutLogReader::~RolloutLogReader() = default;
 
 GroupRecord RolloutLogReader::read(const RolloutPlace& place) {
   State& s = *state_;
-  const std::filesystem::path path = path_of(s.folder, place.file);
+  const std::filesystem::path path = rollout_file(s.folder, place.file);
   if (!s.reader || s.file != place.file) {
     s.reader = std::make_unique<FramedFileReader>(path);
     s.file = place.file;

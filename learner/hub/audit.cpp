@@ -9,11 +9,14 @@
 #include "common/config/config.h"
 #include "common/config/run_folder.h"
 #include "learner/hub/ledger.h"
+#include "learner/hub/leftovers.h"
 
 namespace troupe {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::int64_t kGraceMs = 10'000;  // on a busy machine a run needs a while from its end record to its exit
 
 std::string text(std::int64_t number) { return std::to_string(number); }
 std::string text(std::uint64_t number) { return std::to_string(number); }
@@ -90,6 +93,8 @@ class Auditor {
   }
   void operator()(const Evaluated&) {}
   void operator()(const CheckpointWritten&) {}
+  void operator()(const AttemptStopped&) {}
+  void operator()(const LogsPruned& r) { pruned_.insert(r.files.begin(), r.files.end()); }
   void operator()(const RunFinished& r) {
     result_.finished = true;
     result_.final_hash = r.final_hash;
@@ -158,6 +163,11 @@ class Auditor {
   void check_group(RolloutLogReader& reader, const BatchChosen& batch, std::size_t i) {
     const std::string what = "group " + text(batch.groups[i]) + " of step " + text(batch.step);
     try {
+      if (pruned_.contains(batch.places.at(i).file)) {
+        ++result_.groups_pruned;
+        return;
+      }
+      ++result_.groups_read;
       const GroupRecord record = reader.read(batch.places.at(i));
       const std::string hash = content_hash(record);
       if (record.group != batch.groups[i] || hash != batch.hashes.at(i)) {
@@ -180,24 +190,15 @@ class Auditor {
     const bool summary = fs::exists(folder_.summary());
     if (result_.finished && !summary) problem("I7", "the ledger has its end record, but there is no summary.json");
     if (!result_.finished && summary) problem("I7", "there is a summary.json, but the ledger has no end record");
-    if (!result_.finished) return;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_.root)) {
-      const std::string name = entry.path().filename().string();
-      if (name.find(".tmp-") != std::string::npos)
-        problem("I6", "the temporary " + entry.path().string() + " was left behind");
-    }
-    const fs::path shared_memory = "/dev/shm";
-    if (run_id_.empty() || !fs::exists(shared_memory)) return;
-    for (const auto& entry : fs::directory_iterator(shared_memory)) {
-      if (entry.path().filename().string().find(run_id_) == std::string::npos) continue;
-      problem("I6", "the shared memory " + entry.path().string() + " was left behind");
-    }
+    if (!result_.finished) return;  // what a killed run leaves is cleared at its next start
+    for (const std::string& what : leftovers_of(folder_, run_id_, kGraceMs)) problem("I6", what + " was left behind");
   }
 
   RunFolder folder_;
   AuditResult result_;
   std::string run_id_;
   std::int64_t max_lag_ = 0;
+  std::set<std::uint32_t> pruned_;  // files of the rollout log
   std::set<std::uint64_t> leased_;
   std::map<std::uint64_t, std::string> final_;     // group to "trained" or the reason of its refusal
   std::map<std::uint64_t, std::int64_t> step_of_;  // group to the step that chose it

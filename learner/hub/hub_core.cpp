@@ -74,7 +74,7 @@ void HubCore::restore_scored_groups() {
       problem = e.what();  // not synced before the machine went down: only chosen groups are promised to be there
     }
     logger_.warning("group " + std::to_string(number) + " cannot be read back and is generated anew: " + problem);
-    ledger_.append(GroupRefused{number, "failed", true});
+    ledger_.append(GroupRefused{number, "failed", true, unix_time_s()});
   }
 }
 
@@ -249,7 +249,9 @@ void HubCore::warn(const std::string& message) { logger_.warning(message); }
 
 void HubCore::record(const LedgerRecord& record) {
   LedgerRecord stamped = record;
-  if (auto* leased = std::get_if<GroupLeased>(&stamped)) leased->unix_s = unix_time_s();
+  std::visit([](auto& r) {
+    if constexpr (requires { r.unix_s; }) r.unix_s = unix_time_s();
+  }, stamped);
   ledger_.append(stamped);
 }
 
@@ -258,7 +260,7 @@ void HubCore::log_scored(const GroupRecord& record) {
   const RolloutPlace place = rollouts_.append(record);  // before the ledger names it
   fault::point("rollouts.append.after");
   ledger_.append(
-      GroupScored{record.group, record.purpose, content_hash(record), place, record.rewarder, mean_reward(record)});
+      GroupScored{record.group, record.purpose, content_hash(record), place, record.rewarder, mean_reward(record), unix_time_s()});
 }
 
 // --- Time ---
@@ -323,6 +325,7 @@ std::optional<std::vector<GroupRecord>> HubCore::take_batch(std::int64_t step) {
   ledger_.append(batch);
   ledger_.sync();
   fault::point("batch.recorded");
+  if (step % options_.config.checkpoint.every == 0) rollouts_.begin_file();  // what its checkpoint needs no more can be pruned
   return scheduler_->take_batch();
 }
 
@@ -344,7 +347,7 @@ void HubCore::retire_open_groups() {
   for (const auto& [number, entry] : ledger_.state().groups) {
     if (!is_final(entry.state) && entry.state != GroupState::kChosen) open.push_back(number);
   }
-  for (const std::uint64_t number : open) ledger_.append(GroupRefused{number, "unused", false});
+  for (const std::uint64_t number : open) ledger_.append(GroupRefused{number, "unused", false, unix_time_s()});
 }
 
 std::optional<PeerId> HubCore::learner(std::uint32_t rank) const {

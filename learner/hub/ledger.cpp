@@ -13,26 +13,6 @@ std::string text(const T& number) {
   return std::to_string(number);
 }
 
-const char* name_of(GroupState state) {
-  switch (state) {
-    case GroupState::kOpen:
-      return "open";
-    case GroupState::kLeased:
-      return "leased";
-    case GroupState::kRolledOut:
-      return "rolled out";
-    case GroupState::kScored:
-      return "scored";
-    case GroupState::kChosen:
-      return "chosen";
-    case GroupState::kTrained:
-      return "trained";
-    case GroupState::kRefused:
-      return "refused";
-  }
-  return "?";
-}
-
 /// An invariant of the ledger; the message completes "ledger: ".
 void require(bool holds, const std::string& what) {
   if (!holds) throw ConfigError("ledger: " + what);
@@ -56,6 +36,7 @@ class Fold {
     s_.attempt_began_s = r.unix_s;
     s_.earlier_wall_s = s_.wall_s;
     s_.finished.reset();
+    s_.stopped.reset();
     s_.refused.erase("unused");
     s_.evaluating.clear();
     for (auto& [number, entry] : s_.groups) {
@@ -161,6 +142,10 @@ class Fold {
 
   void operator()(const CheckpointWritten& r) { s_.checkpoints.push_back(r); }
 
+  void operator()(const AttemptStopped& r) { s_.stopped = r; }
+
+  void operator()(const LogsPruned& r) { s_.pruned_files.insert(r.files.begin(), r.files.end()); }
+
   void operator()(const RunFinished& r) {
     require(r.steps == s_.last_trained_step && s_.last_chosen_step == s_.last_trained_step,
             "the run ended after step " + text(r.steps) + ", trained are " + text(s_.last_trained_step) +
@@ -204,11 +189,32 @@ class Fold {
 
 }  // namespace
 
+const char* name_of(GroupState state) {
+  switch (state) {
+    case GroupState::kOpen:
+      return "open";
+    case GroupState::kLeased:
+      return "leased";
+    case GroupState::kRolledOut:
+      return "rolled out";
+    case GroupState::kScored:
+      return "scored";
+    case GroupState::kChosen:
+      return "chosen";
+    case GroupState::kTrained:
+      return "trained";
+    case GroupState::kRefused:
+      return "refused";
+  }
+  return "?";
+}
+
 bool is_final(GroupState state) { return state == GroupState::kTrained || state == GroupState::kRefused; }
 
 void LedgerState::apply(const LedgerRecord& record) {
   require(started || std::holds_alternative<RunStarted>(record), "the first record is not run_started");
-  require(!finished || std::holds_alternative<AttemptStarted>(record), "a record follows the end record");
+  const bool may_follow = std::holds_alternative<AttemptStarted>(record) || std::holds_alternative<LogsPruned>(record);
+  require(!finished || may_follow, "a record follows the end record");
   std::visit(Fold(*this), record);
 }
 
@@ -255,6 +261,10 @@ std::vector<GroupRecord> read_batch(const LedgerState& state, std::int64_t step,
   const BatchChosen& batch = found->second;
   std::vector<GroupRecord> records;
   for (std::size_t i = 0; i < batch.groups.size(); ++i) {
+    if (state.pruned_files.contains(batch.places[i].file)) {
+      throw ConfigError("rollout log: the groups of step " + text(step) +
+                        " are pruned (troupe inspect RUN --prune); later steps are there");
+    }
     GroupRecord record = rollouts.read(batch.places[i]);
     const std::string hash = content_hash(record);
     if (record.group != batch.groups[i] || hash != batch.hashes[i]) {

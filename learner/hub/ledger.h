@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -45,6 +46,7 @@ struct LeaseLost {
   Purpose purpose = Purpose::kTrain;
   std::uint64_t lease_id = 0;
   std::string reason;  // "actor 1 @host stalled", "rewarder 0 @host is gone: …", "surplus" …
+  double unix_s = 0;
 };
 struct GroupRolledOut {
   std::uint64_t group = 0;
@@ -52,6 +54,7 @@ struct GroupRolledOut {
   std::uint64_t lease_id = 0;
   std::uint64_t lowest_version = 0;
   std::uint64_t tokens = 0;
+  double unix_s = 0;
 };
 struct GroupScored {
   std::uint64_t group = 0;
@@ -60,6 +63,7 @@ struct GroupScored {
   RolloutPlace place;
   std::string rewarder;
   double mean_reward = 0;
+  double unix_s = 0;
 };
 /// A final state other than trained; or, with `again`, a result that is thrown away while the prompt goes back to the
 /// front to be leased again under the same number.
@@ -67,6 +71,7 @@ struct GroupRefused {
   std::uint64_t group = 0;
   std::string reason;  // stale | filtered | failed | unused
   bool again = false;  // of stale and failed
+  double unix_s = 0;
 };
 /// Write-ahead: the ordered groups of step N, before it touches a gradient.
 struct BatchChosen {
@@ -92,6 +97,19 @@ struct CheckpointWritten {
   std::int64_t step = 0;
   std::string folder;
 };
+/// The attempt ends by itself before the run does: preempted, or strict and not learning.
+struct AttemptStopped {
+  std::int64_t step = 0;
+  int exit_code = 0;  // of the learners
+  std::string reason;
+  double unix_s = 0;
+};
+/// These files of the rollout log are deleted: nothing that begins at a kept checkpoint needs them. Also after the end.
+struct LogsPruned {
+  std::int64_t before_step = 0;
+  std::vector<std::uint32_t> files;
+  double unix_s = 0;
+};
 struct RunFinished {
   std::int64_t steps = 0;
   std::string final_hash;
@@ -99,7 +117,8 @@ struct RunFinished {
 };
 
 using LedgerRecord = std::variant<RunStarted, AttemptStarted, GroupLeased, LeaseLost, GroupRolledOut, GroupScored,
-                                  GroupRefused, BatchChosen, StepTrained, Evaluated, CheckpointWritten, RunFinished>;
+                                  GroupRefused, BatchChosen, StepTrained, Evaluated, CheckpointWritten, RunFinished,
+                                  AttemptStopped, LogsPruned>;
 
 /// Where a group is in its life.
 enum class GroupState { kOpen, kLeased, kRolledOut, kScored, kChosen, kTrained, kRefused };
@@ -120,6 +139,7 @@ struct GroupEntry {
 struct LedgerState {
   std::optional<RunStarted> started;
   std::optional<RunFinished> finished;
+  std::optional<AttemptStopped> stopped;  // the last attempt
   std::uint64_t incarnation = 0;  // of the last attempt
   std::int64_t attempts = 0;
   std::int64_t last_chosen_step = 0;
@@ -139,12 +159,16 @@ struct LedgerState {
   double wall_s = 0;           // of all attempts
   std::vector<Evaluated> evaluations;
   std::vector<CheckpointWritten> checkpoints;
+  std::set<std::uint32_t> pruned_files;  // of the rollout log
 
   /// A new attempt voids the leases of older ones and opens again what was refused as `unused`.
   /// @throws ConfigError naming the record where it breaks an invariant (a group trained twice, steps not consecutive
   /// …).
   void apply(const LedgerRecord& record);
 };
+
+/// "rolled out", "scored" …
+const char* name_of(GroupState state);
 
 /// True for trained, and for refusals after which the prompt is not leased again.
 bool is_final(GroupState state);
@@ -169,7 +193,7 @@ std::string to_json_text(const LedgerRecord& record);
 LedgerRecord ledger_record_of(const Frame& frame, const std::string& where);
 
 /// The batch of `step` as it was chosen, read from the rollout log. @throws ConfigError naming step and group where the
-/// step was never chosen, or a record does not have the content hash that the ledger names.
+/// step was never chosen or its logs are pruned, or a record does not have the content hash that the ledger names.
 std::vector<GroupRecord> read_batch(const LedgerState& state, std::int64_t step, RolloutLogReader& rollouts);
 
 /// Reads a ledger without writing to it (inspect, audit).

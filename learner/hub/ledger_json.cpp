@@ -40,6 +40,7 @@ void fields(V& visit, LeaseLost& r) {
   visit("purpose", r.purpose);
   visit("lease_id", r.lease_id);
   visit("reason", r.reason);
+  visit("unix_s", r.unix_s);
 }
 template <class V>
 void fields(V& visit, GroupRolledOut& r) {
@@ -48,6 +49,7 @@ void fields(V& visit, GroupRolledOut& r) {
   visit("lease_id", r.lease_id);
   visit("lowest_version", r.lowest_version);
   visit("tokens", r.tokens);
+  visit("unix_s", r.unix_s);
 }
 template <class V>
 void fields(V& visit, GroupScored& r) {
@@ -57,12 +59,14 @@ void fields(V& visit, GroupScored& r) {
   visit("place", r.place);
   visit("rewarder", r.rewarder);
   visit("mean_reward", r.mean_reward);
+  visit("unix_s", r.unix_s);
 }
 template <class V>
 void fields(V& visit, GroupRefused& r) {
   visit("group", r.group);
   visit("reason", r.reason);
   visit("again", r.again);
+  visit("unix_s", r.unix_s);
 }
 template <class V>
 void fields(V& visit, BatchChosen& r) {
@@ -97,10 +101,26 @@ void fields(V& visit, RunFinished& r) {
   visit("unix_s", r.unix_s);
 }
 
+template <class V>
+void fields(V& visit, AttemptStopped& r) {
+  visit("step", r.step);
+  visit("exit_code", r.exit_code);
+  visit("reason", r.reason);
+  visit("unix_s", r.unix_s);
+}
+
+template <class V>
+void fields(V& visit, LogsPruned& r) {
+  visit("before_step", r.before_step);
+  visit("files", r.files);
+  visit("unix_s", r.unix_s);
+}
+
 /// In the order of the variant's alternatives; the frame's type is the place plus one.
 constexpr const char* kNames[] = {"run_started",      "attempt_started", "group_leased",       "lease_lost",
                                   "group_rolled_out", "group_scored",    "group_refused",      "batch_chosen",
-                                  "step_trained",     "evaluated",       "checkpoint_written", "run_finished"};
+                                  "step_trained",     "evaluated",       "checkpoint_written", "run_finished",
+                                  "attempt_stopped",  "logs_pruned"};
 static_assert(std::size(kNames) == std::variant_size_v<LedgerRecord>);
 
 struct JsonWriter {

@@ -20,6 +20,17 @@ const RewardComponent* component_named(const Score& score, std::string_view name
 
 std::int64_t tokens_of(const Completion& completion) { return static_cast<std::int64_t>(completion.token_ids.size()); }
 
+/// The component that says whether a completion has the demanded form.
+const RewardComponent* format_of(const Config& config, const Score& score) {
+  for (const RewardComponent& component : score.components) {
+    const auto reward = std::find_if(config.rewards.begin(), config.rewards.end(),
+                                     [&](const RewardConfig& r) { return r.name == component.name; });
+    const bool by_kind = reward != config.rewards.end() && (reward->kind == "format" || reward->kind == "tags");
+    if (by_kind || component.name == "format") return &component;
+  }
+  return nullptr;
+}
+
 double penalty_of(const Config& config, const Completion& completion) {
   return overlong_penalty(tokens_of(completion), config.sampling.max_tokens, config.loss.overlong_buffer,
                           config.loss.overlong_penalty);
@@ -50,6 +61,8 @@ void count_completion(const Config& config, const Completion& completion, const 
   metrics.tokens_max = std::max(metrics.tokens_max, tokens_of(completion));
   metrics.cut_off += completion.finish_reason == FinishReason::kLength ? 1 : 0;
   if (score.reward && std::isfinite(*score.reward)) {
+    metrics.reward_min = metrics.rewards == 0 ? *score.reward : std::min(metrics.reward_min, *score.reward);
+    metrics.reward_max = metrics.rewards == 0 ? *score.reward : std::max(metrics.reward_max, *score.reward);
     ++metrics.rewards;
     metrics.reward_sum += *score.reward;
     metrics.overlong_penalty_sum += penalty_of(config, completion);
@@ -60,7 +73,7 @@ void count_completion(const Config& config, const Completion& completion, const 
     ++metrics.accuracies;
     metrics.accuracy_sum += *accuracy->value;
   }
-  const RewardComponent* format = component_named(score, "format");
+  const RewardComponent* format = format_of(config, score);
   if (format != nullptr && format->value) {
     ++metrics.formats;
     metrics.format_sum += *format->value;
@@ -114,18 +127,26 @@ GroupRewards shaped_rewards(const Config& config, const GroupRecord& record) {
   return rewards;
 }
 
+IntakeMetrics look_at(const Config& config, const std::vector<GroupRecord>& records) {
+  IntakeMetrics metrics;
+  for (const GroupRecord& record : records) {
+    ++metrics.groups;
+    metrics.zero_variance_groups += rewards_are_equal(shaped_rewards(config, record)) ? 1 : 0;
+    for (std::size_t i = 0; i < record.completions.size(); ++i) {
+      count_completion(config, record.completions[i], record.scores[i], metrics);
+    }
+  }
+  return metrics;
+}
+
 StepBatch make_step(const Config& config, std::int64_t step, const std::vector<GroupRecord>& records) {
   StepBatch batch;
   batch.step = step;
+  batch.metrics = look_at(config, records);
   std::vector<GroupRewards> rewards;
   for (const GroupRecord& record : records) {
     rewards.push_back(shaped_rewards(config, record));
     count_lag(config, step, record, batch.metrics);
-    ++batch.metrics.groups;
-    batch.metrics.zero_variance_groups += rewards_are_equal(rewards.back()) ? 1 : 0;
-    for (std::size_t i = 0; i < record.completions.size(); ++i) {
-      count_completion(config, record.completions[i], record.scores[i], batch.metrics);
-    }
   }
   const std::vector<GroupAdvantages> step_advantages = advantages(config.loss.advantage, rewards);
   for (std::size_t g = 0; g < records.size(); ++g) {

@@ -21,10 +21,12 @@ struct IntakeMetrics {
   std::int64_t empty = 0;    // no completion token
   std::int64_t rewards = 0;  // completions with a reward
   double reward_sum = 0;     // as scored, before the overlong penalty
+  double reward_min = 0;     // over the completions with a reward
+  double reward_max = 0;
   double overlong_penalty_sum = 0;
   std::int64_t accuracies = 0;  // completions with the component named "accuracy", or else the first one
   double accuracy_sum = 0;
-  std::int64_t formats = 0;  // … with the component named "format"
+  std::int64_t formats = 0;  // … with the first component of kind format or tags, or named "format"
   double format_sum = 0;
   std::int64_t tokens = 0;  // of all completions
   std::int64_t tokens_max = 0;
@@ -45,6 +47,9 @@ struct StepBatch {
 /// The rewards of the group's completions as the advantages see them: with the soft overlong penalty; missing where the
 /// verifier failed or the number is not finite. The hub's dynamic sampling asks rewards_are_equal of them.
 GroupRewards shaped_rewards(const Config& config, const GroupRecord& record);
+
+/// What the groups look like by themselves: all of IntakeMetrics but the lag and what becomes of completions in training.
+IntakeMetrics look_at(const Config& config, const std::vector<GroupRecord>& records);
 
 /// Rewards, shaped, to advantages over the whole step, to trajectories. A completion cut off under loss.overlong_mask
 /// stays in its group's statistics but does not train (DAPO's overlong filtering); one without a reward is in neither.

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <numeric>
 
 #include <nlohmann/json.hpp>
 
@@ -34,6 +36,11 @@ std::vector<ModelFile> model_files_of(const std::filesystem::path& folder) {
   return files;
 }
 
+/// What earlier attempts measured, up to the step that this one goes on from.
+std::vector<MetricsLine> metrics_so_far(const RunFolder& folder) {
+  return std::filesystem::exists(folder.metrics()) ? read_metrics(folder.metrics()) : std::vector<MetricsLine>();
+}
+
 }  // namespace
 
 Conductor::Conductor(const Config& config, RunRecord& record, const std::filesystem::path& model_folder, std::int64_t resumed_step,
@@ -47,9 +54,12 @@ Conductor::Conductor(const Config& config, RunRecord& record, const std::filesys
       train_rows_(open_rows(config.data.train, seed_for(config.run.seed, Stream::kData))),
       publisher_(record.run_id(), logger_),
       metrics_(record.folder().root, resumed_step),
-      display_(config.run.steps, terminal) {
+      display_(config.run.steps, terminal),
+      health_(health_of(config, metrics_so_far(record.folder()))) {
   if (!config.data.eval.empty()) held_out_rows_ = open_rows(config.data.eval, seed_for(config.run.seed, Stream::kData));
   start_hub(model_folder);
+  using Kind = Health::News::Kind;
+  for (const Finding& finding : health_.current()) say({{resumed_step == 0 ? Kind::kBegins : Kind::kLasts, finding}});
 }
 
 Conductor::~Conductor() = default;
@@ -94,12 +104,21 @@ std::vector<GroupRecord> Conductor::recorded_batch(std::int64_t step) {
 std::optional<std::vector<GroupRecord>> Conductor::live_batch(std::int64_t step) {
   while (!should_stop()) {
     if (auto batch = hub_->next_batch(step, Deadline::after_s(kWaitSliceS))) return batch;
+    say(health_.without_batch(step, refused_since_batch()));
+    if (reason_to_stop()) break;
   }
   return std::nullopt;
 }
 
 void Conductor::publish(const Parameters& parameters, std::uint64_t version) {
-  hub_->publish(publisher_.publish(parameters, version));
+  PublishedWeights weights = publisher_.publish(parameters, version);
+  const std::vector<std::uint64_t>& parts = weights.manifest.bucket_checksums;
+  if (parts.size() == published_.size()) {
+    const auto same = std::inner_product(parts.begin(), parts.end(), published_.begin(), 0.0, std::plus<>(), std::equal_to<>());
+    weights_changed_ = 1.0 - same / static_cast<double>(parts.size());
+  }
+  published_ = parts;
+  hub_->publish(std::move(weights));
   fault::point("publish.after");
 }
 
@@ -124,6 +143,7 @@ void Conductor::evaluate(std::uint64_t version) {
   }
   hub_->record(evaluated);
   fault::point("evaluation.after");
+  if (version == 0) first_evaluation_ = look_at(config_, *records);
   evaluation_ = {{std::string(metric::kHeldOutAccuracy), evaluated.accuracy}, {std::string(metric::kHeldOutReward), evaluated.mean_reward}};
   write_samples(version, *records);
   std::array<char, 120> line{};
@@ -148,6 +168,46 @@ void Conductor::write_samples(std::uint64_t version, const std::vector<GroupReco
   }
 }
 
+void Conductor::say(const std::vector<Health::News>& news) {
+  for (const auto& [kind, finding] : news) {
+    display_.clear_line();
+    switch (kind) {
+      case Health::News::Kind::kBegins:
+        logger_.warning("NOT LEARNING " + describe(finding));
+        break;
+      case Health::News::Kind::kLasts:
+        logger_.warning("still NOT LEARNING " + describe(finding));
+        break;
+      case Health::News::Kind::kEnds:
+        logger_.info("over since step " + std::to_string(finding.until + 1) + ": " + finding.what);
+        break;
+    }
+  }
+}
+
+void Conductor::look_at_batch(std::int64_t step, const IntakeMetrics& intake) {
+  refused_before_ = hub_->status().refused_groups;
+  if (step != 1) return;
+  std::vector<MetricValues> looks = {metrics_of(intake)};
+  std::int64_t completions = intake.completions;
+  if (first_evaluation_) {
+    looks.push_back(metrics_of(*first_evaluation_));
+    completions += first_evaluation_->completions;
+  }
+  say(health_.first_look(looks, completions));
+}
+
+std::map<std::string, std::int64_t> Conductor::refused_since_batch() const {
+  std::map<std::string, std::int64_t> refused = hub_->status().refused_groups;
+  for (const auto& [reason, before] : refused_before_) refused[reason] -= before;
+  return refused;
+}
+
+std::optional<std::string> Conductor::reason_to_stop() const {
+  const auto finding = config_.run.strict ? health_.reason_to_stop() : std::nullopt;
+  return finding ? std::optional("--strict: NOT LEARNING " + describe(*finding)) : std::nullopt;
+}
+
 void Conductor::step_done(const StepReport& report, const std::string& weights_hash) {
   hub_->step_trained(report.step, weights_hash);
   std::map<std::string, double> values = metrics_of(report);
@@ -155,10 +215,15 @@ void Conductor::step_done(const StepReport& report, const std::string& weights_h
     values[std::string(metric::kTokensGenerated)] = static_cast<double>(state.tokens_generated);
     values[std::string(metric::kTokensTrained)] = static_cast<double>(state.tokens_trained);
   });
+  if (weights_changed_) values[std::string(metric::kWeightsChanged)] = *weights_changed_;
+  weights_changed_.reset();
+  const std::vector<Health::News> news = health_.step(report.step, values);
+  values[std::string(metric::kNotLearning)] = static_cast<double>(health_.current().size());
   values.insert(evaluation_.begin(), evaluation_.end());
   evaluation_.clear();
   metrics_.write(report.step, values);
   display_.step(report);
+  say(news);
 }
 
 void Conductor::finish(const std::string& final_hash) {
@@ -178,12 +243,17 @@ void Conductor::finish(const std::string& final_hash) {
     return std::nullopt;
   };
   display_.table(at(0), at(static_cast<std::uint64_t>(config_.run.steps)), config_.run.steps, state.wall_s);
+  for (const Finding& finding : health_.current()) display_.note("NOT LEARNING at the end, " + describe(finding));
   display_.note("final_hash " + final_hash);
 }
 
-void Conductor::stop(const std::string& reason) {
-  std::filesystem::remove(record_.folder().hub());  // nobody is to look for it there
-  hub_->close(75, reason, false);
+void Conductor::record_stop(std::int64_t step, int exit_code, const std::string& reason) {
+  hub_->record(AttemptStopped{step, exit_code, reason, unix_time_s()});
+}
+
+void Conductor::stop(int exit_code, const std::string& reason) {
+  std::filesystem::remove(record_.folder().hub());  // nobody is to connect there any more
+  hub_->close(exit_code, reason, false);
 }
 
 }  // namespace troupe

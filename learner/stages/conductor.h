@@ -12,6 +12,7 @@
 #include "common/config/config.h"
 #include "common/data/rows.h"
 #include "common/tokenizer/tokenizer.h"
+#include "learner/health/health.h"
 #include "learner/hub/hub.h"
 #include "learner/publisher.h"
 #include "learner/stages/progress.h"
@@ -36,7 +37,7 @@ class Conductor {
 
   /// The groups of a recorded step, for rolling forward.
   std::vector<GroupRecord> recorded_batch(std::int64_t step);
-  /// Waits for the live batch of `step`. Nothing where the run is to stop.
+  /// Waits for the live batch of `step`. Nothing where the run is to stop, by a signal or for reason_to_stop().
   std::optional<std::vector<GroupRecord>> live_batch(std::int64_t step);
 
   void publish(const Parameters& parameters, std::uint64_t version);
@@ -44,16 +45,23 @@ class Conductor {
   /// Evaluates the held-out rows under the published `version`, where the configuration names any, unless the ledger has it.
   void evaluate(std::uint64_t version);
 
+  /// The groups of a live step, before it trains: a first look at whether they can teach anything.
+  void look_at_batch(std::int64_t step, const IntakeMetrics& intake);
   void step_done(const StepReport& report, const std::string& weights_hash);
+  /// Why a strict run must not go on; nothing where it may, or is not strict.
+  std::optional<std::string> reason_to_stop() const;
   void note(const std::string& text) { display_.note(text); }
 
   /// Ends the run: end record, summary.json, goodbye to the peers, the before/after table.
   void finish(const std::string& final_hash);
-  /// Ends this attempt only: the peers leave with 75.
-  void stop(const std::string& reason);
+  /// Writes down that this attempt ends after `step`; then `stop` tells the peers, which leave with the same code.
+  void record_stop(std::int64_t step, int exit_code, const std::string& reason);
+  void stop(int exit_code, const std::string& reason);
 
  private:
   void start_hub(const std::filesystem::path& model_folder);
+  std::map<std::string, std::int64_t> refused_since_batch() const;
+  void say(const std::vector<Health::News>& news);
   void write_samples(std::uint64_t version, const std::vector<GroupRecord>& records) const;
 
   Config config_;
@@ -70,6 +78,11 @@ class Conductor {
   MetricsWriter metrics_;
   ProgressDisplay display_;
   std::map<std::string, double> evaluation_;  // of the version that the next step starts from
+  Health health_;
+  std::optional<IntakeMetrics> first_evaluation_;  // of version 0, in this attempt
+  std::map<std::string, std::int64_t> refused_before_;  // groups up to the last batch, by reason
+  std::vector<std::uint64_t> published_;           // checksums of the newest version's parts
+  std::optional<double> weights_changed_;          // share of them that the present step changed
 };
 
 }  // namespace troupe

@@ -62,12 +62,15 @@ class Leader {
     }
     std::int64_t step = std::max(resumed_step, recorded);
     conductor_.publish(learner_.parameters(), static_cast<std::uint64_t>(step));
-    if (step == 0 || evaluation_is_due(step)) conductor_.evaluate(static_cast<std::uint64_t>(step));  // unless the ledger has it
     checkpointed_ = resumed_step;
+    if (const auto reason = conductor_.reason_to_stop()) return give_up(step, *reason);
+    if (step == 0 || evaluation_is_due(step)) conductor_.evaluate(static_cast<std::uint64_t>(step));  // unless the ledger has it
     while (step < config_.run.steps) {
-      if (skipped_in_row_ >= config_.run.max_skipped) return give_up(step);
-      if (!live_step(step + 1)) return stop(step);
-      ++step;
+      if (skipped_in_row_ >= config_.run.max_skipped) return give_up(step, skipped_reason(step));
+      const bool trained = live_step(step + 1);
+      if (trained) ++step;
+      if (const auto reason = conductor_.reason_to_stop()) return give_up(step, *reason);
+      if (!trained) return stop(step);
       if (step < config_.run.steps) look_back(step);
       if (conductor_.should_stop()) return stop(step);
     }
@@ -97,6 +100,7 @@ class Leader {
     fault::point("learner.step.begin");
     const bool recorded = step <= record_last_;
     const StepBatch batch = make_step(config_, step, groups);
+    if (!recorded) conductor_.look_at_batch(step, batch.metrics);
     const std::vector<StepPlan> plans = pack_step(batch, config_.batch, communicator_.size());
     for (int rank = 1; rank < communicator_.size(); ++rank) {
       order(rank, step, Order::kTrain, encode_step_plan(plans[static_cast<std::size_t>(rank)]));
@@ -167,23 +171,30 @@ class Leader {
   }
 
   int stop(std::int64_t step) {
+    const std::string reason = "the run was stopped and can be resumed";
     if (step > 0) checkpoint(step);
+    conductor_.record_stop(step, kExitResumable, reason);
     order_all(step, Order::kStop);
     conductor_.note("stopped after step " + std::to_string(step) + "; the same command resumes");
-    conductor_.stop("the run was stopped and can be resumed");
+    conductor_.stop(kExitResumable, reason);
     return kExitResumable;
   }
 
+  std::string skipped_reason(std::int64_t step) const {
+    return "the gradient of " + bad_tensor_ + " was not finite in " + std::to_string(skipped_in_row_) +
+           " steps in a row (run.max_skipped), up to step " + std::to_string(step) + "; " + options_.folder.quarantine().string() +
+           " names the groups, checkpoints/step-" + std::to_string(step) +
+           " has the last good weights; a lower optimizer.lr or another loss may help";
+  }
+
   /// Nothing is learned any more, and another attempt would come to the same: the last good weights are kept, and the run fails.
-  int give_up(std::int64_t step) {
-    const std::string reason = "the gradient of " + bad_tensor_ + " was not finite in " + std::to_string(skipped_in_row_) +
-                               " steps in a row (run.max_skipped), up to step " + std::to_string(step);
-    logger_.error(reason + ": stopping; " + options_.folder.quarantine().string() +
-                  " names the groups, checkpoints/step-" + std::to_string(step) +
-                  " has the last good weights; a lower optimizer.lr or another loss may help");
-    checkpoint(step);
+  int give_up(std::int64_t step, const std::string& reason) {
+    logger_.error("stopping after step " + std::to_string(step) + ": " + reason);
+    if (step > 0) checkpoint(step);
+    conductor_.record_stop(step, kExitFailed, reason);
+    if (options_.write_report && step > 0) options_.write_report(options_.folder.root);
     order_all(step, Order::kGiveUp);
-    conductor_.stop(reason);
+    conductor_.stop(kExitFailed, "the run was given up after step " + std::to_string(step));
     return kExitFailed;
   }
 

@@ -19,42 +19,56 @@ std::string formatted(const char* format, Arguments... arguments) {
 
 double ratio(double sum, std::int64_t count) { return count > 0 ? sum / static_cast<double>(count) : 0.0; }
 
+/// Metrics by name, as they are put in.
+struct Values {
+  std::map<std::string, double> values;
+  void put(std::string_view name, double value) { values[std::string(name)] = value; }
+  void put_mean(std::string_view name, double sum, std::int64_t count) {
+    if (count > 0) put(name, sum / static_cast<double>(count));
+  }
+};
+
 }  // namespace
+
+std::map<std::string, double> metrics_of(const IntakeMetrics& intake) {
+  Values v;
+  v.put_mean(metric::kReward, intake.reward_sum, intake.rewards);
+  if (intake.rewards > 0) {
+    v.put(metric::kRewardMin, intake.reward_min);
+    v.put(metric::kRewardMax, intake.reward_max);
+  }
+  v.put_mean(metric::kAccuracy, intake.accuracy_sum, intake.accuracies);
+  v.put_mean(metric::kFormat, intake.format_sum, intake.formats);
+  v.put_mean(metric::kZeroVarianceShare, static_cast<double>(intake.zero_variance_groups), intake.groups);
+  v.put_mean(metric::kLengthMean, static_cast<double>(intake.tokens), intake.completions);
+  v.put(metric::kLengthMax, static_cast<double>(intake.tokens_max));
+  v.put_mean(metric::kCutOffShare, static_cast<double>(intake.cut_off), intake.completions);
+  v.put_mean(metric::kLagMean, static_cast<double>(intake.lag_sum), intake.groups);
+  v.put(metric::kLagMax, static_cast<double>(intake.lag_max));
+  return std::move(v.values);
+}
 
 std::map<std::string, double> metrics_of(const StepReport& report) {
   const IntakeMetrics& intake = report.intake;
   const PolicyMetrics& policy = report.train.policy;
-  std::map<std::string, double> values;
-  const auto put = [&](std::string_view name, double value) { values[std::string(name)] = value; };
-  const auto put_mean = [&](std::string_view name, double sum, std::int64_t count) {
-    if (count > 0) put(name, sum / static_cast<double>(count));
-  };
-  put_mean(metric::kReward, intake.reward_sum, intake.rewards);
-  put_mean(metric::kAccuracy, intake.accuracy_sum, intake.accuracies);
-  put_mean(metric::kFormat, intake.format_sum, intake.formats);
-  put_mean(metric::kZeroVarianceShare, static_cast<double>(intake.zero_variance_groups), intake.groups);
-  put_mean(metric::kLengthMean, static_cast<double>(intake.tokens), intake.completions);
-  put(metric::kLengthMax, static_cast<double>(intake.tokens_max));
-  put_mean(metric::kCutOffShare, static_cast<double>(intake.cut_off), intake.completions);
-  put_mean(metric::kLagMean, static_cast<double>(intake.lag_sum), intake.groups);
-  put(metric::kLagMax, static_cast<double>(intake.lag_max));
-  put(metric::kLoss, report.train.loss);
-  put(metric::kGradNorm, report.train.grad_norm);
-  put(metric::kUpdatesSkipped, static_cast<double>(report.train.skipped));
-  put(metric::kLr, report.train.lr);
-  put_mean(metric::kKl, policy.kl_sum, policy.tokens);
-  put_mean(metric::kEntropy, report.train.entropy_sum, policy.tokens);
-  put_mean(metric::kClipShare, static_cast<double>(policy.clipped), policy.tokens);
-  put(metric::kRatioMaxAbsLog, policy.max_log_ratio);
-  if (report.times.step > 0) put(metric::kTokensPerS, static_cast<double>(intake.tokens) / report.times.step);
-  put(metric::kStepS, report.times.step);
-  put(metric::kWaitS, report.times.wait);
-  put(metric::kTrainS, report.times.train);
-  put(metric::kPublishS, report.times.publish);
-  put(metric::kQueueLeased, static_cast<double>(report.hub.leased));
-  put(metric::kQueueScoring, static_cast<double>(report.hub.scoring));
-  put(metric::kQueueScored, static_cast<double>(report.hub.scored));
-  return values;
+  Values v{metrics_of(intake)};
+  v.put(metric::kLoss, report.train.loss);
+  v.put(metric::kGradNorm, report.train.grad_norm);
+  v.put(metric::kUpdatesSkipped, static_cast<double>(report.train.skipped));
+  v.put(metric::kLr, report.train.lr);
+  v.put_mean(metric::kKl, policy.kl_sum, policy.tokens);
+  v.put_mean(metric::kEntropy, report.train.entropy_sum, policy.tokens);
+  v.put_mean(metric::kClipShare, static_cast<double>(policy.clipped), policy.tokens);
+  v.put(metric::kRatioMaxAbsLog, report.train.first_log_ratio);
+  if (report.times.step > 0) v.put(metric::kTokensPerS, static_cast<double>(intake.tokens) / report.times.step);
+  v.put(metric::kStepS, report.times.step);
+  v.put(metric::kWaitS, report.times.wait);
+  v.put(metric::kTrainS, report.times.train);
+  v.put(metric::kPublishS, report.times.publish);
+  v.put(metric::kQueueLeased, static_cast<double>(report.hub.leased));
+  v.put(metric::kQueueScoring, static_cast<double>(report.hub.scoring));
+  v.put(metric::kQueueScored, static_cast<double>(report.hub.scored));
+  return std::move(v.values);
 }
 
 std::string human_duration(double seconds) {

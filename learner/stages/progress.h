@@ -29,7 +29,10 @@ struct StepReport {
   HubStatus hub;
 };
 
-/// Its metrics by name, those of the whole run (tokens so far) left out.
+/// Metrics by name of completions that need not be those of a step.
+std::map<std::string, double> metrics_of(const IntakeMetrics& intake);
+
+/// A step's metrics by name, those of the whole run (tokens so far) left out.
 std::map<std::string, double> metrics_of(const StepReport& report);
 
 /// "step 12/300  reward 0.83  accuracy 0.71  …  3m20s left": one line for the terminal. `step_s` is a smoothed step time.
@@ -43,14 +46,14 @@ class ProgressDisplay {
  public:
   ProgressDisplay(std::int64_t last_step, bool terminal) : last_step_(last_step), terminal_(terminal) {}
   void step(const StepReport& report);
+  /// Lets other output begin on a line of its own.
+  void clear_line();
   /// A line that stays, e.g. an evaluation or why the run waits.
   void note(const std::string& text);
   /// The before/after table of a finished run; evaluations that were not made are left out.
   void table(const std::optional<Evaluated>& before, const std::optional<Evaluated>& after, std::int64_t steps, double wall_s);
 
  private:
-  void clear_line();
-
   std::int64_t last_step_;
   bool terminal_;
   bool line_shown_ = false;

@@ -101,6 +101,23 @@ TEST_SUITE("launch/report") {
     CHECK(has(page, "<td>Held-out reward (greedy)</td><td class=\"number\">0.3</td><td class=\"number\">1.125</td>"));
   }
 
+  TEST_CASE("a run that is not learning, or was not for a while, is said so at the top; one that is learning is not") {
+    const auto line = [](int step, const std::string& format) {
+      return "{\"step\":" + std::to_string(step) + ",\"format\":" + format + "}\n";
+    };
+    std::string metrics;
+    for (int step = 1; step <= 5; ++step) metrics += line(step, "0");
+    const Run run(metrics);
+    CHECK_FALSE(has(run.report(), "not learning"));  // without a configuration there is nothing to go by
+    run.add("config.cfg", "[optimizer]\nlr = 1e-4\n");
+    CHECK(has(run.report(), "<h2>This run is not learning</h2><p>since step 1: the format reward never fires. Likely cause: "));
+    for (int step = 6; step <= 10; ++step) metrics += line(step, "0.5");
+    run.add("metrics.jsonl", metrics);
+    CHECK(has(run.report(), "<h2>This run was not learning for a while</h2><p>up to step 5, since step 1: the format"));
+    run.add("metrics.jsonl", line(1, "0.5"));
+    CHECK_FALSE(has(run.report(), "not learning"));
+  }
+
   TEST_CASE("noisy measures are averaged over a tenth of the steps at each end") {
     std::string metrics;
     for (int step = 1; step <= 20; ++step) {

@@ -21,6 +21,11 @@ TEST_SUITE("base/clock") {
     CHECK(unix_s - parsed < 5.0);
   }
 
+  TEST_CASE("a time that was written down reads as UTC with milliseconds") {
+    CHECK(utc_text(1795357800.25) == "2026-11-22T14:30:00.250Z");
+    CHECK(utc_text(1795357799.9996) == "2026-11-22T14:30:00.000Z");
+  }
+
   TEST_CASE("a manual clock moves only by hand") {
     ManualClock clock;
     CHECK(clock.now_ms() == 0);

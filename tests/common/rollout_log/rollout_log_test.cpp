@@ -49,6 +49,22 @@ TEST_SUITE("rollout_log/rollout_log") {
     }
   }
 
+  TEST_CASE("begin_file puts what follows into a new file, unless the present one is empty") {
+    const ScratchFolder folder;
+    RolloutLogWriter writer(folder / "r");
+    writer.begin_file();
+    const RolloutPlace first = writer.append(record_of(0));
+    writer.begin_file();
+    writer.begin_file();
+    const RolloutPlace second = writer.append(record_of(1));
+
+    CHECK(first.file == 0);
+    CHECK(second == RolloutPlace{1, 0, second.size});
+    RolloutLogReader reader(folder / "r");
+    CHECK(reader.read(first) == record_of(0));
+    CHECK(reader.read(second) == record_of(1));
+  }
+
   TEST_CASE("a body is the record's bytes in one zstd frame with a checksum") {
     const ScratchFolder folder;
     const RolloutPlace place = RolloutLogWriter(folder / "r").append(record_of(7));

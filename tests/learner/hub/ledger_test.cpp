@@ -103,6 +103,23 @@ TEST_SUITE("hub/ledger") {
     CHECK(state_of(s, 1) == GroupState::kRefused);
   }
 
+  TEST_CASE("an attempt that stopped itself is remembered until the next one; pruned files are for good, after the end too") {
+    std::vector<LedgerRecord> records = story();
+    records.push_back(AttemptStopped{1, 1, "not learning", 165.0});
+    LedgerState s = fold(records);
+    REQUIRE(s.stopped);
+    CHECK(s.stopped->exit_code == 1);
+    CHECK(s.stopped->reason == "not learning");
+    s.apply(AttemptStarted{2, 1, 200.0});
+    CHECK_FALSE(s.stopped);
+    for (const std::uint64_t group : {2U, 3U, 4U, 5U}) s.apply(GroupRefused{group, "unused", false});
+    s.apply(RunFinished{1, "f", 210.0});
+    s.apply(LogsPruned{2, {0, 3}, 220.0});
+    CHECK(s.finished);
+    CHECK(s.pruned_files == std::set<std::uint32_t>{0, 3});
+    CHECK_THROWS_AS(s.apply(CheckpointWritten{1, "step-1"}), ConfigError);
+  }
+
   TEST_CASE("what breaks an invariant is refused by name") {
     struct Case {
       LedgerRecord record;
@@ -167,6 +184,8 @@ TEST_SUITE("hub/ledger") {
     records.push_back(Evaluated{1, 0.25, 0.5, 64});
     records.push_back(CheckpointWritten{1, "checkpoints/step-1"});
     records.push_back(RunFinished{1, "f", 3.5});
+    records.push_back(AttemptStopped{1, 75, "preempted", 4.5});
+    records.push_back(LogsPruned{3, {0, 7}, 5.5});
     for (const LedgerRecord& record : records) {
       const std::string text = to_json_text(record);
       const Frame frame{static_cast<std::uint16_t>(record.index() + 1), text, {}};
@@ -183,8 +202,8 @@ TEST_SUITE("hub/ledger") {
 
   TEST_CASE("a frame that is no ledger record is named by file and offset") {
     CHECK_THROWS_WITH_AS(
-        ledger_record_of({13, "{}", {40, 2}}, "ledger.log"),
-        "ledger.log at offset 40: expected a record type of 1 to 12, found 13; was the run written by a newer "
+        ledger_record_of({15, "{}", {40, 2}}, "ledger.log"),
+        "ledger.log at offset 40: expected a record type of 1 to 14, found 15; was the run written by a newer "
         "troupe?",
         ConfigError);
     CHECK_THROWS_AS(ledger_record_of({9, R"({"step": "one", "weights_hash": "", "unix_s": 0})", {}}, "l"), ConfigError);

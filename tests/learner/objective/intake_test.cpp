@@ -130,6 +130,8 @@ TEST_SUITE("objective/intake") {
     CHECK(m.trained == 4);
     CHECK(m.rewards == 4);
     CHECK(m.reward_sum == 2.5);
+    CHECK(m.reward_min == 0);
+    CHECK(m.reward_max == 1);
     CHECK(m.accuracies == 4);
     CHECK(m.accuracy_sum == 2.5);
     CHECK(m.formats == 5);
@@ -152,6 +154,20 @@ TEST_SUITE("objective/intake") {
     CHECK(m.accuracies == 2);
     CHECK(m.accuracy_sum == 0.5);
     CHECK(m.formats == 0);
+  }
+
+  TEST_CASE("the format component is told by its kind, or else by its name") {
+    GroupRecord group = record(0, 0, {{-2.0}, {-1.0}});
+    for (Score& score : group.scores) {
+      score.components = {{"accuracy", 1.0, "ok", 0}, {"shape", 0.25, "wrong", 0}, {"format", 1.0, "ok", 0}};
+    }
+    Config config;
+    CHECK(look_at(config, {group}).format_sum == 2);
+    config.rewards = {{"accuracy", "math"}, {"shape", "tags"}};
+    CHECK(look_at(config, {group}).format_sum == 0.5);
+    CHECK(look_at(config, {group}).formats == 2);
+    CHECK(look_at(config, {group}).reward_min == -2);
+    CHECK(look_at(config, {group}).reward_max == -1);
   }
 
   TEST_CASE("a group that is staler than max_lag, or from the future, is a bug named by group and step") {

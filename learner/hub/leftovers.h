@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/config/run_folder.h"
+
+namespace troupe {
+
+/// What of a run is still there that is gone once it has ended, each in words that name it: temporary files in its directory,
+/// its shared memory, and processes of this host that work in its directory (those that end
+/// within `grace_ms` are not counted). This process and its parents are not of the run. Reads only.
+std::vector<std::string> leftovers_of(const RunFolder& folder, const std::string& run_id, std::int64_t grace_ms);
+
+}  // namespace troupe
