@@ -163,6 +163,11 @@ class Run:
         expect(found.returncode == 0, f"inspect --json: {found.stderr}")
         return {step["step"]: step["weights_hash"] for step in json.loads(found.stdout)["steps"]}
 
+    def steps(self):
+        """How many steps metrics.jsonl tells of: cheap to ask."""
+        path = self.dir / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
     def audit(self):
         """Of a finished run: the audit holds, no process and no shared memory is left. final_hash, groups lost, trained twice."""
         wait_for(5, "the run's processes to end", lambda: not self.processes())

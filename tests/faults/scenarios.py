@@ -44,7 +44,7 @@ class Bench:
         self.seed = seed
         self.dice = random.Random(seed)
         self.runs = []
-        self.undisturbed = None  # (final_hash, hash of the weights after each step, seconds)
+        self.undisturbed = None  # (final_hash, hash of the weights after each step)
 
     def run(self, **options):
         self.runs.append(Run(self.folder / f"run-{uuid.uuid4().hex[:8]}", **options))
@@ -52,12 +52,10 @@ class Bench:
 
     def look_undisturbed(self):
         run = self.run()
-        start = time.monotonic()
         run.finish()
-        seconds = time.monotonic() - start
         hashes = run.hashes()
         expect(len(set(hashes.values())) == 12, f"the weights should change in every step: {hashes}")
-        self.undisturbed = run.audit()[0], hashes, seconds
+        self.undisturbed = run.audit()[0], hashes
 
     def dealt_for(self, name):
         """The same with dice of this name's own, whatever other scenarios run."""
@@ -121,12 +119,19 @@ def whole_run_killed_after_the_end(bench):
 
 
 def whole_run_killed_sometime(bench, max_lag):
-    """At any moment of the run, its start included. Recorded steps keep their bits at every lag."""
-    run = bench.run(run__max_lag=max_lag)
-    child = run.supervise()
-    time.sleep(bench.dice.uniform(0.1, 0.95 * bench.undisturbed[2]))
-    run.kill_all()
-    expect(child.returncode == -signal.SIGKILL, f"the run was over before it was killed: {child.returncode}")
+    """Up to 50 ms after any step, or in the two seconds of the start. Recorded steps keep their bits at every lag."""
+    step = bench.dice.randint(0, 11)
+    moment_s = bench.dice.uniform(0, 0.05 if step > 0 else 2)
+    while True:
+        run = bench.run(run__max_lag=max_lag)
+        child = run.supervise()
+        wait_for(60, f"step {step}", lambda: run.steps() >= step or child.poll() is not None)
+        time.sleep(moment_s)
+        run.kill_all()
+        if child.returncode != 0:
+            break
+        run.remove()  # it was over by then: the next one may be slower
+        step -= 1
     recorded = run.hashes()
     run.finish()
     if max_lag == 0:
@@ -150,6 +155,15 @@ def one_killed_at(bench, who, point, most):
     text = run.wait(child)
     if who.startswith("learner"):
         expect("starting them again" in text, f"the supervisor did not say that it starts the learners again:\n{text}")
+    return bench.same_end(run)
+
+
+def actor_killed_in_a_job(bench, point, most):
+    """Under mpirun --enable-recovery nobody starts another: the one that is left does all the work."""
+    run = bench.run()
+    child = run.job(f"{point}:actor0:{bench.dice.randint(1, most)}:kill", actors=2)
+    run.wait_mark(child)
+    run.wait(child)
     return bench.same_end(run)
 
 
@@ -337,6 +351,7 @@ def table(points, long):
         add(f"F5 whole run killed at a random moment, max_lag {max_lag}", moments, whole_run_killed_sometime, max_lag)
     for point, most in ACTOR.items():
         add(f"F1 actor killed at {point}", repeat, one_killed_at, "actor0", point, most)
+    add("F1 actor killed in a job", repeat, actor_killed_in_a_job, "actor.generate", 40)
     add("F2 all actors killed, another comes later", 1, all_actors_killed)
     for point, most in REWARDER.items():
         add(f"F3 rewarder killed at {point}", repeat, one_killed_at, "rewarder0", point, most)
