@@ -6,6 +6,9 @@ run_dir="${2:?expected: sbatch FILE CONFIG RUN_DIR [--section.key value …]}"
 shift 2
 overrides=("$@")
 troupe="${TROUPE:-build/troupe}"
+hub=(--hub.bind 'tcp://*:*' --hub.insecure true)  # for learners: actors on other nodes must reach it; unless you say otherwise
+# shellcheck disable=SC2034  # used where this is sourced
+if grep -qs '^ *bind *=' "$config" || [[ "${overrides[*]}" == *--hub.[bi]* ]]; then hub=(); fi
 steps=()  # pids of the srun processes
 told=""   # "to requeue" once SIGUSR1 has come, "to end" once SIGTERM has
 
