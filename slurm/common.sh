@@ -1,11 +1,18 @@
 # shellcheck shell=bash
 # Sourced by the sbatch files: what a step is, what a signal does, and how a job ends. README.md beside it explains.
 set -u
-config="${1:?expected: sbatch FILE CONFIG RUN_DIR [--section.key value …]}"
-run_dir="${2:?expected: sbatch FILE CONFIG RUN_DIR [--section.key value …]}"
+if [ $# -lt 2 ]; then
+  echo "expected: sbatch FILE CONFIG RUN_DIR [--section.key value …], found: $*" >&2
+  exit 2
+fi
+config="$1"
+run_dir="$2"
 shift 2
 overrides=("$@")
 troupe="${TROUPE:-build/troupe}"
+hub=(--hub.bind 'tcp://*:*' --hub.insecure true)  # for learners: actors on other nodes must reach it; unless you say otherwise
+# shellcheck disable=SC2034  # used where this is sourced
+if grep -qs '^ *bind *=' "$config" || [[ "${overrides[*]}" == *--hub.[bi]* ]]; then hub=(); fi
 steps=()  # pids of the srun processes
 told=""   # "to requeue" once SIGUSR1 has come, "to end" once SIGTERM has
 
@@ -37,7 +44,7 @@ finish() {
   wait "$1"
   code=$?
   for pid in "${steps[@]}"; do timeout 10 tail --pid="$pid" -f /dev/null; done
-  if [ "$code" -ge 128 ] && [ -n "$told" ]; then code=75; fi  # a task that the signal met before it was ready for it
+  if [ "$code" -ge 128 ]; then code=75; fi  # a task was killed: srun says so, and not the 75 of the others that missed it
   if [ "$code" = 75 ] && running; then
     if [ "$told" = "to requeue" ] || [ "${SLURM_RESTART_COUNT:-0}" -lt "${TROUPE_REQUEUES:-20}" ]; then
       scontrol requeue "$SLURM_JOB_ID" || echo "not requeued: submit the same command again, it resumes" >&2

@@ -18,6 +18,7 @@ wait_for 30 "the array's actors to join" joined 5
 wait_for 30 "the array's actors to join" joined 6
 scancel "${array}_5"
 wait_for 10 "the hub to hear that an actor leaves" grep -q "actor 5 .* leaves: stopped by a signal" "$work/job-$job.log"
+wait_for 10 "the cancelled actor's end" in_state "${array}_5" CANCELLED
 
 scancel -s USR1 -b "$job"
 ends "$job" 30 75
