@@ -29,7 +29,7 @@ LedgerState state_of(const RunFolder& folder) {
 void show_json(const LedgerState& state) {
   Json json = Json::parse(summary_text(state));
   Json steps = Json::array();
-  for (const auto& [step, hash] : state.weight_hashes) steps.push_back({{"step", step}, {"weights_hash", hash}});
+  for (const auto& [step, trained] : state.trained) steps.push_back({{"step", step}, {"weights_hash", trained.weights_hash}});
   json["step_count"] = json["steps"];
   json["steps"] = std::move(steps);
   std::cout << json.dump(2) << '\n';

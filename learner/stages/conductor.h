@@ -44,7 +44,7 @@ class Conductor {
   /// Evaluates the held-out rows under the published `version`, where the configuration names any, unless the ledger has it.
   void evaluate(std::uint64_t version);
 
-  void step_done(const StepReport& report, const std::string& weights_hash);
+  void step_done(const StepReport& report, const StepTrained& trained);
   void note(const std::string& text) { display_.note(text); }
 
   /// Ends the run: end record, summary.json, goodbye to the peers, the before/after table.
