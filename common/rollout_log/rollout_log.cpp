@@ -139,4 +139,10 @@ GroupRecord RolloutLogReader::read(const RolloutPlace& place) {
   }
 }
 
+void RolloutLogReader::check_file(std::uint32_t file) const {
+  FramedFileReader reader(path_of(state_->folder, file));
+  while (reader.next()) {
+  }
+}
+
 }  // namespace troupe
