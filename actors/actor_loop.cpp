@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "actors/completion_text.h"
 #include "actors/engine.h"
 #include "actors/weight_subscriber.h"
 #include "common/base/clock.h"
@@ -60,7 +61,6 @@ class ActorLoop {
   void start_leases();
   void generate();
   void hand_over(FinishedRequest finished);
-  std::string text_of(const Completion& completion) const;
   void send_due();
   bool send_now(std::string frame) { return session_.send(std::move(frame), Deadline::after_ms(kSendMs)); }
   void drop_work(const std::string& why);
@@ -312,20 +312,11 @@ void ActorLoop::hand_over(FinishedRequest finished) {
   std::uint64_t tokens = 0;
   for (Completion& completion : group.completions) {
     tokens += completion.token_ids.size();
-    completion.text = text_of(completion);
+    completion.text = completion_text(completion, model_->tokenizer);
   }
   leases_.erase(found);
   results_.emplace(group.lease_id, Result{encode(group), tokens, now_ms, false});
   ++groups_done_;
-}
-
-/// Without the stop token and special tokens; ids that pad a model's vocabulary beyond its tokenizer's have no text.
-std::string ActorLoop::text_of(const Completion& completion) const {
-  std::vector<std::int32_t> ids = completion.token_ids;
-  if (completion.finish_reason == FinishReason::kStop) ids.pop_back();
-  const std::int64_t known = model_->tokenizer.vocabulary_size();
-  std::erase_if(ids, [&](std::int32_t id) { return id >= known; });
-  return model_->tokenizer.decode(ids, true);
 }
 
 /// Sends as much as the hub takes. A result stays until it is accepted; one that the hub leaves unanswered for the time

@@ -28,8 +28,9 @@ void SequenceScheduler::validate(const Request& request) const {
   } catch (const ConfigError& error) {
     throw ConfigError(where + error.what());
   }
-  if (request.samples == 0 || request.samples > kMaxSamples) {
-    throw ConfigError(where + "samples = " + std::to_string(request.samples) + ": expected 1 to " +
+  if (request.samples == 0 || request.samples > kMaxSamples || request.first_sample > kMaxSamples - request.samples) {
+    throw ConfigError(where + "samples = " + std::to_string(request.samples) + " from " +
+                      std::to_string(request.first_sample) + " on: expected 1 to " +
                       std::to_string(kMaxSamples));
   }
   if (request.prompt_ids.empty()) throw ConfigError(where + "prompt_ids is empty: expected at least one token");
@@ -126,7 +127,7 @@ void SequenceScheduler::admit() {
     RequestState& request = *waiting_.front();
     Sequence sequence;
     sequence.request = &request;
-    sequence.sample = request.started++;
+    sequence.sample = request.request.first_sample + request.started++;
     sequence.slot = take_slot(request);
     const auto max_tokens = static_cast<std::size_t>(request.request.sampling.max_tokens);
     sequence.tokens.reserve(request.request.prompt_ids.size() + max_tokens);
@@ -224,7 +225,7 @@ bool SequenceScheduler::append(Sequence& sequence, const DrawnToken& drawn, std:
 
 void SequenceScheduler::retire(Sequence& sequence, FinishReason reason) {
   RequestState& request = *sequence.request;
-  Completion& completion = request.completions[sequence.sample];
+  Completion& completion = request.completions[sequence.sample - request.request.first_sample];
   const auto prompt = static_cast<std::ptrdiff_t>(request.request.prompt_ids.size());
   completion.sample = sequence.sample;
   completion.token_ids.assign(sequence.tokens.begin() + prompt, sequence.tokens.end());

@@ -21,6 +21,7 @@ struct Request {
   SamplingParams sampling;
   std::uint64_t seed = 0;   // key of the random stream (base/random.h)
   std::uint64_t group = 0;  // the stream's group number
+  std::uint32_t first_sample = 0;  // numbers of the samples: from here on
 };
 
 /// A request whose samples are all done: in sample order, texts left empty.

@@ -28,6 +28,9 @@ int generate_command(const std::vector<std::string>& words);
 int tokenize_command(const std::vector<std::string>& words);
 int grade_command(const std::vector<std::string>& words);
 
+// replay_command.cpp
+int replay_command(const std::vector<std::string>& words);
+
 // inspect_command.cpp
 int inspect_command(const std::vector<std::string>& words);
 int report_command(const std::vector<std::string>& words);

@@ -61,7 +61,7 @@ void show_json(const RunFolder& folder, const LedgerState& state) {
   }
   json["not_learning"] = std::move(findings);
   Json steps = Json::array();
-  for (const auto& [step, hash] : state.weight_hashes) steps.push_back({{"step", step}, {"weights_hash", hash}});
+  for (const auto& [step, trained] : state.trained) steps.push_back({{"step", step}, {"weights_hash", trained.weights_hash}});
   json["step_count"] = json["steps"];
   json["steps"] = std::move(steps);
   std::cout << json.dump(2) << '\n';

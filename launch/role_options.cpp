@@ -33,7 +33,9 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
       "hub", po::value<std::string>(), "the hub's endpoint, e.g. tcp://10.0.0.5:43210 (default: as RUN/hub.json says)")(
       "index", po::value<std::uint32_t>(), "which of its role this process is, for logs")(
       "terminal", "rewrite one progress line, as on a screen");
-  if (command != "sft") {
+  if (command == "sft") {
+    options.add_options()("dump", po::value<std::string>(), "folder for every intermediate of the first step as safetensors");
+  } else {
     options.add_options()("strict", "stop with exit code 1 once the run is not learning: short for --run.strict true");
   }
   const auto values = parse_own(command, arguments.own, options, {"CONFIG"});
@@ -46,6 +48,7 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
   role.folder.root = values.count("run-dir") > 0 ? std::filesystem::path(values["run-dir"].as<std::string>()) : by_name;
   if (values.count("hub") > 0) role.hub = values["hub"].as<std::string>();
   if (values.count("index") > 0) role.index = values["index"].as<std::uint32_t>();
+  if (values.count("dump") > 0) role.dump = values["dump"].as<std::string>();
   role.terminal = values.count("terminal") > 0;
   return role;
 }

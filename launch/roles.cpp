@@ -162,7 +162,7 @@ int sft_command(const std::vector<std::string>& words, const Environment& enviro
   at::set_num_threads(options.config.learners.threads);
   const std::function<bool()> stop = stop_on_signals();
   return lead("sft", options, environment, [&](Communicator& communicator) {
-    return run_sft_stage(options.config, options.folder, communicator, stop, Logger("sft " + std::to_string(communicator.rank())));
+    return run_sft_stage(options.config, options.folder, options.dump, communicator, stop, Logger("sft " + std::to_string(communicator.rank())));
   });
 }
 

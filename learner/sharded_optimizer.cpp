@@ -181,4 +181,9 @@ at::Tensor ShardedOptimizer::gather(const at::Tensor& slice, std::string_view na
   return padded_.narrow(0, 0, total());
 }
 
+at::Tensor ShardedOptimizer::gather_copy(const at::Tensor& slice, std::string_view name) {
+  const at::Tensor whole = gather(slice, name);
+  return communicator_.rank() == 0 ? whole.clone() : at::Tensor();
+}
+
 }  // namespace troupe

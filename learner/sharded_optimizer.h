@@ -45,6 +45,8 @@ class ShardedOptimizer {
   const at::Tensor& master() const { return master_; }
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
+  /// The last step's summed gradient before clipping.
+  const at::Tensor& gradient() const { return reduced_; }
   std::int64_t slice() const { return slice_; }
   std::int64_t total() const { return parameters_.layout().total; }
   /// Updates applied, skipped ones not counted: t of Adam's bias correction.
@@ -58,6 +60,8 @@ class ShardedOptimizer {
   /// The whole logical vector [total] of which each rank gives its slice, on every rank; valid until the next call of a
   /// collective method. Collective.
   at::Tensor gather(const at::Tensor& slice, std::string_view name);
+  /// The same as a copy that stays; on rank 0, an undefined tensor on the others. Collective.
+  at::Tensor gather_copy(const at::Tensor& slice, std::string_view name);
 
  private:
   struct Segment {  // of one tensor, within the slice

@@ -8,17 +8,17 @@
 namespace troupe {
 namespace {
 
+std::span<const float> values_of(const ParameterSpec& spec, const at::Tensor& flat) {
+  return {flat.const_data_ptr<float>() + spec.offset, static_cast<std::size_t>(spec.numel)};
+}
+
 void add_tensors(Hasher& hasher, const ParameterLayout& layout, const at::Tensor& flat) {
   check(flat.scalar_type() == at::kFloat && flat.numel() == layout.total && flat.is_contiguous(),
         "a hash is over the whole flat fp32 vector");
   std::vector<const ParameterSpec*> by_name;
   for (const ParameterSpec& spec : layout.tensors) by_name.push_back(&spec);
   std::sort(by_name.begin(), by_name.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
-  const std::span<const float> values(flat.const_data_ptr<float>(), static_cast<std::size_t>(flat.numel()));
-  for (const ParameterSpec* spec : by_name) {
-    hasher.update(
-        std::as_bytes(values.subspan(static_cast<std::size_t>(spec->offset), static_cast<std::size_t>(spec->numel))));
-  }
+  for (const ParameterSpec* spec : by_name) hasher.update(std::as_bytes(values_of(*spec, flat)));
 }
 
 void add_gathered(Hasher& hasher, ShardedOptimizer& optimizer, const at::Tensor& slice, std::string_view name) {
@@ -38,10 +38,16 @@ std::string weights_hash(const ParameterLayout& layout, const at::Tensor& flat) 
   return hasher.hex();
 }
 
-std::string weights_hash(ShardedOptimizer& optimizer) {
-  Hasher hasher;
-  add_gathered(hasher, optimizer, optimizer.master(), "parameters for their hash");
-  return on_rank_0(hasher, optimizer);
+WeightsDigest weights_digest(const ParameterLayout& layout, const at::Tensor& flat) {
+  WeightsDigest digest{weights_hash(layout, flat), {}};
+  for (const ParameterSpec& spec : layout.tensors) digest.tensors.push_back(xxh3_64(std::as_bytes(values_of(spec, flat))));
+  return digest;
+}
+
+WeightsDigest weights_digest(ShardedOptimizer& optimizer) {
+  const at::Tensor whole = optimizer.gather(optimizer.master(), "parameters for their hash");
+  if (optimizer.communicator().rank() != 0) return {};
+  return weights_digest(optimizer.parameters().layout(), whole);
 }
 
 std::string final_hash(ShardedOptimizer& optimizer, std::span<const TrainedStep> steps) {

@@ -39,7 +39,8 @@ Trainer::Trainer(const Config& config, Transformer& model, const Transformer* re
       gradients_(at::zeros({model.parameters().layout().total}, at::kFloat)),
       assert_exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
-TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase) {
+TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,
+                          std::vector<UpdateTrace>* traces) {
   TrainStats stats;
   phase("reference");
   old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();
@@ -47,15 +48,16 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
   for (std::size_t i = 0; i < plan.updates.size(); ++i) {
     const UpdateShard& update = plan.updates[i];
     gradients_.zero_();
+    UpdateTrace* const trace = traces != nullptr && update.global_sequences > 0 ? &traces->emplace_back() : nullptr;
     for (std::size_t m = 0; m < update.micro_batches.size(); ++m) {
       phase("forward and backward, update " + std::to_string(i + 1) + ", micro-batch " + std::to_string(m + 1));
-      stats.loss += train_micro_batch(update.micro_batches[m], update, i == 0, stats);
+      stats.loss += train_micro_batch(update.micro_batches[m], update, i == 0, stats, trace);
     }
     if (update.global_sequences == 0) continue;  // nothing trains: momentum alone must not move the weights
     if (fault::spoilt("learner.gradient")) gradients_.narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
     phase("optimizer");
     fault::point("learner.optimizer");
-    const OptimizerStep step = optimizer_.step(gradients_, plan.step);
+    const OptimizerStep step = traced_step(optimizer_, gradients_, plan.step, trace);
     fault::point("learner.updated");
     stats.grad_norm = step.grad_norm;
     stats.lr = step.lr;
@@ -68,7 +70,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
 }
 
 double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
-                                  TrainStats& stats) {
+                                  TrainStats& stats, UpdateTrace* trace) {
   if (micro_batch.empty()) return 0;
   fault::point("learner.forward");
   const std::vector<TokenSequence> sequences = sequences_of(micro_batch);
@@ -105,6 +107,11 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   batch.advantage = targets.advantage;
   batch.weight = targets.weight;
   PolicyLoss result = policy_loss(config_.loss, batch);
+  if (trace != nullptr) {
+    trace->add(sequences, pass.tokens());
+    trace->add_policy(micro_batch, batch);
+    trace->loss += result.loss;
+  }
   stats.policy += result.metrics;
   stats.entropy_sum += pass.tokens().entropy_N.sum(at::kDouble).item<double>();
   const at::Tensor grad_N = at::from_blob(result.grad_logp.data(), {static_cast<std::int64_t>(result.grad_logp.size())}, at::kFloat);

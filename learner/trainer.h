@@ -14,6 +14,7 @@
 #include "learner/objective/policy_loss.h"
 #include "learner/objective/trajectory.h"
 #include "learner/sharded_optimizer.h"
+#include "learner/update_trace.h"
 
 namespace troupe {
 
@@ -40,14 +41,16 @@ class Trainer {
 
   /// Trains the step's updates in order. `phase` is told what the rank is doing. In exact mode at max_lag 0 the first update's
   /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not.
-  TrainStats train(const StepPlan& plan, const std::function<void(const std::string&)>& phase);
+  /// `traces`, where given, gets this rank's part of each update that trained (joined() makes the whole).
+  TrainStats train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,
+                   std::vector<UpdateTrace>* traces = nullptr);
 
  private:
   using TokenKey = std::pair<std::uint64_t, std::uint32_t>;  // group and sample
   using FrozenLogprobs = std::map<TokenKey, std::vector<float>>;
 
   double train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
-                           TrainStats& stats);
+                           TrainStats& stats, UpdateTrace* trace);
   FrozenLogprobs frozen_logprobs(const Transformer& model, const StepPlan& plan) const;
   void require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,
                      std::span<const float> sampler_logp) const;

@@ -143,4 +143,10 @@ GroupRecord RolloutLogReader::read(const RolloutPlace& place) {
   }
 }
 
+void RolloutLogReader::check_file(std::uint32_t file) const {
+  FramedFileReader reader(rollout_file(state_->folder, file));
+  while (reader.next()) {
+  }
+}
+
 }  // namespace troupe

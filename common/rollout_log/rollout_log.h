@@ -48,6 +48,8 @@ class RolloutLogReader {
   ~RolloutLogReader();
   /// @throws ConfigError naming file and offset where the frame is missing or corrupt.
   GroupRecord read(const RolloutPlace& place);
+  /// Reads every frame of a file. @throws ConfigError naming file and offset of the first that is corrupt.
+  void check_file(std::uint32_t file) const;
 
  private:
   struct State;

@@ -75,11 +75,10 @@ class Auditor {
     batches_.push_back(r);
   }
   void operator()(const StepTrained& r) {
-    std::string& hash = hashes_[r.step];
-    if (!hash.empty() && !r.weights_hash.empty() && hash != r.weights_hash) {
+    const auto [earlier, first] = trained_.try_emplace(r.step, r);
+    if (!first && !same_numbers(earlier->second, r)) {
       first_diverged_ = first_diverged_ == 0 ? r.step : std::min(first_diverged_, r.step);
     }
-    if (!r.weights_hash.empty()) hash = r.weights_hash;
     if (r.step <= result_.steps) return;  // rolled forward
     if (r.step != result_.steps + 1)
       problem("I5", "step " + text(r.step) + " was trained after step " + text(result_.steps));
@@ -203,7 +202,7 @@ class Auditor {
   std::map<std::uint64_t, std::string> final_;     // group to "trained" or the reason of its refusal
   std::map<std::uint64_t, std::int64_t> step_of_;  // group to the step that chose it
   std::vector<BatchChosen> batches_;
-  std::map<std::int64_t, std::string> hashes_;  // of the weights, by step
+  std::map<std::int64_t, StepTrained> trained_;  // by step, as it came out first
   std::int64_t first_diverged_ = 0;
 };
 

@@ -131,9 +131,10 @@ std::optional<std::vector<GroupRecord>> Hub::evaluate(std::uint64_t version, int
   return impl_->wait(lock, deadline, [&] { return impl_->core.take_evaluation(version, prompts); });
 }
 
-void Hub::step_trained(std::int64_t step, const std::string& weights_hash) {
+void Hub::step_trained(StepTrained step) {
   const auto lock = impl_->use();
-  impl_->core.append(StepTrained{step, weights_hash, unix_time_s()});
+  step.unix_s = unix_time_s();
+  impl_->core.append(step);
 }
 
 void Hub::record(const LedgerRecord& record) {

@@ -82,8 +82,8 @@ class Hub {
   /// then `record` an Evaluated. A score whose verifier failed twice has no reward.
   std::optional<std::vector<GroupRecord>> evaluate(std::uint64_t version, int prompts, Deadline deadline);
 
-  /// Step N is trained; `weights_hash` may be empty (run.hash_every). Steps rolled forward may be said again.
-  void step_trained(std::int64_t step, const std::string& weights_hash);
+  /// A step is trained; the time is the hub's matter. Steps rolled forward may be said again.
+  void step_trained(StepTrained step);
 
   /// Appends a record of the stage's own (Evaluated, CheckpointWritten …) to the ledger, durably. The hub itself writes
   /// AttemptStarted where the ledger does not know its incarnation yet.

@@ -1,6 +1,8 @@
 #include "learner/hub/ledger.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "common/base/error.h"
 #include "common/base/fault.h"
@@ -118,13 +120,17 @@ class Fold {
     require(r.step >= 1 && r.step <= s_.last_trained_step + 1 && r.step <= s_.last_chosen_step,
             "step " + text(r.step) + " trained after step " + text(s_.last_trained_step) + " with batches up to step " +
                 text(s_.last_chosen_step));
-    std::string& hash = s_.weight_hashes[r.step];
     const bool rolled_forward = r.step <= s_.last_trained_step;
-    if (rolled_forward && !hash.empty() && !r.weights_hash.empty() && hash != r.weights_hash &&
-        (s_.diverged_step == 0 || r.step < s_.diverged_step)) {
+    StepTrained& known = s_.trained[r.step];
+    if (rolled_forward && !same_numbers(known, r) && (s_.diverged_step == 0 || r.step < s_.diverged_step)) {
       s_.diverged_step = r.step;
     }
-    if (!r.weights_hash.empty()) hash = r.weights_hash;
+    StepTrained latest = r;
+    if (latest.weights_hash.empty()) {
+      latest.weights_hash = known.weights_hash;
+      latest.tensor_hashes = known.tensor_hashes;
+    }
+    known = std::move(latest);
     if (rolled_forward) return;
     for (const std::uint64_t number : s_.batches.at(r.step).groups) {
       GroupEntry& entry = s_.groups.at(number);
@@ -207,6 +213,14 @@ const char* name_of(GroupState state) {
       return "refused";
   }
   return "?";
+}
+
+bool same_numbers(const StepTrained& a, const StepTrained& b) {
+  const auto same = [](double x, double y) {
+    return std::bit_cast<std::uint64_t>(x) == std::bit_cast<std::uint64_t>(y) || (std::isnan(x) && std::isnan(y));
+  };
+  const bool same_hash = a.weights_hash.empty() || b.weights_hash.empty() || a.weights_hash == b.weights_hash;
+  return same(a.loss, b.loss) && same(a.grad_norm, b.grad_norm) && same_hash;
 }
 
 bool is_final(GroupState state) { return state == GroupState::kTrained || state == GroupState::kRefused; }

@@ -81,11 +81,19 @@ struct BatchChosen {
   std::vector<RolloutPlace> places;
   std::int64_t world_size = 1;
 };
+/// What a step came to, bit for bit: the numbers that a roll-forward or a replay must find again.
 struct StepTrained {
   std::int64_t step = 0;
-  std::string weights_hash;  // empty where run.hash_every left it out
+  std::string weights_hash = {};  // empty where run.hash_every left it out
   double unix_s = 0;
+  double loss = 0;
+  double grad_norm = 0;           // of the last update, before clipping
+  std::int64_t world_size = 1;    // that trained it
+  std::int64_t run_steps = 0;     // run.steps then: learning-rate schedules depend on it
+  std::vector<std::uint64_t> tensor_hashes = {};  // XXH3-64 of each tensor in the model's order; empty with weights_hash
 };
+/// Whether both came to the same bits, as far as both say.
+bool same_numbers(const StepTrained& a, const StepTrained& b);
 /// Ends the evaluation of a version; its groups count as evaluated.
 struct Evaluated {
   std::uint64_t version = 0;
@@ -145,11 +153,11 @@ struct LedgerState {
   std::int64_t last_chosen_step = 0;
   std::int64_t last_trained_step = 0;
   std::uint64_t next_group = 0;    // the lowest number that was never leased
-  std::int64_t diverged_step = 0;  // the first step that came out with another hash when rolled forward; 0: none
+  std::int64_t diverged_step = 0;  // the first step that came out with other bits when rolled forward; 0: none
   std::map<std::uint64_t, GroupEntry> groups;      // training groups
   std::map<std::uint64_t, GroupEntry> evaluating;  // groups of the evaluation under way, by row
   std::map<std::int64_t, BatchChosen> batches;     // by step
-  std::map<std::int64_t, std::string> weight_hashes;
+  std::map<std::int64_t, StepTrained> trained;     // by step, as it came out last
   std::map<std::string, std::int64_t> refused;        // final refusals by reason
   std::map<std::string, std::int64_t> refused_again;  // results thrown away whose prompt went back, by reason
   std::uint64_t tokens_generated = 0;                 // of training groups, those refused later included

@@ -1,7 +1,11 @@
+#include <cmath>
+#include <limits>
+
 #include <nlohmann/json.hpp>
 
 #include "common/base/error.h"
 #include "common/base/strict_json.h"
+#include "common/base/text.h"
 #include "learner/hub/ledger.h"
 
 namespace troupe {
@@ -81,6 +85,11 @@ void fields(V& visit, StepTrained& r) {
   visit("step", r.step);
   visit("weights_hash", r.weights_hash);
   visit("unix_s", r.unix_s);
+  visit("loss", r.loss);
+  visit("grad_norm", r.grad_norm);
+  visit("world_size", r.world_size);
+  visit("run_steps", r.run_steps);
+  visit("tensor_hashes", r.tensor_hashes);
 }
 template <class V>
 void fields(V& visit, Evaluated& r) {
@@ -129,6 +138,10 @@ struct JsonWriter {
   void operator()(const char* key, const T& value) {
     json[key] = value;
   }
+  /// Finite numbers are written so that they read back as the same bits; JSON has no others, which become their names.
+  void operator()(const char* key, const double& value) {
+    json[key] = std::isfinite(value) ? Json(value) : Json(std::isnan(value) ? "nan" : shortest(value));  // not "-nan"
+  }
   void operator()(const char* key, const Purpose& value) {
     json[key] = value == Purpose::kEvaluate ? "evaluate" : "train";
   }
@@ -144,11 +157,23 @@ RolloutPlace place_of(const Json& json) {
   return {json.at(0).get<std::uint32_t>(), json.at(1).get<std::uint64_t>(), json.at(2).get<std::uint64_t>()};
 }
 
+double not_finite_named(const std::string& name) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  if (name == "inf") return infinity;
+  if (name == "-inf") return -infinity;
+  if (name == "nan") return std::numeric_limits<double>::quiet_NaN();
+  throw ConfigError("\"" + name + "\" is no number");
+}
+
 struct JsonReader {
   const Json& json;
   template <class T>
   void operator()(const char* key, T& value) {
     json.at(key).get_to(value);
+  }
+  void operator()(const char* key, double& value) {
+    const Json& found = json.at(key);
+    value = found.is_string() ? not_finite_named(found.get<std::string>()) : found.get<double>();
   }
   void operator()(const char* key, Purpose& value) {
     const auto name = json.at(key).get<std::string>();

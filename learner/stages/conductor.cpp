@@ -208,8 +208,8 @@ std::optional<std::string> Conductor::reason_to_stop() const {
   return finding ? std::optional("--strict: NOT LEARNING " + describe(*finding)) : std::nullopt;
 }
 
-void Conductor::step_done(const StepReport& report, const std::string& weights_hash) {
-  hub_->step_trained(report.step, weights_hash);
+void Conductor::step_done(const StepReport& report, const StepTrained& trained) {
+  hub_->step_trained(trained);
   std::map<std::string, double> values = metrics_of(report);
   hub_->read_ledger([&](const LedgerState& state) {
     values[std::string(metric::kTokensGenerated)] = static_cast<double>(state.tokens_generated);

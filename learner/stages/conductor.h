@@ -47,7 +47,7 @@ class Conductor {
 
   /// The groups of a live step, before it trains: a first look at whether they can teach anything.
   void look_at_batch(std::int64_t step, const IntakeMetrics& intake);
-  void step_done(const StepReport& report, const std::string& weights_hash);
+  void step_done(const StepReport& report, const StepTrained& trained);
   /// Why a strict run must not go on; nothing where it may, or is not strict.
   std::optional<std::string> reason_to_stop() const;
   void note(const std::string& text) { display_.note(text); }

@@ -110,7 +110,7 @@ class Leader {
     report.step = step;
     report.intake = batch.metrics;
     report.train = learner_.train(plans.front());
-    const std::string hash = learner_.hash_after(step);
+    const WeightsDigest digest = learner_.digest_after(step);
     report.times.train = seconds_since(train_ms);
     look_at_skipped(step, groups, report.train);
     board_.set(step, "publish");
@@ -122,7 +122,7 @@ class Leader {
     report.times.wait = wait_s;
     report.times.step = seconds_since(start_ms);
     report.hub = conductor_.hub().status();
-    conductor_.step_done(report, hash);
+    conductor_.step_done(report, step_record(step, report.train, digest, config_, communicator_.size()));
     fault::point("learner.step.end");
   }
 
@@ -243,7 +243,7 @@ int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board, const std:
     switch (static_cast<Order>(shard->body.front())) {
       case Order::kTrain:
         learner.train(decode_step_plan(shard->body.substr(1)));
-        learner.hash_after(shard->step);
+        learner.digest_after(shard->step);
         break;
       case Order::kCheckpoint:
         learner.checkpoint(shard->step, 0);

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "common/model/checkpoint_io.h"
 #include "learner/checkpoint.h"
 #include "learner/stages/start_model.h"
@@ -12,6 +14,10 @@ namespace {
 at::ScalarType compute_dtype(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
 
 }  // namespace
+
+StepTrained step_record(std::int64_t step, const TrainStats& stats, const WeightsDigest& digest, const Config& config, int ranks) {
+  return {step, digest.hash, 0, stats.loss, stats.grad_norm, ranks, config.run.steps, digest.tensors};
+}
 
 GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communicator& communicator, RankBoard& board)
     : config_(config),
@@ -29,17 +35,41 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
   trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator);
 }
 
-TrainStats GrpoLearner::train(const StepPlan& plan) {
-  return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); });
+TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces) {
+  return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
 }
 
-std::string GrpoLearner::hash_after(std::int64_t step) {
-  return step % config_.run.hash_every == 0 || step == config_.run.steps ? weights_hash(optimizer_) : "";
+WeightsDigest GrpoLearner::digest_after(std::int64_t step) {
+  return step % config_.run.hash_every == 0 || step == config_.run.steps ? digest() : WeightsDigest();
 }
 
 std::int64_t GrpoLearner::resume(const Logger& logger) {
   board_.set(0, "load checkpoint", Pace::kLengthy);
   return load_newest_checkpoint(folder_.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
+}
+
+void GrpoLearner::load(std::int64_t step, const std::string& hash) {
+  load_checkpoint(folder_.checkpoints(), step, hash, optimizer_);
+}
+
+LearnerState GrpoLearner::state() {
+  LearnerState state;
+  state.master = optimizer_.gather_copy(optimizer_.master(), "parameters of a state");
+  state.exp_avg = optimizer_.gather_copy(optimizer_.exp_avg(), "first moments of a state");
+  state.exp_avg_sq = optimizer_.gather_copy(optimizer_.exp_avg_sq(), "second moments of a state");
+  state.updates = optimizer_.updates();
+  return state;
+}
+
+void GrpoLearner::restore(const LearnerState& state) {
+  const std::int64_t first = std::min(optimizer_.slice() * optimizer_.communicator().rank(), optimizer_.total());
+  const std::int64_t count = std::min(optimizer_.slice(), optimizer_.total() - first);
+  const auto own = [&](const at::Tensor& whole) {
+    at::Tensor slice = at::zeros({optimizer_.slice()}, at::kFloat);  // the padding is zero
+    slice.narrow(0, 0, count).copy_(whole.narrow(0, first, count));
+    return slice;
+  };
+  optimizer_.restore(own(state.master), own(state.exp_avg), own(state.exp_avg_sq), state.updates);
 }
 
 void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common/base/logger.h"
 #include "common/collective/communicator.h"
@@ -12,12 +13,24 @@
 #include "common/config/run_folder.h"
 #include "common/model/parameters.h"
 #include "common/model/transformer.h"
-#include "learner/sharded_optimizer.h"
+#include "learner/hub/ledger.h"
 #include "learner/hub/rank_board.h"
+#include "learner/sharded_optimizer.h"
 #include "learner/state_hash.h"
 #include "learner/trainer.h"
 
 namespace troupe {
+
+/// What a learner is between two steps, whatever the number of its ranks: [total] fp32 each, laid out as the model's parameters.
+struct LearnerState {
+  at::Tensor master;
+  at::Tensor exp_avg;
+  at::Tensor exp_avg_sq;
+  std::int64_t updates = 0;
+};
+
+/// A trained step as the ledger records it.
+StepTrained step_record(std::int64_t step, const TrainStats& stats, const WeightsDigest& digest, const Config& config, int ranks);
 
 /// The model, its optimizer and trainer on one learner rank: what is the same on rank 0 and the others, in a run and in its
 /// replay. One thread at a time; borrows everything that it is given.
@@ -31,17 +44,27 @@ class GrpoLearner {
   const Parameters& parameters() const { return model_.parameters(); }
   std::string initial_hash() const { return weights_hash(initial_.layout(), initial_.flat()); }
 
-  /// Collective. The step's statistics, the same on every rank.
-  TrainStats train(const StepPlan& plan);
+  /// Collective. The step's statistics, the same on every rank. `traces` as in Trainer::train.
+  TrainStats train(const StepPlan& plan, std::vector<UpdateTrace>* traces = nullptr);
 
-  /// Collective; the hash on rank 0, "" on the others and where run.hash_every leaves the step out.
-  std::string hash_after(std::int64_t step);
+  /// Collective; of the master weights on rank 0, empty on the others.
+  WeightsDigest digest() { return weights_digest(optimizer_); }
+  /// The same after a step of a run; empty where run.hash_every leaves the step out.
+  WeightsDigest digest_after(std::int64_t step);
 
   /// Collective; on rank 0, "" on the others.
   std::string final_hash_of(std::span<const TrainedStep> steps) { return final_hash(optimizer_, steps); }
 
   /// Collective. Loads the newest checkpoint that verifies; its step, or 0.
   std::int64_t resume(const Logger& logger);
+
+  /// Collective. Loads the checkpoint of `step`, written under this configuration hash. @throws ConfigError naming its damage.
+  void load(std::int64_t step, const std::string& hash);
+
+  /// Collective. The state on rank 0, undefined tensors on the others.
+  LearnerState state();
+  /// Collective.
+  void restore(const LearnerState& state);
 
   /// Collective. Writes checkpoints/step-N with its hf/ folder; `ledger_bytes` counts on rank 0.
   void checkpoint(std::int64_t step, std::uint64_t ledger_bytes);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <array>
+#include <optional>
 
 #include "common/model/transformer.h"
 #include "learner/sharded_optimizer.h"
@@ -65,14 +66,25 @@ std::int64_t run_sft(Parameters& parameters, const SftOptions& options, Communic
 
     gradients.zero_();
     std::array<double, 1> sum = {0};
+    std::optional<UpdateTrace> trace;
+    if (step == 1 && options.on_first_update) trace.emplace();
     for (const auto& micro_batch : micro_batches_of(rows, options.micro_tokens)) {
       TokenPass pass(model, micro_batch, 1.0, true);
       const at::Tensor& logp_N = pass.tokens().logp_N;
       sum[0] -= logp_N.sum(at::kDouble).item<double>() / tokens[0];
+      if (trace) {
+        trace->add(micro_batch, pass.tokens());
+        trace->token_weights.resize(trace->logprobs.size(), static_cast<float>(1.0 / tokens[0]));
+      }
       pass.backward(at::full_like(logp_N, -1.0 / tokens[0]), gradients);
     }
     communicator.all_reduce_sum(std::span<double>(sum), "sft loss");
-    const OptimizerStep result = optimizer.step(gradients, step);
+    const OptimizerStep result = traced_step(optimizer, gradients, step, trace ? &*trace : nullptr);
+    if (trace) {
+      trace->loss = communicator.rank() == 0 ? sum[0] : 0.0;  // it is the sum over the ranks already
+      const UpdateTrace whole = joined(std::move(*trace), communicator);
+      if (communicator.rank() == 0) options.on_first_update(whole);
+    }
     if (options.on_step && communicator.rank() == 0) options.on_step(step, sum[0], result.grad_norm);
     if (options.stop && agreed(options.stop(), communicator)) return step;
   }

@@ -9,6 +9,7 @@
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
 #include "common/model/parameters.h"
+#include "learner/update_trace.h"
 
 namespace troupe {
 
@@ -22,6 +23,8 @@ struct SftOptions {
   std::int64_t micro_tokens = 4096;   // token budget of one forward and backward of a rank
   std::function<SftExample(std::uint64_t number)> example;
   std::function<void(std::int64_t step, double loss, double grad_norm)> on_step;  // rank 0; may be empty
+  /// Rank 0, with the first step's update; where it is set, it is so on every rank.
+  std::function<void(const UpdateTrace&)> on_first_update;
   std::function<bool()> stop;  // asked after each step; the first rank that says so stops all of them. May be empty
 };
 

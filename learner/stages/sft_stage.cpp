@@ -36,8 +36,8 @@ SftExample example_of(const Row& row, const Config& config, const Tokenizer& tok
 
 }  // namespace
 
-int run_sft_stage(const Config& config, const RunFolder& folder, Communicator& communicator, const std::function<bool()>& stop,
-                  const Logger& logger) {
+int run_sft_stage(const Config& config, const RunFolder& folder, const std::filesystem::path& dump, Communicator& communicator,
+                  const std::function<bool()>& stop, const Logger& logger) {
   const bool leads = communicator.rank() == 0;
   std::optional<FolderLock> lock;
   std::optional<MetricsWriter> metrics;
@@ -67,6 +67,11 @@ int run_sft_stage(const Config& config, const RunFolder& folder, Communicator& c
     metrics->write(step, {{std::string(metric::kLoss), loss}, {std::string(metric::kGradNorm), grad_norm}});
     std::cout << "step " << step << "/" << options.steps << "  loss " << shortest(std::round(loss * 1e4) / 1e4) << std::endl;
   };
+  if (!dump.empty()) {
+    options.on_first_update = [&](const UpdateTrace& update) {
+      write_dump(dump, parameters.layout(), update, {{"step", "1"}, {"update", "1"}, {"config", print_config(config)}});
+    };
+  }
   options.stop = stop;
   const std::int64_t trained = run_sft(parameters, options, communicator);
   if (leads) {

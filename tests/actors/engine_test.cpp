@@ -148,6 +148,19 @@ TEST_SUITE("actors/engine") {
     CHECK(completions.at(1)[0].token_ids != completions.at(3)[0].token_ids);
   }
 
+  TEST_CASE("samples from a number on are those that the whole group draws") {
+    const Threads one(1);
+    const Parameters parameters = testing::random_parameters(testing::small_architecture(), at::kFloat);
+    Request later = request(5, 9, 2, 14);
+    later.first_sample = 3;
+    const Completions all = generate(parameters, {request(5, 9, 5, 14)}, options(2));
+    const Completions part = generate(parameters, {later}, options(2));
+
+    const std::vector<Completion> expected(all.at(5).begin() + 3, all.at(5).end());
+    CHECK((part.at(5) == expected));
+    CHECK(part.at(5).front().sample == 3);
+  }
+
   TEST_CASE("log-probabilities have the bits of the trainer's packed forward") {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       const Parameters parameters = testing::random_parameters(testing::small_architecture(), dtype);

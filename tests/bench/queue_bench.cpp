@@ -214,7 +214,7 @@ std::vector<double> take_batches(Hub& hub, double seconds) {
     const auto batch = hub.next_batch(step, Deadline::after_s(60));
     check(batch.has_value(), "no batch within 60 s");
     if (step == 1) check_batch(*batch);
-    hub.step_trained(step, "");
+    hub.step_trained({step, ""});
     hub.publish(weights_of(static_cast<std::uint64_t>(step)));
     meter.add(kBatch);
   }

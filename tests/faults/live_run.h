@@ -144,7 +144,7 @@ class LiveRun {
         CHECK(lag <= static_cast<std::uint64_t>(config_.run.max_lag));
         records.push_back(record);
       }
-      hub_->step_trained(step, "");
+      hub_->step_trained({step, ""});
       publish(static_cast<std::uint64_t>(step));
     }
     return hashes;

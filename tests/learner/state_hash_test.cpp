@@ -28,7 +28,7 @@ Hashes hashes_of(int size, const std::vector<TrainedStep>& steps = kSteps) {
            const at::Tensor gradient = tiny_gradient(parameters.layout(), step);
            optimizer.step(ranks.rank() == 0 ? gradient : at::zeros_like(gradient), step);
          }
-         const Hashes own{weights_hash(optimizer), final_hash(optimizer, steps)};
+         const Hashes own{weights_digest(optimizer).hash, final_hash(optimizer, steps)};
          if (ranks.rank() == 0)
            hashes = own;
          else
@@ -73,6 +73,19 @@ TEST_SUITE("learner/state_hash") {
 
     CHECK(bytes.size() < flat.nbytes());
     CHECK(weights_hash(layout, flat) == xxh3_128_hex(bytes));
+  }
+
+  TEST_CASE("a weights digest has the hash of all and XXH3-64 of each tensor in the model's order") {
+    const ParameterLayout layout(tiny_architecture());
+    const at::Tensor flat = tiny_start(layout);
+    const WeightsDigest digest = weights_digest(layout, flat);
+
+    CHECK(digest.hash == weights_hash(layout, flat));
+    REQUIRE(digest.tensors.size() == layout.tensors.size());
+    for (std::size_t t = 0; t < layout.tensors.size(); ++t) {
+      const at::Tensor tensor = flat.narrow(0, layout.tensors[t].offset, layout.tensors[t].numel);
+      CHECK(digest.tensors[t] == xxh3_64(std::string_view(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())));
+    }
   }
 
   TEST_CASE("a final hash is over parameters, first and second moments, then steps with their groups") {

@@ -107,8 +107,15 @@ TEST_SUITE("rollout_log/rollout_log") {
     CHECK_THROWS_WITH_AS(reader.read({0, place.size, 10}), (path + ": corrupt at offset " + std::to_string(place.size) +
                          ": expected a frame of 10 bytes, the file ends at " + std::to_string(place.size)).c_str(), ConfigError);
     CHECK_THROWS_AS(reader.read({1, 0, place.size}), ConfigError);
+    writer.append(record_of(1));
+    reader.check_file(0);
+    CHECK_THROWS_AS(reader.check_file(1), ConfigError);
     std::string bytes = slurp(path);
     bytes.back() = static_cast<char>(bytes.back() ^ 1);
+    spill(path, bytes);
+    CHECK_THROWS_WITH_AS(reader.check_file(0), doctest::Contains(path.c_str()), ConfigError);
+    reader.read(place);
+    bytes[place.size - 1] = static_cast<char>(bytes[place.size - 1] ^ 1);
     spill(path, bytes);
     CHECK_THROWS_AS(RolloutLogReader(folder / "r").read(place), ConfigError);
     CHECK_THROWS_AS(RolloutLogWriter(folder / "r"), ConfigError);

@@ -82,7 +82,7 @@ TEST_SUITE("hub/hub") {
         trained.push_back(record.group);
         CHECK(lowest_version(record) == static_cast<std::uint64_t>(step - 1));
       }
-      hub.step_trained(step, "hash");
+      hub.step_trained({step, "hash"});
       hub.publish(weights_of(static_cast<std::uint64_t>(step)));
     }
     const auto evaluated = hub.evaluate(3, 4, Deadline::after_ms(5000));

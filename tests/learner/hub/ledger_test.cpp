@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "common/base/error.h"
 #include "tests/common/rollout_log/scratch_folder.h"
@@ -66,7 +67,7 @@ TEST_SUITE("hub/ledger") {
     CHECK(s.next_group == 6);
     CHECK(s.last_chosen_step == 1);
     CHECK(s.last_trained_step == 1);
-    CHECK(s.weight_hashes.at(1) == "w1");
+    CHECK(s.trained.at(1).weights_hash == "w1");
     CHECK(s.refused == std::map<std::string, std::int64_t>{{"filtered", 1}});
     CHECK(s.refused_again == std::map<std::string, std::int64_t>{{"stale", 1}});
     CHECK(s.tokens_generated == 17);
@@ -177,6 +178,39 @@ TEST_SUITE("hub/ledger") {
 
     s.apply(StepTrained{1, "other", 0});
     CHECK(s.diverged_step == 1);
+  }
+
+  TEST_CASE("another loss or gradient norm of a step rolled forward is remembered too; what came out last counts") {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const StepTrained first{1, "w1", 160.0, 0.5, nan, 2, 6, {7, 8}};
+    for (const auto& [again, diverged] : {std::pair(first, 0), {StepTrained{1, "w1", 9, 0.5, nan, 1, 8, {7, 8}}, 0},
+                                          {StepTrained{1, "w1", 0, 0.25, nan, 2, 6, {7, 8}}, 1},
+                                          {StepTrained{1, "w1", 0, 0.5, 0.0, 2, 6, {7, 8}}, 1}}) {
+      std::vector<LedgerRecord> records = story();
+      records[18] = first;
+      LedgerState s = fold(records);
+      s.apply(again);
+      CHECK(s.diverged_step == diverged);
+      CHECK(s.trained.at(1).loss == again.loss);
+      CHECK(s.trained.at(1).world_size == again.world_size);
+    }
+
+    LedgerState s = fold(story());
+    s.apply(first);
+    s.apply(StepTrained{1, "", 0, 0.5, nan, 2, 6, {}});
+    CHECK(s.trained.at(1).weights_hash == "w1");
+    CHECK(s.trained.at(1).tensor_hashes == std::vector<std::uint64_t>{7, 8});
+  }
+
+  TEST_CASE("a step's numbers come back from their JSON as the same bits, those that JSON does not have included") {
+    const double infinity = std::numeric_limits<double>::infinity();
+    for (const double value : {0.1 + 0.2, -0.0, 5e-324, infinity, -infinity, std::numeric_limits<double>::quiet_NaN()}) {
+      const LedgerRecord record = StepTrained{3, "w", 1.5, value, -value, 2, 6, {~std::uint64_t{0}, 1}};
+      const LedgerRecord back = ledger_record_of({9, to_json_text(record), {}}, "ledger.log");
+      CHECK(same_numbers(std::get<StepTrained>(back), std::get<StepTrained>(record)));
+      CHECK(std::get<StepTrained>(back).tensor_hashes == std::get<StepTrained>(record).tensor_hashes);
+    }
+    CHECK(!same_numbers(StepTrained{1, "", 0, 0.0}, StepTrained{1, "", 0, -0.0}));
   }
 
   TEST_CASE("every record comes back from its JSON, which reads by eye") {
