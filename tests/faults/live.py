@@ -96,7 +96,7 @@ class Run:
             words += ["-np", str(count), *self.command(role)]
         return self.start(words, fault)
 
-    def wait(self, child, code=0, seconds=60):
+    def wait(self, child, code=0, seconds=150):
         """Waits for a child's end with this exit code; its output."""
         try:
             found = child.wait(seconds * SCALE)
@@ -110,11 +110,11 @@ class Run:
         helpers = [f"--- {path.name}\n{path.read_text(errors='replace')[-600:]}" for path in sorted((self.dir / "logs").glob("*.log"))]
         return "\n".join([child.log.read_text(errors="replace")[-2500:], *helpers])
 
-    def finish(self, code=0, seconds=60):
+    def finish(self, code=0, seconds=150):
         """The same command once more, to the run's end."""
         return self.wait(self.supervise(), code, seconds)
 
-    def wait_mark(self, child, seconds=40):
+    def wait_mark(self, child, seconds=150):
         """Until the fault has happened. A point that the run never reaches is a failure."""
         wait_for(seconds, f"the fault to happen\n{self.tail(child)}", lambda: self.mark.exists() or child.poll() is not None)
         expect(self.mark.exists(), f"the run ended ({child.returncode}) before the fault happened: its point was never reached\n{self.tail(child)}")
@@ -146,7 +146,7 @@ class Run:
                     os.kill(pid, signal.SIGKILL)
             return not pids
 
-        wait_for(10, "every process to die", all_gone)
+        wait_for(60, "every process to die", all_gone)
         for child in self.children:
             child.wait()
 
@@ -170,7 +170,7 @@ class Run:
 
     def audit(self):
         """Of a finished run: the audit holds, no process and no shared memory is left. final_hash, groups lost, trained twice."""
-        wait_for(5, "the run's processes to end", lambda: not self.processes())
+        wait_for(30, "the run's processes to end", lambda: not self.processes())
         found = self.inspect("--audit")
         text = found.stdout
         expect(found.returncode == 0 and "the ledger balances" in text, f"audit: {text}{found.stderr}")

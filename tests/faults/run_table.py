@@ -37,12 +37,15 @@ class Table:
         """The scenario's row, and what failed or ""."""
         start = time.monotonic()
         failure = ""
+        bench = self.bench.dealt_for(scenario.name)
         try:
-            row = scenario.run(self.bench.dealt_for(scenario.name))
+            row = scenario.run(bench)
         except Failure as error:
             failure = str(error)
         except Exception:  # the other scenarios are still worth running
             failure = traceback.format_exc()
+        finally:
+            bench.end()  # a failed one must not slow the others down
         if failure:
             row = (scenario.count, "", "", "FAILED")
         return (scenario.name, *map(str, row), f"{time.monotonic() - start:.1f}"), failure

@@ -58,8 +58,9 @@ class Bench:
         self.undisturbed = run.audit()[0], hashes
 
     def dealt_for(self, name):
-        """The same with dice of this name's own, whatever other scenarios run."""
+        """The same with dice of this name's own, whatever other scenarios run, and with runs of its own."""
         bench = copy.copy(self)
+        bench.runs = []
         bench.dice = random.Random(f"{self.seed} {name}")
         return bench
 
@@ -125,7 +126,7 @@ def whole_run_killed_sometime(bench, max_lag):
     while True:
         run = bench.run(run__max_lag=max_lag)
         child = run.supervise()
-        wait_for(60, f"step {step}", lambda: run.steps() >= step or child.poll() is not None)
+        wait_for(150, f"step {step}", lambda: run.steps() >= step or child.poll() is not None)
         time.sleep(moment_s)
         run.kill_all()
         if child.returncode != 0:
@@ -177,7 +178,7 @@ def learner_missing_in_a_job(bench, point, action):
     named = wait_for(30, "the other learner to name rank 1", lambda: re.search(r"rank 0: (.*rank 1.*)", child.log.read_text()))
     took = time.monotonic() - start
     expect(took <= patience, f"rank 1 was named after {took:.1f} s, expected {patience:.1f}: {named[1]}")
-    wait_for(20, "every process of the job to end", lambda: not run.processes())
+    wait_for(60, "every process of the job to end", lambda: not run.processes())
     child.wait(10)
     run.finish()
     return bench.same_end(run)
@@ -206,7 +207,7 @@ def all_actors_killed(bench):
     actors = [run.start(run.command("actor"), f"actor.generate:*:{bench.dice.randint(10, 60)}:kill", once=False) for _ in range(2)]
     for actor in actors:
         run.wait(actor, -signal.SIGKILL)
-    wait_for(20, "the learners to say what they wait for", lambda: "no actor is connected" in child.log.read_text())
+    wait_for(60, "the learners to say what they wait for", lambda: "no actor is connected" in child.log.read_text())
     run.start(run.command("actor"))
     run.wait(child)
     return bench.same_end(run)
