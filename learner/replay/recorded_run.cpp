@@ -72,6 +72,7 @@ std::vector<GroupRecord> RecordedRun::batch(std::int64_t step) {
   try {
     if (chosen != ledger_.batches.end()) {
       for (const RolloutPlace& place : chosen->second.places) {
+        if (ledger_.pruned_files.contains(place.file)) continue;  // read_batch says so
         if (checked_files_.insert(place.file).second) rollouts_.check_file(place.file);
       }
     }

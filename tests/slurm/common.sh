@@ -43,7 +43,7 @@ start_cluster() {
       TaskPlugin=task/none ReturnToService=2 SchedulerParameters=sched_interval=2,batch_sched_delay=0 \
       SelectType=select/cons_tres SelectTypeParameters=CR_Core SlurmdParameters=config_overrides KillWait=20
     # cred_expire is also how long a requeued job is held back.
-    echo "AuthInfo=socket=$work/munge/socket,cred_expire=${CRED_EXPIRE_S:-10}"
+    echo "AuthInfo=socket=$work/munge/socket,cred_expire=10"
     echo "StateSaveLocation=$work/state"
     for what in SlurmdSpoolDir=spool.%n SlurmctldPidFile=ctld.pid SlurmdPidFile=d.%n.pid \
       TmpFS=tmp.%n; do

@@ -132,6 +132,13 @@ TEST_SUITE("learner/replay/recorded_run") {
     CHECK(has(refused(run.root), "000000.log"));
   }
 
+  TEST_CASE("groups whose logs were pruned are said to be so") {
+    const Run run;
+    fs::remove(run.root / "rollouts" / "000000.log");
+    Ledger(run.root / "ledger.log").append(LogsPruned{2, {0}, 0});
+    CHECK(has(refused(run.root), "the groups of step 1 are pruned"));
+  }
+
   TEST_CASE("it starts from the newest complete checkpoint that is not too new") {
     const Run run;
     for (const char* name : {"step-2", "step-5", "step-9"}) fs::create_directories(run.root / "checkpoints" / name);
