@@ -37,10 +37,11 @@ Trainer::Trainer(const Config& config, Transformer& model, const Transformer* re
       optimizer_(optimizer),
       communicator_(communicator),
       gradients_(at::zeros({model.parameters().layout().total}, at::kFloat)),
-      assert_exact_(config.run.exact && exactness_obstacles(config).empty()) {}
+      exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
 TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,
-                          std::vector<UpdateTrace>* traces) {
+                          std::vector<UpdateTrace>* traces, bool recorded) {
+  assert_exact_ = exact_ && !recorded;
   TrainStats stats;
   phase("reference");
   old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();

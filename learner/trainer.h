@@ -40,10 +40,11 @@ class Trainer {
           Communicator& communicator);
 
   /// Trains the step's updates in order. `phase` is told what the rank is doing. In exact mode at max_lag 0 the first update's
-  /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not.
+  /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not. Not so for a
+  /// `recorded` step: on another number of ranks its weights have other bits than those that the sampler had.
   /// `traces`, where given, gets this rank's part of each update that trained (joined() makes the whole).
   TrainStats train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,
-                   std::vector<UpdateTrace>* traces = nullptr);
+                   std::vector<UpdateTrace>* traces = nullptr, bool recorded = false);
 
  private:
   using TokenKey = std::pair<std::uint64_t, std::uint32_t>;  // group and sample
@@ -62,7 +63,8 @@ class Trainer {
   ShardedOptimizer& optimizer_;
   Communicator& communicator_;
   at::Tensor gradients_;
-  bool assert_exact_;
+  const bool exact_;
+  bool assert_exact_ = true;  // in the present step
   FrozenLogprobs old_logprobs_;  // of this step, where they are not the sampler's
   FrozenLogprobs reference_logprobs_;
 };

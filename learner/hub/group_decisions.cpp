@@ -23,6 +23,15 @@ void GroupScheduler::restore(GroupRecord record) {
   synchronous ? decide_in_order() : accept(number);
 }
 
+void GroupScheduler::forget_restored() {
+  for (const Ready& r : ready_) {
+    train_[r.record.group].attempts = r.attempts;
+    refuse(r.record.group, "stale", true);
+  }
+  ready_.clear();
+  for (auto& [number, g] : train_) return_to_front(number, "the weights of its version are others now");
+}
+
 bool GroupScheduler::filtered(const GroupRecord& record) const {
   if (!options_.dynamic_sampling) return false;
   const auto& scores = record.scores;

@@ -62,6 +62,8 @@ class GroupScheduler {
 
   /// A scored group of an earlier attempt: kept where its version still fits, else refused as stale and leased again.
   void restore(GroupRecord record);
+  /// Every restored group is generated anew: the weights of its version are others now. Before anything is leased.
+  void forget_restored();
 
   // Peers.
   /// A Hello; leases of an earlier registration of the same process are void.

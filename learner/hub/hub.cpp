@@ -131,6 +131,11 @@ std::optional<std::vector<GroupRecord>> Hub::evaluate(std::uint64_t version, int
   return impl_->wait(lock, deadline, [&] { return impl_->core.take_evaluation(version, prompts); });
 }
 
+void Hub::forget_restored() {
+  const auto lock = impl_->use();
+  impl_->core.forget_restored();
+}
+
 void Hub::step_trained(StepTrained step) {
   const auto lock = impl_->use();
   step.unix_s = unix_time_s();

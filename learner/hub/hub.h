@@ -82,6 +82,9 @@ class Hub {
   /// then `record` an Evaluated. A score whose verifier failed twice has no reward.
   std::optional<std::vector<GroupRecord>> evaluate(std::uint64_t version, int prompts, Deadline deadline);
 
+  /// Generates anew what an earlier attempt had scored: the weights that it was drawn from are no more. Before `publish`.
+  void forget_restored();
+
   /// A step is trained; the time is the hub's matter. Steps rolled forward may be said again.
   void step_trained(StepTrained step);
 

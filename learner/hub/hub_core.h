@@ -43,6 +43,7 @@ class HubCore final : private SchedulerSink {
   void retire_open_groups();
   /// The connected learner rank.
   std::optional<PeerId> learner(std::uint32_t rank) const;
+  void forget_restored() { scheduler_->forget_restored(); }
   void post(const PeerId& peer, std::string frame) { outbox_.post(peer, std::move(frame)); }
   bool delivered(const PeerId& peer) const { return outbox_.empty(peer); }
   HubStatus status(std::int64_t now_ms) const;

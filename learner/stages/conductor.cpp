@@ -101,6 +101,12 @@ std::vector<GroupRecord> Conductor::recorded_batch(std::int64_t step) {
   return batch;
 }
 
+bool Conductor::diverged() const {
+  bool diverged = false;
+  hub_->read_ledger([&](const LedgerState& state) { diverged = state.diverged_step != 0; });
+  return diverged;
+}
+
 std::optional<std::vector<GroupRecord>> Conductor::live_batch(std::int64_t step) {
   while (!should_stop()) {
     if (auto batch = hub_->next_batch(step, Deadline::after_s(kWaitSliceS))) return batch;

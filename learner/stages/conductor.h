@@ -37,6 +37,8 @@ class Conductor {
 
   /// The groups of a recorded step, for rolling forward.
   std::vector<GroupRecord> recorded_batch(std::int64_t step);
+  /// Whether a step came out with other bits when it was rolled forward, as on another number of ranks.
+  bool diverged() const;
   /// Waits for the live batch of `step`. Nothing where the run is to stop, by a signal or for reason_to_stop().
   std::optional<std::vector<GroupRecord>> live_batch(std::int64_t step);
 

@@ -27,7 +27,7 @@ constexpr int kExitFailed = 1;
 constexpr int kExitResumable = 75;
 
 /// What rank 0 tells the others to do next, as the first byte of a StepShard's body.
-enum class Order : char { kTrain = 'T', kCheckpoint = 'C', kFinish = 'F', kStop = 'S', kGiveUp = 'G' };
+enum class Order : char { kTrain = 'T', kRollForward = 'R', kCheckpoint = 'C', kFinish = 'F', kStop = 'S', kGiveUp = 'G' };
 
 double seconds_since(std::int64_t start_ms) { return static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0; }
 
@@ -61,6 +61,7 @@ class Leader {
       if (conductor_.should_stop()) return stop(step);
     }
     std::int64_t step = std::max(resumed_step, recorded);
+    if (conductor_.diverged()) conductor_.hub().forget_restored();
     conductor_.publish(learner_.parameters(), static_cast<std::uint64_t>(step));
     checkpointed_ = resumed_step;
     if (const auto reason = conductor_.reason_to_stop()) return give_up(step, *reason);
@@ -103,13 +104,13 @@ class Leader {
     if (!recorded) conductor_.look_at_batch(step, batch.metrics);
     const std::vector<StepPlan> plans = pack_step(batch, config_.batch, communicator_.size());
     for (int rank = 1; rank < communicator_.size(); ++rank) {
-      order(rank, step, Order::kTrain, encode_step_plan(plans[static_cast<std::size_t>(rank)]));
+      order(rank, step, recorded ? Order::kRollForward : Order::kTrain, encode_step_plan(plans[static_cast<std::size_t>(rank)]));
     }
     const std::int64_t train_ms = SteadyClock().now_ms();
     StepReport report;
     report.step = step;
     report.intake = batch.metrics;
-    report.train = learner_.train(plans.front());
+    report.train = recorded ? learner_.roll_forward(plans.front()) : learner_.train(plans.front());
     const WeightsDigest digest = learner_.digest_after(step);
     report.times.train = seconds_since(train_ms);
     look_at_skipped(step, groups, report.train);
@@ -245,6 +246,10 @@ int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board, const std:
         learner.train(decode_step_plan(shard->body.substr(1)));
         learner.digest_after(shard->step);
         break;
+      case Order::kRollForward:
+        learner.roll_forward(decode_step_plan(shard->body.substr(1)));
+        learner.digest_after(shard->step);
+        break;
       case Order::kCheckpoint:
         learner.checkpoint(shard->step, 0);
         break;
@@ -256,7 +261,7 @@ int follow(GrpoLearner& learner, LearnerLink& link, RankBoard& board, const std:
       case Order::kGiveUp:
         return kExitFailed;
       default:
-        throw ProtocolError("rank 0 ordered '" + shard->body.substr(0, 1) + "', which is none of T, C, F, S, G");
+        throw ProtocolError("rank 0 ordered '" + shard->body.substr(0, 1) + "', which is none of T, R, C, F, S, G");
     }
   }
 }

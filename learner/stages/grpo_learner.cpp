@@ -39,6 +39,10 @@ TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* tr
   return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
 }
 
+TrainStats GrpoLearner::roll_forward(const StepPlan& plan) {
+  return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, nullptr, true);
+}
+
 WeightsDigest GrpoLearner::digest_after(std::int64_t step) {
   return step % config_.run.hash_every == 0 || step == config_.run.steps ? digest() : WeightsDigest();
 }

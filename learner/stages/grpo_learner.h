@@ -46,6 +46,8 @@ class GrpoLearner {
 
   /// Collective. The step's statistics, the same on every rank. `traces` as in Trainer::train.
   TrainStats train(const StepPlan& plan, std::vector<UpdateTrace>* traces = nullptr);
+  /// The same for a recorded step, whose samples another number of ranks may have led to.
+  TrainStats roll_forward(const StepPlan& plan);
 
   /// Collective; of the master weights on rank 0, empty on the others.
   WeightsDigest digest() { return weights_digest(optimizer_); }

@@ -171,14 +171,14 @@ class Run:
     def audit(self):
         """Of a finished run: the audit holds, no process and no shared memory is left. final_hash, groups lost, trained twice."""
         wait_for(30, "the run's processes to end", lambda: not self.processes())
-        found = self.inspect("--audit")
-        text = found.stdout
-        expect(found.returncode == 0 and "the ledger balances" in text, f"audit: {text}{found.stderr}")
-        leased, trained, still_open = map(int, re.search(r"leased (\d+), trained (\d+), open (\d+)", text).groups())
-        refused = sum(int(count) for count in re.findall(r"^refused \S+: (\d+)$", text, re.M))
+        found = self.inspect("--audit", "--json")
+        expect(found.returncode == 0, f"audit: {found.stdout}{found.stderr}")
+        audit = json.loads(found.stdout)
+        lost = audit["groups_leased"] - audit["groups_trained"] - audit["groups_open"] - sum(audit["groups_refused"].values())
+        twice = sum("I2" in problem for problem in audit["problems"])
         run_id = re.search(rb'"run_id":"(\w+)"', (self.dir / "ledger.log").read_bytes())[1].decode()
         expect(not [name for name in os.listdir("/dev/shm") if run_id in name], f"shared memory of run {run_id} is left")
-        return re.search(r"final_hash (\w{32})", text)[1], leased - trained - refused - still_open, len(re.findall(r"PROBLEM I2", text))
+        return audit["final_hash"], lost, twice
 
     def remove(self):
         self.kill_all()

@@ -303,6 +303,24 @@ def ledger_cut(bench):
     return 0, 0
 
 
+# --- Another number of learners ---
+
+
+def resumed_on_other_ranks(bench):
+    """Killed while steps and scored groups lie behind the newest checkpoint, and gone on with by one learner: the recorded steps come out
+    with other bits, which is written down, what was drawn from the old ones is drawn again, and the run ends with a balanced ledger."""
+    run = bench.run()
+    run.wait_mark(run.supervise("ledger.append.after:learner0:%d:stop" % bench.dice.randint(150, 220)))
+    run.kill_all()
+    run.options["learners.count"] = 1
+    run.finish()
+    found = run.inspect("--audit")
+    expect(re.search(r"bit-exact up to step \d+", found.stdout), f"the audit does not say how far the run is exact: {found.stdout}")
+    _, lost, twice = run.audit()
+    run.remove()
+    return lost, twice
+
+
 # --- F28: the same bits whoever does the work ---
 
 
@@ -370,6 +388,7 @@ def table(points, long):
     add("F12 ledger cut below its checkpoint", 1, ledger_cut)
     for name, point in (("ledger.log", "ledger.append.after"), ("rollouts/000000.log", "rollouts.append.after")):
         add(f"F24 {name} torn in its last record", repeat, torn, name, point)
+    add("resumed on another number of learners", repeat, resumed_on_other_ranks, outcome="up to a step")
     add("F28 the same seed again", 1, same_bits)
     for key, value in (("actors.count", 1), ("actors.count", 4), ("actors.slots", 5), ("rewarders.count", 3)):
         add(f"F28 {key} = {value}", 1, same_bits, options={key.replace(".", "__"): value})

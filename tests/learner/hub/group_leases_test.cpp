@@ -276,6 +276,33 @@ TEST_SUITE("hub/group_scheduler: leases") {
     }
   }
 
+  TEST_CASE("restored groups are generated anew under their numbers where the weights have become others") {
+    for (const std::uint64_t max_lag : {0, 1}) {
+      SchedulerBench before(max_lag, 2);
+      before.start().published(0);
+      before.actor("a");
+      before.rewarder("r");
+      before.schedule();
+      before.finish(0, 0);
+      SchedulerBench after(max_lag, 2);
+      after.world.ledger = before.world.ledger;
+      after.start();
+      GroupRecord record;
+      record.group = 0;
+      record.completions = rollout_for(before.world.leases.at(0), 0).completions;
+      (*after).restore(record);
+      after.world.take_trace();
+
+      (*after).forget_restored();
+
+      CHECK(after.world.take_trace() == Lines{"refused 0 stale again"});
+      (*after).published(0);
+      after.actor("a");
+      after.schedule();
+      CHECK(after.world.leases.contains(0));
+    }
+  }
+
   TEST_CASE("a restored group of another version is generated anew at lag 0") {
     SchedulerBench before(0, 1);
     before.options.dynamic_sampling = true;
