@@ -13,6 +13,8 @@ troupe="${TROUPE:-build/troupe}"
 hub=(--hub.bind 'tcp://*:*' --hub.insecure true)  # for learners: actors on other nodes must reach it; unless you say otherwise
 # shellcheck disable=SC2034  # used where this is sourced
 if grep -qs '^ *bind *=' "$config" || [[ "${overrides[*]}" == *--hub.[bi]* ]]; then hub=(); fi
+job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"  # the last task's own id means the whole array
+job="${job:-$SLURM_JOB_ID}"
 steps=()  # pids of the srun processes
 told=""   # "to requeue" once SIGUSR1 has come, "to end" once SIGTERM has
 
@@ -34,7 +36,7 @@ stop_steps() {
 trap 'stop_steps "to requeue"' USR1  # --signal, before the time limit, or scancel -s USR1 -b
 trap 'stop_steps "to end"' TERM      # scancel, the time limit, or a job that preempts this one: Slurm knows what follows
 
-running() { [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; }  # and not being cancelled
+running() { [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ]; }  # and not being cancelled
 
 # finish PID: waits for this step, then for the others, which it has sent away, and ends the job: 0 done, 75 requeued or (after
 # scancel, with --no-requeue, or after TROUPE_REQUEUES restarts) left to be submitted again, anything else failed.
@@ -47,7 +49,7 @@ finish() {
   if [ "$code" -ge 128 ]; then code=75; fi  # a task was killed: srun says so, and not the 75 of the others that missed it
   if [ "$code" = 75 ] && running; then
     if [ "$told" = "to requeue" ] || [ "${SLURM_RESTART_COUNT:-0}" -lt "${TROUPE_REQUEUES:-20}" ]; then
-      scontrol requeue "$SLURM_JOB_ID" || echo "not requeued: submit the same command again, it resumes" >&2
+      scontrol requeue "$job" || echo "not requeued: submit the same command again, it resumes" >&2
     fi
   fi
   exit "$code"

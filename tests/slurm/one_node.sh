@@ -28,6 +28,7 @@ stopped=$job
 
 job="$(submit --no-requeue --ntasks=4 slurm/all_roles.sbatch "${recipe[@]}")"
 ends "$job" 60 0
+in_state "${array}_5" CANCELLED || fail "the cancelled actor is $(state_of "${array}_5") when its neighbour has been requeued"
+wait_for 60 "the array's other actor to end with the run" no_jobs
 [ "$(audit "$run")" = "$expected" ] || fail "the run of jobs $stopped and $job ended in another hash"
 expect_text '"attempts": 2' "$run/summary.json"
-wait_for 60 "the array's other actor to end with the run" no_jobs

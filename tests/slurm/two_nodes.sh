@@ -1,6 +1,6 @@
-# Two nodes: learners on both of them, actors of an array on the second. SIGUSR1 stops the learners, who write a checkpoint and are
-# requeued; the actors leave, are requeued too and join the new attempt. A rank of that is killed, and the job is requeued again. The
-# hash is that of an undisturbed run.
+# Two nodes: a learner on each of them, actors of an array on the second, a rewarder by hand. SIGUSR1 stops the learners, who write
+# a checkpoint and are requeued; the actors leave, are requeued too and join the new attempt. A rank of that is killed, and the job
+# is requeued again. The hash is that of an undisturbed run.
 . "$(dirname "$0")/common.sh"
 
 run="$work/run"
@@ -25,9 +25,11 @@ WRAPPER
   export TROUPE="$work/troupe"
   recipe+=(--hub.bind "tcp://$address:*" --hub.insecure true)
 fi
-job="$(submit --ntasks=3 --nodes=2 --ntasks-per-node=2 slurm/learners.sbatch "${recipe[@]}")"
+job="$(TROUPE_REWARDERS=0 submit --ntasks=2 --nodes=2 --ntasks-per-node=1 slurm/learners.sbatch "${recipe[@]}")"
 log="$work/job-$job.log"
 submit --array=0-1 --nodelist=n2 slurm/actors.sbatch "${recipe[@]}" >"$work/array"
+until SLURMD_NODENAME=n2 "$TROUPE" rewarder "${recipe[0]}" --run-dir "$run"; do [ $? = 75 ] || break; done >"$work/rewarder.log" 2>&1 &
+children+=($!)
 wait_for 60 "three steps" steps_in "$run" 3
 expect_text "\"host\":\"$hub_host\"" "$run/hub.json"
 
@@ -45,6 +47,6 @@ kill -KILL "$(sed -n "s/.*$rank.*/\1/p" "$log" | tail -n 1)"
 ends "$job" 90 0
 scontrol show job "$job" >"$work/last.log"
 expect_text "Restarts=2" "$work/last.log"
+wait_for 60 "the actors to end with the run" no_jobs
 [ "$(audit "$run")" = "$expected" ] || fail "the run of job $job ended in another hash"
 expect_text '"attempts": 3' "$run/summary.json"
-wait_for 60 "the actors to end with the run" no_jobs
