@@ -176,11 +176,19 @@ class Run:
         audit = json.loads(found.stdout)
         lost = audit["groups_leased"] - audit["groups_trained"] - audit["groups_open"] - sum(audit["groups_refused"].values())
         twice = sum("I2" in problem for problem in audit["problems"])
-        run_id = re.search(rb'"run_id":"(\w+)"', (self.dir / "ledger.log").read_bytes())[1].decode()
-        expect(not [name for name in os.listdir("/dev/shm") if run_id in name], f"shared memory of run {run_id} is left")
+        expect(not self.shared_memory(), f"shared memory is left: {self.shared_memory()}")
         return audit["final_hash"], lost, twice
 
+    def shared_memory(self):
+        """What lies in shared memory under the run's id."""
+        ledger = self.dir / "ledger.log"
+        run_id = re.search(rb'"run_id":"(\w+)"', ledger.read_bytes()) if ledger.exists() else None
+        return [path for path in Path("/dev/shm").iterdir() if run_id and run_id[1].decode() in path.name]
+
     def remove(self):
+        """Ends the run and takes everything of it away; a killed one leaves what only its next start would clear."""
         self.kill_all()
+        for path in self.shared_memory():
+            path.unlink()
         for path in self.beside.parent.glob(self.beside.name + "*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
