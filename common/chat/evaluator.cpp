@@ -49,7 +49,7 @@ class Evaluator::Namespace : public TemplateObject {
 /// `loop` in the body of a for.
 class Evaluator::Loop : public TemplateObject {
  public:
-  Loop(std::vector<Value> all, std::int64_t depth0) : items(std::move(all)), depth0_(depth0) {}
+  explicit Loop(std::vector<Value> all) : items(std::move(all)) {}
   std::string kind() const override { return "loop"; }
   Value attribute(const std::string& name) const override {
     const auto size = static_cast<std::int64_t>(items.size());
@@ -61,8 +61,8 @@ class Evaluator::Loop : public TemplateObject {
     if (name == "first") return at == 0;
     if (name == "last") return at + 1 == size;
     if (name == "length") return size;
-    if (name == "depth") return depth0_ + 1;
-    if (name == "depth0") return depth0_;
+    if (name == "depth") return std::int64_t{1};  // it counts recursive loops alone
+    if (name == "depth0") return std::int64_t{0};
     if (name == "previtem") return at > 0 ? items[index - 1] : Value::undefined("the loop has no previous item");
     if (name == "nextitem") return at + 1 < size ? items[index + 1] : Value::undefined("the loop has no next item");
     if (name == "cycle") return Value(Builtin{"cycle", Value(const_cast<Loop*>(this))});
@@ -70,9 +70,6 @@ class Evaluator::Loop : public TemplateObject {
   }
   std::vector<Value> items;
   std::size_t index = 0;
-
- private:
-  std::int64_t depth0_;
 };
 
 class Evaluator::Macro : public TemplateObject {
@@ -165,17 +162,18 @@ std::vector<Value> Evaluator::loop_items(const TemplateStatement& statement) {
 
 void Evaluator::execute_for(const TemplateStatement& statement) {
   const ScopePtr outer = scope_;
-  std::int64_t depth0 = 0;
-  if (const TemplateObject* around = lookup("loop").object(); around != nullptr && around->kind() == "loop") depth0 = 1 + *around->attribute("depth0").as<std::int64_t>();
-  Loop* const loop = make_object<Loop>(loop_items(statement), depth0);
+  Loop* const loop = make_object<Loop>(loop_items(statement));
+  bool any_round_ended = false;  // Jinja2's else is for when no round came to its end, by `break` or `continue` too
   for (loop->index = 0; loop->index < loop->items.size(); ++loop->index) {
     meter_.spend(1);
     scope_ = std::make_shared<TemplateScope>(TemplateScope{outer, {}});
     scope_->values["loop"] = Value(loop);
     assign(statement.target, loop->items[loop->index]);
-    if (execute(statement.body) == Flow::kBreak) break;
+    const Flow flow = execute(statement.body);
+    if (flow == Flow::kBreak) break;
+    any_round_ended = any_round_ended || flow == Flow::kNext;
   }
-  if (loop->items.empty()) {
+  if (!any_round_ended) {
     scope_ = std::make_shared<TemplateScope>(TemplateScope{outer, {}});
     execute(statement.otherwise);
   }

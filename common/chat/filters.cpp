@@ -101,6 +101,7 @@ Value tojson_filter(const FilterCall& call) {
 Value int_filter(const FilterCall& call) {
   constexpr double kBeyond = 9223372036854775808.0;  // 2^63
   const BoundArguments a = call.bind({"default"});
+  if (call.value.is_undefined()) throw ConfigError(description_of(call.value));
   std::int64_t room = 0;
   if (const std::int64_t* integer = integer_of(call.value, room)) return *integer;
   std::optional<double> number;
@@ -119,6 +120,7 @@ Value int_filter(const FilterCall& call) {
 
 Value float_filter(const FilterCall& call) {
   const BoundArguments a = call.bind({"default"});
+  if (call.value.is_undefined()) throw ConfigError(description_of(call.value));
   if (call.value.is_number()) return number_of(call.value);
   if (const std::string* text = call.value.text()) {
     if (const auto number = parse_double(python_text::strip(*text, std::nullopt))) return *number;

@@ -17,7 +17,8 @@ constexpr std::size_t kItemCost = 8;
   throw ConfigError("operator " + op + " is not supported between " + description_of(a) + " and " + description_of(b));
 }
 
-std::int64_t in_range(bool overflow, std::int64_t value) {
+/// By reference: the operation that says whether it overflowed may write `value` after it was named.
+std::int64_t in_range(bool overflow, const std::int64_t& value) {
   if (overflow) throw ConfigError("an integer is beyond 64 bits");
   return value;
 }

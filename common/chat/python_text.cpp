@@ -30,24 +30,23 @@ bool is_printable(char32_t c) {
   }
 }
 
-void append_upper(std::string& text, char32_t c) {
+enum class Case { kUpper, kLower, kTitle };
+
+void append_in_case(std::string& text, char32_t c, Case wanted) {
   constexpr char32_t kSharpS = 0xDF;
-  if (c == kSharpS) text += "SS";
-  else append_utf8(text, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+  const auto code = static_cast<utf8proc_int32_t>(c);
+  if (wanted == Case::kLower) append_utf8(text, static_cast<char32_t>(utf8proc_tolower(code)));
+  else if (c == kSharpS) text += wanted == Case::kUpper ? "SS" : "Ss";
+  else append_utf8(text, static_cast<char32_t>(wanted == Case::kUpper ? utf8proc_toupper(code) : utf8proc_totitle(code)));
 }
 
-void append_lower(std::string& text, char32_t c) {
-  append_utf8(text, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
-}
-
-/// The text with each character in the case that `wants_upper` says, which sees the characters in order.
-std::string with_case(std::string_view text, const std::function<bool(char32_t)>& wants_upper) {
+/// The text with each character in the case that `wanted` says, which sees the characters in order.
+std::string with_case(std::string_view text, const std::function<Case(char32_t)>& wanted) {
   std::string result;
   result.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
     const CodePoint c = code_point_at(text, i);
-    if (wants_upper(c.value)) append_upper(result, c.value);
-    else append_lower(result, c.value);
+    append_in_case(result, c.value, wanted(c.value));
     i += c.bytes;
   }
   return result;
@@ -62,7 +61,7 @@ std::vector<std::string_view> split_at_space(std::string_view text, std::int64_t
   std::string_view rest = strip(text, std::nullopt, !from_right, from_right);
   while (!rest.empty()) {
     if (most >= 0 && static_cast<std::int64_t>(parts.size()) == most) {
-      parts.push_back(strip(rest, std::nullopt, from_right, !from_right));  // Python: the last part keeps no outer space
+      parts.push_back(rest);
       break;
     }
     std::size_t end = from_right ? rest.size() : 0;
@@ -159,27 +158,29 @@ std::string replace(std::string_view text, std::string_view old, std::string_vie
 }
 
 std::string upper(std::string_view text) {
-  return with_case(text, [](char32_t) { return true; });
+  return with_case(text, [](char32_t) { return Case::kUpper; });
 }
 
 std::string lower(std::string_view text) {
-  return with_case(text, [](char32_t) { return false; });
+  return with_case(text, [](char32_t) { return Case::kLower; });
 }
 
 std::string capitalize(std::string_view text) {
-  bool first = true;
-  return with_case(text, [&](char32_t) { return std::exchange(first, false); });
+  Case next = Case::kTitle;
+  return with_case(text, [&](char32_t) { return std::exchange(next, Case::kLower); });
 }
 
 std::string title(std::string_view text) {
-  bool after_letter = false;
-  return with_case(text, [&](char32_t c) { return !std::exchange(after_letter, is_cased(c)); });
+  Case next = Case::kTitle;
+  return with_case(text, [&](char32_t c) { return std::exchange(next, is_cased(c) ? Case::kLower : Case::kTitle); });
 }
 
 std::string title_of_words(std::string_view text) {
-  bool begins = true;
+  constexpr std::string_view kBeforeWords = "-({[<";
+  Case next = Case::kUpper;
   return with_case(text, [&](char32_t c) {
-    return std::exchange(begins, is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) != std::string_view::npos));
+    const bool ends = is_space(c) || (c < 0x80 && kBeforeWords.find(static_cast<char>(c)) != std::string_view::npos);
+    return std::exchange(next, ends ? Case::kUpper : Case::kLower);
   });
 }
 

@@ -51,9 +51,9 @@ bool is_float(const Value& v) { return v.as<double>() != nullptr; }
 bool is_number(const Value& v) { return v.is_number(); }
 bool is_string(const Value& v) { return v.text() != nullptr; }
 bool is_mapping(const Value& v) { return v.dict() != nullptr; }
-/// Jinja2's Undefined has a length and no items, so it counts.
+/// Jinja2's Undefined has the methods that these look for, so it counts.
 bool is_iterable(const Value& v) { return v.text() != nullptr || v.list() != nullptr || v.dict() != nullptr || v.is_undefined(); }
-bool is_callable(const Value& v) { return v.builtin() != nullptr || (v.object() != nullptr && v.object()->kind() == "macro"); }
+bool is_callable(const Value& v) { return v.builtin() != nullptr || v.is_undefined() || (v.object() != nullptr && v.object()->kind() == "macro"); }
 
 std::int64_t integer_for(const TestCall& call) {
   std::int64_t room = 0;

@@ -305,7 +305,10 @@ bool contains(const Value& container, const Value& item, Meter& meter) {
     meter.spend(text->size());
     return text->find(*item.text()) != std::string::npos;
   }
-  if (const ValueDict* dict = container.dict()) return item.text() != nullptr && find_entry(*dict, *item.text(), meter) != nullptr;
+  if (const ValueDict* dict = container.dict()) {
+    if (item.list() != nullptr || item.dict() != nullptr) throw ConfigError("`in` a dictionary: expected a key, found " + kind_of(item));
+    return item.text() != nullptr && find_entry(*dict, *item.text(), meter) != nullptr;
+  }
   if (const ValueList* list = container.list()) {
     return std::any_of(list->items.begin(), list->items.end(), [&](const Value& other) { return equal(other, item, meter); });
   }
