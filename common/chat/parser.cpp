@@ -28,7 +28,7 @@ class Parser {
   /// Statements up to the tag that begins with one of `ends`, whose word is then current; up to the end where there are none.
   TemplateBlock parse_until(Words ends) {
     const TokenStream::Nesting nesting(tokens_);
-    const int line = tokens_.current().line;
+    const int line = tokens_.line_before();
     TemplateBlock block;
     while (!tokens_.is(TokenKind::kEnd)) {
       if (tokens_.is(TokenKind::kBlockBegin)) {

@@ -18,6 +18,8 @@ class TokenStream {
   const TemplateToken& current() const { return tokens_[at_]; }
   /// The current token, which is left behind; the last one stays.
   const TemplateToken& next() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
+  /// The line of the token before the current one.
+  int line_before() const { return tokens_[at_ > 0 ? at_ - 1 : 0].line; }
   bool is(Kind kind) const { return current().kind == kind; }
   bool is_name(std::string_view text) const { return is(Kind::kName) && current().text == text; }
   bool is_operator(std::string_view text) const { return is(Kind::kOperator) && current().text == text; }
