@@ -5,12 +5,14 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
 #include "actors/engine.h"
 #include "common/base/error.h"
 #include "common/base/random.h"
+#include "common/chat/chat_template.h"
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
 #include "common/tokenizer/tokenizer.h"
@@ -94,6 +96,9 @@ struct GenerateOptions {
   std::uint32_t samples = 1;
   std::uint64_t seed = 1;
   bool special_tokens = true;
+  std::string model;  // Hugging Face directory
+  std::string chat;   // template of rows of messages: the model's, or a built-in one
+  std::string date;
 };
 
 /// Feeds rows to the engine, a bounded number at a time, and writes their completions in row order.
@@ -126,6 +131,9 @@ class Generator {
     if (row.json.contains("ids")) {
       request.prompt_ids = ids_of(row, architecture_.vocabulary);
       prompts_[number] = tokenizer_.decode(request.prompt_ids, false);
+    } else if (row.json.contains("messages")) {
+      prompts_[number] = rendered(row);
+      request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens && !template_->holds_special_tokens());
     } else {
       prompts_[number] = text_of(row, "prompt");
       request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens);
@@ -135,6 +143,20 @@ class Generator {
     request.seed = seed_for(options_.seed, Stream::kSampling);
     try {
       engine_.submit(std::move(request));
+    } catch (const ConfigError& error) {
+      throw ConfigError(row.where + ": " + error.what());
+    }
+  }
+
+  /// The row's messages up to where the answer begins.
+  std::string rendered(const Row& row) {
+    ChatOptions chat;
+    chat.add_generation_prompt = true;
+    chat.tools = in_line_order(row, "tools");
+    chat.date = options_.date;
+    try {
+      if (!template_) template_ = options_.chat == "model" ? ChatTemplate::from_model_folder(options_.model) : ChatTemplate::named(options_.chat);
+      return template_->render(in_line_order(row, "messages"), chat);
     } catch (const ConfigError& error) {
       throw ConfigError(row.where + ": " + error.what());
     }
@@ -161,6 +183,7 @@ class Generator {
   const RowSource& rows_;
   GenerateOptions options_;
   std::ofstream& out_;
+  std::optional<ChatTemplate> template_;  // only messages need one
   std::uint64_t submitted_ = 0;
   std::uint64_t written_ = 0;
   std::uint64_t tokens_ = 0;
@@ -215,7 +238,7 @@ int score_command(const std::vector<std::string>& words) {
 int generate_command(const std::vector<std::string>& words) {
   po::options_description options;
   options.add_options()("model", po::value<std::string>()->required(), "Hugging Face directory")(
-      "prompts", po::value<std::string>()->required(), "JSONL rows {\"prompt\"} or {\"ids\"}")(
+      "prompts", po::value<std::string>()->required(), "JSONL rows {\"prompt\"}, {\"messages\"} or {\"ids\"}")(
       "out", po::value<std::string>()->required(), "JSONL, one line a completion")(
       "samples", po::value<std::uint32_t>()->default_value(1), "completions of each prompt")(
       "temperature", po::value<double>()->default_value(1.0), "0: the most probable token")(
@@ -223,7 +246,9 @@ int generate_command(const std::vector<std::string>& words) {
       "min-p", po::value<double>()->default_value(0.0), "")("max-tokens", po::value<std::int32_t>()->default_value(256), "")(
       "seed", po::value<std::uint64_t>()->default_value(1), "")("dtype", po::value<std::string>()->default_value("fp32"), "fp32 or bf16")(
       "slots", po::value<std::int64_t>()->default_value(64), "sequences generated at once")(
-      "threads", po::value<int>()->default_value(0), "0: all cores")("no-special-tokens", "add no BOS to prompts");
+      "threads", po::value<int>()->default_value(0), "0: all cores")("no-special-tokens", "add no BOS to prompts")(
+      "template", po::value<std::string>()->default_value("model"), "template of messages: model, plain, r1_zero, chatml, llama3 or r1")(
+      "date", po::value<std::string>()->default_value(""), "YYYY-MM-DD for templates that ask for today's date");
   const auto values = parse_own("generate", words, options, {});
   if (values["threads"].as<int>() > 0) at::set_num_threads(values["threads"].as<int>());
   const std::string folder = values["model"].as<std::string>();
@@ -236,6 +261,9 @@ int generate_command(const std::vector<std::string>& words) {
                        values["min-p"].as<double>(),       values["max-tokens"].as<std::int32_t>(), architecture.eos_ids};
   generate.samples = values["samples"].as<std::uint32_t>();
   generate.seed = values["seed"].as<std::uint64_t>();
+  generate.model = folder;
+  generate.chat = values["template"].as<std::string>();
+  generate.date = values["date"].as<std::string>();
   generate.special_tokens = values.count("no-special-tokens") == 0;
   EngineOptions engine_options;
   engine_options.slots = values["slots"].as<std::int64_t>();

@@ -70,7 +70,8 @@ struct DataConfig {
   std::string train;  // file.jsonl[:weight][,file2.jsonl:weight] or task:NAME/train
   std::string eval;
   std::string question_key;  // empty: question, problem, prompt or messages
-  std::string prompt = "plain";  // plain | r1_zero
+  std::string prompt = "auto";  // auto | model | a built-in prompt
+  std::string date;             // YYYY-MM-DD
   std::int64_t max_prompt_tokens = 512;
   std::string long_prompts = "refuse";  // refuse | drop
   bool operator==(const DataConfig&) const = default;

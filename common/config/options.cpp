@@ -175,7 +175,9 @@ void add_data(std::vector<Option>& options) {
   data("eval", &DataConfig::eval, kConduct, any(), "held-out rows, written like data.train");
   data("question_key", &DataConfig::question_key, kNumbers, any(),
        "the rows' key of the question; empty: question, problem, prompt or messages");
-  data("prompt", &DataConfig::prompt, kNumbers, one_of({"plain", "r1_zero"}), "template around the question");
+  data("prompt", &DataConfig::prompt, kNumbers, one_of({"auto", "model", "plain", "r1_zero", "chatml", "llama3", "r1"}),
+       "template around the question: the model's own, or a built-in one; auto: plain for texts, the model's for messages");
+  data("date", &DataConfig::date, kNumbers, any(), "YYYY-MM-DD for templates that ask for today's date; empty: none");
   data("max_prompt_tokens", &DataConfig::max_prompt_tokens, kNumbers, at_least(1), "longest prompt in tokens");
   data("long_prompts", &DataConfig::long_prompts, kNumbers, one_of({"refuse", "drop"}),
        "what becomes of a longer prompt: an error that names file and row, or left out and counted");

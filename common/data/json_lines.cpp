@@ -27,7 +27,9 @@ JsonLines::JsonLines(const std::string& path) : path_(path), text_(read_file(pat
 
 Row JsonLines::row(std::size_t index) const {
   const Line& line = lines_.at(index);
-  Row row{parse_json(std::string_view(text_).substr(line.begin, line.size), where(index)), where(index)};
+  std::string text = text_.substr(line.begin, line.size);
+  nlohmann::json json = parse_json(text, where(index));
+  Row row{std::move(json), where(index), std::move(text)};
   if (!row.json.is_object()) {
     throw ConfigError(row.where + ": expected a JSON object, found " + std::string(row.json.type_name()));
   }

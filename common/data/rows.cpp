@@ -26,17 +26,26 @@ std::string text_under(const Row& row, const std::string& key) {
   return found->get<std::string>();
 }
 
-std::string last_user_message(const Row& row) {
-  const nlohmann::json& messages = row.json["messages"];
+/// Under which key the row's question stands.
+std::string question_key_of(const Row& row, const std::string& question_key) {
+  if (!question_key.empty()) return question_key;
+  for (const char* key : {"question", "problem", "prompt", "messages"}) {
+    if (row.json.contains(key)) return key;
+  }
+  throw ConfigError(row.where + ": expected the key question, problem, prompt or messages, found " + keys_of(row.json));
+}
+
+std::string last_user_message(const Row& row, const std::string& key) {
+  const nlohmann::json& messages = row.json[key];
   if (!messages.is_array()) {
-    throw ConfigError(row.where + ": \"messages\": expected an array, found " + messages.type_name());
+    throw ConfigError(row.where + ": \"" + key + "\": expected an array, found " + messages.type_name());
   }
   for (auto message = messages.rbegin(); message != messages.rend(); ++message) {
     if (message->is_object() && message->value("role", nlohmann::json()) == "user") {
-      return text_under({*message, row.where + ": messages"}, "content");
+      return text_under({*message, row.where + ": " + key}, "content");
     }
   }
-  throw ConfigError(row.where + ": \"messages\": there is none with role \"user\"");
+  throw ConfigError(row.where + ": \"" + key + "\": there is none with role \"user\"");
 }
 
 /// GSM8K's answers end in "#### 1,234": what stands behind the last mark, without its commas.
@@ -52,12 +61,9 @@ std::string final_answer(const std::string& answer) {
 }  // namespace
 
 std::string question_of(const Row& row, const std::string& question_key) {
-  if (!question_key.empty()) return text_under(row, question_key);
-  for (const char* key : {"question", "problem", "prompt"}) {
-    if (row.json.contains(key)) return text_under(row, key);
-  }
-  if (row.json.contains("messages")) return last_user_message(row);
-  throw ConfigError(row.where + ": expected the key question, problem, prompt or messages, found " + keys_of(row.json));
+  const std::string key = question_key_of(row, question_key);
+  const bool is_conversation = key == "messages" || row.json.value(key, nlohmann::json()).is_array();
+  return is_conversation ? last_user_message(row, key) : text_under(row, key);
 }
 
 std::string gold_of(const nlohmann::json& row) {
@@ -71,18 +77,15 @@ std::string gold_of(const nlohmann::json& row) {
   return "";
 }
 
-std::string apply_prompt_template(const std::string& name, const std::string& question) {
-  if (name == "plain") return question;
-  if (name != "r1_zero") throw ConfigError("prompt template \"" + name + "\": expected plain or r1_zero");
-  const bool ended = !question.empty() && std::string_view(".?!").find(question.back()) != std::string_view::npos;
-  return "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The "
-         "assistant "
-         "first thinks about the reasoning process in the mind and then provides the user with the answer. The "
-         "reasoning "
-         "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., "
-         "<think> "
-         "reasoning process here </think> <answer> answer here </answer>. User: " +
-         question + (ended ? " Assistant:" : ". Assistant:");
+std::optional<nlohmann::ordered_json> messages_of(const Row& row, const std::string& question_key) {
+  const std::string key = question_key_of(row, question_key);
+  if (key != "messages" && !row.json.value(key, nlohmann::json()).is_array()) return std::nullopt;
+  return in_line_order(row, key);
+}
+
+nlohmann::ordered_json in_line_order(const Row& row, const std::string& key) {
+  if (row.text.empty()) return row.json.value(key, nlohmann::json());
+  return nlohmann::ordered_json::parse(row.text).value(key, nlohmann::ordered_json());
 }
 
 std::pair<std::string, std::string> sft_pair_of(const Row& row) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace troupe {
 struct Row {
   nlohmann::json json;
   std::string where;
+  std::string text = {};  // the line itself, whose order of keys `json` does not keep; empty where there is none
 };
 
 /// An ordered list of rows, read once. The order of numbers over a run, epochs and weights included, is a pure function
@@ -39,8 +41,12 @@ std::string question_of(const Row& row, const std::string& question_key);
 /// The gold answer under `gold` or `answer` (GSM8K's "#### n" understood), or "" where the row has none.
 std::string gold_of(const nlohmann::json& row);
 
-/// The prompt text: `question` under the template `plain` (itself) or `r1_zero` (DeepSeek-R1, Table 1).
-std::string apply_prompt_template(const std::string& name, const std::string& question);
+/// The conversation that the row asks with, its keys in the line's order: under `messages` where question_of looks there, or
+/// the list where it looks; nothing where the row asks with a text.
+std::optional<nlohmann::ordered_json> messages_of(const Row& row, const std::string& question_key);
+
+/// What stands under `key`, its keys in the line's order; null where there is none.
+nlohmann::ordered_json in_line_order(const Row& row, const std::string& key);
 
 /// Prompt and completion of an SFT row {"prompt", "completion"} . @throws ConfigError naming the row.
 std::pair<std::string, std::string> sft_pair_of(const Row& row);

@@ -51,6 +51,7 @@ Conductor::Conductor(const Config& config, RunRecord& record, const std::filesys
       board_(board),
       logger_(std::move(logger)),
       tokenizer_(Tokenizer::load(model_folder)),
+      prompts_(config.data, tokenizer_, model_folder),
       train_rows_(open_rows(config.data.train, seed_for(config.run.seed, Stream::kData))),
       publisher_(record.run_id(), logger_),
       metrics_(record.folder().root, resumed_step),
@@ -84,8 +85,8 @@ void Conductor::start_hub(const std::filesystem::path& model_folder) {
   options.ranks = &board_;
   auto channel = std::make_unique<ZmqHubChannel>(config_.hub.bind, config_.hub.insecure);
   endpoint_ = channel->endpoint();
-  const PromptSource train = training_prompts(config_.data, *train_rows_, tokenizer_);
-  const PromptSource held_out = held_out_rows_ ? held_out_prompts(config_.data, *held_out_rows_, tokenizer_) : PromptSource();
+  const PromptSource train = training_prompts(prompts_, *train_rows_);
+  const PromptSource held_out = held_out_rows_ ? held_out_prompts(prompts_, *held_out_rows_) : PromptSource();
   const std::uint64_t incarnation = options.incarnation;
   hub_ = std::make_unique<Hub>(std::move(options), std::move(channel), record_.ledger(), train, held_out, logger_.with_component("hub"));
   write_hub_address(record_.folder(), {endpoint_, static_cast<std::uint64_t>(getpid()), host_name(), incarnation});

@@ -16,6 +16,7 @@
 #include "learner/hub/hub.h"
 #include "learner/publisher.h"
 #include "learner/stages/progress.h"
+#include "learner/stages/prompt_writer.h"
 #include "learner/stages/run_record.h"
 
 namespace troupe {
@@ -72,6 +73,7 @@ class Conductor {
   RankBoard& board_;
   Logger logger_;
   Tokenizer tokenizer_;
+  PromptWriter prompts_;  // borrows the tokenizer
   std::unique_ptr<RowSource> train_rows_;
   std::unique_ptr<RowSource> held_out_rows_;
   Publisher publisher_;  // outlives the hub, which lets its versions go

@@ -8,24 +8,20 @@ namespace {
 constexpr int kReplacementTries = 1000;
 constexpr int kReplacementShift = 40;  // numbers that no run reaches
 
-std::vector<std::int32_t> prompt_ids_of(const DataConfig& data, const Tokenizer& tokenizer, const Row& row) {
-  return tokenizer.encode(apply_prompt_template(data.prompt, question_of(row, data.question_key)), true);
-}
-
-bool fits(const DataConfig& data, const Tokenizer& tokenizer, const Row& row) {
-  return static_cast<std::int64_t>(prompt_ids_of(data, tokenizer, row).size()) <= data.max_prompt_tokens;
+bool fits(const PromptWriter& prompts, const Row& row) {
+  return static_cast<std::int64_t>(prompts.prompt_ids(row).size()) <= prompts.data().max_prompt_tokens;
 }
 
 }  // namespace
 
-void check_rows(const DataConfig& data, const std::string& key, const RowSource& rows, const Tokenizer& tokenizer,
-                const Logger& logger) {
+void check_rows(const PromptWriter& prompts, const std::string& key, const RowSource& rows, const Logger& logger) {
+  const DataConfig& data = prompts.data();
   std::uint64_t too_long = 0;
   for (std::uint64_t i = 0; i < rows.size(); ++i) {
     const Row row = rows.in_order(i);
-    if (fits(data, tokenizer, row)) continue;
+    if (fits(prompts, row)) continue;
     if (data.long_prompts == "refuse") {
-      throw ConfigError(row.where + ": the prompt has " + std::to_string(prompt_ids_of(data, tokenizer, row).size()) +
+      throw ConfigError(row.where + ": the prompt has " + std::to_string(prompts.prompt_ids(row).size()) +
                         " tokens, data.max_prompt_tokens allows " + std::to_string(data.max_prompt_tokens) +
                         "; raise it, or set data.long_prompts = drop");
     }
@@ -38,27 +34,27 @@ void check_rows(const DataConfig& data, const std::string& key, const RowSource&
   }
 }
 
-PromptSource training_prompts(const DataConfig& data, const RowSource& rows, const Tokenizer& tokenizer) {
+PromptSource training_prompts(const PromptWriter& prompts, const RowSource& rows) {
   PromptSource source;
-  source.row = [&rows, &tokenizer, data](std::uint64_t number) {
+  source.row = [&rows, &prompts](std::uint64_t number) {
     for (std::uint64_t i = 0; i < kReplacementTries; ++i) {
       Row row = rows.at(number + (i << kReplacementShift));
-      if (data.long_prompts == "refuse" || fits(data, tokenizer, row)) return row;
+      if (prompts.data().long_prompts == "refuse" || fits(prompts, row)) return row;
     }
     throw ConfigError("data.train: hardly any row's prompt is within data.max_prompt_tokens");
   };
-  source.prompt_ids = [&tokenizer, data](const Row& row) { return prompt_ids_of(data, tokenizer, row); };
+  source.prompt_ids = [&prompts](const Row& row) { return prompts.prompt_ids(row); };
   return source;
 }
 
-PromptSource held_out_prompts(const DataConfig& data, const RowSource& rows, const Tokenizer& tokenizer) {
+PromptSource held_out_prompts(const PromptWriter& prompts, const RowSource& rows) {
   std::vector<std::uint64_t> kept;
   for (std::uint64_t i = 0; i < rows.size(); ++i) {
-    if (fits(data, tokenizer, rows.in_order(i))) kept.push_back(i);
+    if (fits(prompts, rows.in_order(i))) kept.push_back(i);
   }
   PromptSource source;
   source.row = [&rows, kept](std::uint64_t number) { return rows.in_order(kept.at(number)); };
-  source.prompt_ids = [&tokenizer, data](const Row& row) { return prompt_ids_of(data, tokenizer, row); };
+  source.prompt_ids = [&prompts](const Row& row) { return prompts.prompt_ids(row); };
   return source;
 }
 

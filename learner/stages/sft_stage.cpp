@@ -13,6 +13,7 @@
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
 #include "common/tokenizer/tokenizer.h"
+#include "learner/stages/prompt_writer.h"
 #include "learner/stages/sft.h"
 #include "learner/stages/start_model.h"
 
@@ -21,13 +22,11 @@ namespace {
 
 constexpr int kExitResumable = 75;
 
-/// A row as ids, checked against data.max_prompt_tokens and the model's positions.
-SftExample example_of(const Row& row, const Config& config, const Tokenizer& tokenizer, const Architecture& architecture) {
-  const auto [prompt, completion] = sft_pair_of(row);
-  SftExample example{tokenizer.encode(apply_prompt_template(config.data.prompt, prompt), true), tokenizer.encode(completion, false)};
-  if (!architecture.eos_ids.empty()) example.second.push_back(architecture.eos_ids.front());
-  const auto total = static_cast<std::int64_t>(example.first.size() + example.second.size());
-  if (example.first.empty() || total > architecture.max_positions) {
+/// A row as ids, checked against the model's positions.
+SftExample example_of(const Row& row, const PromptWriter& prompts, const Architecture& architecture) {
+  SftExample example = prompts.example(row);
+  const auto total = static_cast<std::int64_t>(example.prompt.size() + example.completion.size());
+  if (example.prompt.empty() || total > architecture.max_positions) {
     throw ConfigError(row.where + ": prompt and completion have " + std::to_string(total) + " tokens; expected 1 to " +
                       std::to_string(architecture.max_positions) + ", the model's positions");
   }
@@ -52,9 +51,10 @@ int run_sft_stage(const Config& config, const RunFolder& folder, const std::file
   if (!make_start(config, folder, communicator, stop, logger)) return kExitResumable;
   const std::filesystem::path start = start_folder(config, folder);
   if (start.empty()) throw ConfigError("model.path: expected a Hugging Face directory (or a [cold_start]), found none");
-  if (config.data.train.empty()) throw ConfigError("data.train: expected rows of prompt and completion, found none");
+  if (config.data.train.empty()) throw ConfigError("data.train: expected rows of prompt and completion or of messages, found none");
   Parameters parameters = load_parameters(start, at::kFloat);
   const Tokenizer tokenizer = Tokenizer::load(start);
+  const PromptWriter prompts(config.data, tokenizer, start);
   const auto rows = open_rows(config.data.train, seed_for(config.run.seed, Stream::kData));
 
   SftOptions options;
@@ -62,7 +62,7 @@ int run_sft_stage(const Config& config, const RunFolder& folder, const std::file
   options.steps = config.run.steps;
   options.batch = config.batch.prompts;
   options.micro_tokens = config.batch.micro_tokens;
-  options.example = [&](std::uint64_t number) { return example_of(rows->at(number), config, tokenizer, parameters.architecture()); };
+  options.example = [&](std::uint64_t number) { return example_of(rows->at(number), prompts, parameters.architecture()); };
   options.on_step = [&](std::int64_t step, double loss, double grad_norm) {
     metrics->write(step, {{std::string(metric::kLoss), loss}, {std::string(metric::kGradNorm), grad_norm}});
     std::cout << "step " << step << "/" << options.steps << "  loss " << shortest(std::round(loss * 1e4) / 1e4) << std::endl;

@@ -9,9 +9,10 @@ namespace troupe {
 
 void check_data(const Config& config, const std::filesystem::path& model_folder, const Logger& logger) {
   const Tokenizer tokenizer = Tokenizer::load(model_folder);
-  check_rows(config.data, "data.train", *open_rows(config.data.train, config.run.seed), tokenizer, logger);
+  const PromptWriter prompts(config.data, tokenizer, model_folder);
+  check_rows(prompts, "data.train", *open_rows(config.data.train, config.run.seed), logger);
   if (!config.data.eval.empty()) {
-    check_rows(config.data, "data.eval", *open_rows(config.data.eval, config.run.seed), tokenizer, logger);
+    check_rows(prompts, "data.eval", *open_rows(config.data.eval, config.run.seed), logger);
   }
 }
 

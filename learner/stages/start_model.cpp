@@ -8,6 +8,7 @@
 #include "common/base/random.h"
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
+#include "learner/stages/prompt_writer.h"
 #include "learner/stages/sft.h"
 
 namespace troupe {
@@ -43,7 +44,7 @@ void prepare_start(const Config& config, const RunFolder& folder) {
   if (config.cold_start.tokenizer == "characters") {
     write_file_atomically(folder.start() / "tokenizer.json", character_tokenizer_json());
   } else {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
       const std::filesystem::path source = std::filesystem::path(config.cold_start.tokenizer) / name;
       if (std::filesystem::exists(source)) write_file_atomically(folder.start() / name, read_file(source));
     }
@@ -66,6 +67,7 @@ bool make_start(const Config& config, const RunFolder& folder, Communicator& com
   const Architecture architecture = read_architecture(folder.start());
   const Tokenizer tokenizer = Tokenizer::load(folder.start());
   const std::uint64_t seed = seed_for(config.run.seed, Stream::kColdStart);
+  const PromptWriter prompts(config.data, tokenizer, folder.start());
   const auto rows = open_rows(config.cold_start.data, seed);
   Parameters parameters(architecture, at::kFloat);
   initialise_(parameters, seed_for(config.run.seed, Stream::kInitialWeights));
@@ -79,13 +81,7 @@ bool make_start(const Config& config, const RunFolder& folder, Communicator& com
   options.steps = config.cold_start.steps;
   options.batch = config.cold_start.batch;
   options.micro_tokens = config.batch.micro_tokens;
-  options.example = [&](std::uint64_t number) {
-    const Row row = rows->at(number);
-    const auto [prompt, completion] = sft_pair_of(row);
-    SftExample example{tokenizer.encode(apply_prompt_template(config.data.prompt, prompt), true), tokenizer.encode(completion, false)};
-    example.second.push_back(architecture.eos_ids.front());
-    return example;
-  };
+  options.example = [&](std::uint64_t number) { return prompts.example(rows->at(number)); };
   options.on_step = [&](std::int64_t step, double loss, double) {
     if (step != 1 && step % 20 != 0 && step != options.steps) return;
     std::ostringstream line;

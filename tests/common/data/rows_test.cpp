@@ -9,6 +9,7 @@
 
 #include "common/base/error.h"
 #include "tests/common/rollout_log/scratch_folder.h"
+#include "tests/common/rollout_log/scratch_folder.h"
 
 using nlohmann::json;
 using troupe::ConfigError;
@@ -170,15 +171,21 @@ TEST_SUITE("data/rows") {
     }
   }
 
-  TEST_CASE("r1_zero is the template of DeepSeek-R1's Table 1") {
-    CHECK(troupe::apply_prompt_template("plain", "What?") == "What?");
-    const std::string text = troupe::apply_prompt_template("r1_zero", "What is 2+2");
-    CHECK(text.starts_with(
-        "A conversation between User and Assistant. The user asks a question, and the Assistant solves it."));
-    CHECK(text.ends_with("<answer> answer here </answer>. User: What is 2+2. Assistant:"));
-    CHECK(troupe::apply_prompt_template("r1_zero", "What?").ends_with("User: What? Assistant:"));
-    CHECK_THROWS_WITH_AS(troupe::apply_prompt_template("x", ""), "prompt template \"x\": expected plain or r1_zero",
-                         ConfigError);
+  TEST_CASE("a row asks with a conversation where its question is a list, whose keys keep the line's order") {
+    const troupe::ScratchFolder scratch;
+    troupe::spill(scratch / "f.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}], \"tools\": [{\"z\": 1, \"a\": 2}], \"x\": [{\"role\": \"user\", \"a\": 0, \"content\": \"2\"}]}\n"
+                                       "{\"question\": \"q\", \"messages\": []}\n");
+    const auto rows = troupe::open_rows((scratch / "f.jsonl").string(), 1);
+    const Row chat = rows->in_order(0);
+    CHECK(troupe::messages_of(chat, "").value().dump() == R"([{"role":"user","content":"1"}])");
+    CHECK(troupe::messages_of(chat, "x").value().dump() == R"([{"role":"user","a":0,"content":"2"}])");
+    CHECK(troupe::question_of(chat, "x") == "2");
+    CHECK(troupe::in_line_order(chat, "tools").dump() == R"([{"z":1,"a":2}])");
+    CHECK(troupe::in_line_order(chat, "none").is_null());
+    CHECK_FALSE(troupe::messages_of(rows->in_order(1), ""));
+    CHECK(troupe::messages_of(rows->in_order(1), "messages").value().empty());
+    CHECK(troupe::in_line_order(row(R"({"b": 1})"), "b") == 1);
+    CHECK_THROWS_WITH_AS(troupe::messages_of(row(R"({"a": 1})"), ""), "f.jsonl:3: expected the key question, problem, prompt or messages, found a", ConfigError);
   }
 
   TEST_CASE("an SFT row has a prompt and a completion") {
