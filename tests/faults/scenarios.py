@@ -259,7 +259,7 @@ def torn(bench, name, point):
     run = bench.run()
     run.wait_mark(run.supervise(f"{point}:learner0:30:stop"))
     run.kill_all()
-    path = run.dir / name
+    path = sorted(run.dir.glob(name))[-1]
     size = path.stat().st_size
     os.truncate(path, size - bench.dice.randint(1, 40))
     run.finish()
@@ -271,7 +271,7 @@ def flipped(bench, name):
     run = bench.run()
     run.wait_mark(run.supervise("learner.step.end:learner0:10:stop"))
     run.kill_all()
-    path = next(run.dir.glob(name))
+    path = sorted(run.dir.glob(name))[-1]
     data = bytearray(path.read_bytes())
     data[bench.dice.randrange(len(data))] ^= 1 << bench.dice.randrange(8)
     path.write_bytes(data)
@@ -385,10 +385,10 @@ def table(points, long):
         add(f"F4 learner {rank} stopped in a step", repeat, learner_stopped, rank, alone=True)
     add("F16 a gradient is not finite", 1, gradient_not_finite_once)
     add("F16 no gradient is finite any more", 1, gradient_not_finite_for_good)
-    for name in ("ledger.log", "rollouts/000000.log", "checkpoints/step-8/shard-1-of-2.bin"):
+    for name in ("ledger.log", "rollouts/*.log", "checkpoints/step-8/shard-1-of-2.bin"):
         add(f"F12 a bit flipped in {name}", repeat, flipped, name)
     add("F12 ledger cut below its checkpoint", 1, ledger_cut)
-    for name, point in (("ledger.log", "ledger.append.after"), ("rollouts/000000.log", "rollouts.append.after")):
+    for name, point in (("ledger.log", "ledger.append.after"), ("rollouts/*.log", "rollouts.append.after")):
         add(f"F24 {name} torn in its last record", repeat, torn, name, point)
     add("resumed on another number of learners", repeat, resumed_on_other_ranks, outcome="up to a step")
     add("F28 the same seed again", 1, same_bits)
