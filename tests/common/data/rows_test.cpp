@@ -9,7 +9,6 @@
 
 #include "common/base/error.h"
 #include "tests/common/rollout_log/scratch_folder.h"
-#include "tests/common/rollout_log/scratch_folder.h"
 
 using nlohmann::json;
 using troupe::ConfigError;
