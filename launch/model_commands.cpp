@@ -97,7 +97,7 @@ struct GenerateOptions {
   std::uint64_t seed = 1;
   bool special_tokens = true;
   std::string model;  // Hugging Face directory
-  std::string chat;   // template of rows of messages: the model's, or a built-in one
+  std::optional<ChatTemplate> prompt;  // of rows of messages; none: the model's
   std::string date;
 };
 
@@ -133,7 +133,7 @@ class Generator {
       prompts_[number] = tokenizer_.decode(request.prompt_ids, false);
     } else if (row.json.contains("messages")) {
       prompts_[number] = rendered(row);
-      request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens && !template_->holds_special_tokens());
+      request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens && !options_.prompt->holds_special_tokens());
     } else {
       prompts_[number] = text_of(row, "prompt");
       request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens);
@@ -155,8 +155,8 @@ class Generator {
     chat.tools = in_line_order(row, "tools");
     chat.date = options_.date;
     try {
-      if (!template_) template_ = options_.chat == "model" ? ChatTemplate::from_model_folder(options_.model) : ChatTemplate::named(options_.chat);
-      return template_->render(in_line_order(row, "messages"), chat);
+      if (!options_.prompt) options_.prompt = ChatTemplate::from_model_folder(options_.model);
+      return options_.prompt->render(in_line_order(row, "messages"), chat);
     } catch (const ConfigError& error) {
       throw ConfigError(row.where + ": " + error.what());
     }
@@ -183,7 +183,6 @@ class Generator {
   const RowSource& rows_;
   GenerateOptions options_;
   std::ofstream& out_;
-  std::optional<ChatTemplate> template_;  // only messages need one
   std::uint64_t submitted_ = 0;
   std::uint64_t written_ = 0;
   std::uint64_t tokens_ = 0;
@@ -262,7 +261,7 @@ int generate_command(const std::vector<std::string>& words) {
   generate.samples = values["samples"].as<std::uint32_t>();
   generate.seed = values["seed"].as<std::uint64_t>();
   generate.model = folder;
-  generate.chat = values["template"].as<std::string>();
+  if (const auto name = values["template"].as<std::string>(); name != "model") generate.prompt = ChatTemplate::named(name);
   generate.date = values["date"].as<std::string>();
   generate.special_tokens = values.count("no-special-tokens") == 0;
   EngineOptions engine_options;

@@ -10,9 +10,20 @@ using Ids = std::vector<std::int32_t>;
 
 namespace {
 
-/// A folder with a config.json (end-of-text token 0), and the tokenizer of characters; each character is one token.
+/// The tokenizer of characters, that adds <unk> at the front of a text as others add their BOS.
+std::string tokenizer_json() {
+  nlohmann::json json = nlohmann::json::parse(character_tokenizer_json());
+  const Tokenizer characters = Tokenizer::from_json(json.dump(), "characters");
+  json["post_processor"] = {{"type", "TemplateProcessing"},
+                            {"single", {{{"SpecialToken", {{"id", "<unk>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+                            {"pair", nlohmann::json::array()},
+                            {"special_tokens", {{"<unk>", {{"id", "<unk>"}, {"ids", {characters.id_of("<unk>")}}, {"tokens", {"<unk>"}}}}}}};
+  return json.dump();
+}
+
+/// A folder with a config.json (end-of-text token 0), and a tokenizer.
 struct Model {
-  Model() : tokenizer(Tokenizer::from_json(character_tokenizer_json(), "characters")) {
+  Model() : tokenizer(Tokenizer::from_json(tokenizer_json(), "characters")) {
     spill(folder / "config.json", R"({"model_type": "llama", "vocab_size": 112, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
       "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
       "tie_word_embeddings": true, "hidden_act": "silu", "bos_token_id": null, "eos_token_id": 0})");
@@ -42,7 +53,7 @@ TEST_SUITE("stages/prompt_writer") {
   TEST_CASE("auto leaves texts as they are and puts messages through the model's template") {
     const Model model;
     spill(model.folder / "chat_template.jinja", kOwn);
-    CHECK(model.text(model.writer("auto").prompt_ids(kQuestion)) == "1+1");
+    CHECK(model.text(model.writer("auto").prompt_ids(kQuestion)) == "<unk>1+1");
     CHECK(model.text(model.writer("auto").prompt_ids(kConversation)) == "[s:s][u:u][a:");
     CHECK(model.text(model.writer("model").prompt_ids(kQuestion)) == "[u:1+1][a:");
     CHECK(model.text(model.writer("auto").prompt_ids(row(R"({"messages": [{"role": "user", "content": "u"}], "tools": [{"z": 1, "a": 2}]})"))) ==
@@ -51,10 +62,13 @@ TEST_SUITE("stages/prompt_writer") {
 
   TEST_CASE("built-in prompts go around texts and messages alike") {
     const Model model;
-    CHECK(model.text(model.writer("plain").prompt_ids(kQuestion)) == "1+1");
-    CHECK(model.text(model.writer("plain").prompt_ids(kConversation)) == "s\nu");
+    CHECK(model.text(model.writer("plain").prompt_ids(kQuestion)) == "<unk>1+1");
+    CHECK(model.text(model.writer("plain").prompt_ids(kConversation)) == "<unk>s\nu");
     CHECK(model.text(model.writer("chatml").prompt_ids(kQuestion)) == "<|im_start|>user\n1+1<|im_end|>\n<|im_start|>assistant\n");
     CHECK(model.text(model.writer("r1_zero").prompt_ids(kQuestion)).ends_with("</answer>. User: 1+1. Assistant:"));
+    CHECK(model.text(model.writer("r1_zero").prompt_ids(kQuestion)).starts_with("<unk>A conversation"));
+    const Row history = row(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]})");
+    CHECK(model.text(model.writer("plain").prompt_ids(history)) == "<unk>ab<|end|>c");
   }
 
   TEST_CASE("a model without a template is refused where rows want it, naming the file and the built-in prompts") {
@@ -76,7 +90,7 @@ TEST_SUITE("stages/prompt_writer") {
       return model.text(ids);
     };
     const SftExample plain = model.writer("plain").example(kAnswered);
-    CHECK(model.text(plain.prompt) == "a");
+    CHECK(model.text(plain.prompt) == "<unk>a");
     CHECK(model.text(plain.completion) == "bc<|end|>de<|end|>");
     CHECK(trained(plain) == "bc<|end|>e<|end|>");
     spill(model.folder / "chat_template.jinja", kOwn);
@@ -94,7 +108,7 @@ TEST_SUITE("stages/prompt_writer") {
     const Model model;
     const Row pair = row(R"({"prompt": "p?", "completion": "c"})");
     const SftExample plain = model.writer("auto").example(pair);
-    CHECK(model.text(plain.prompt) == "p?");
+    CHECK(model.text(plain.prompt) == "<unk>p?");
     CHECK(model.text(plain.completion) == "c<|end|>");
     CHECK(plain.trained.empty());
     CHECK(model.text(model.writer("r1_zero").example(pair).prompt).ends_with("User: p? Assistant:"));
