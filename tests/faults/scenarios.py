@@ -309,10 +309,10 @@ def ledger_cut(bench):
 
 
 def resumed_on_other_ranks(bench):
-    """Killed while steps and scored groups lie behind the newest checkpoint, and gone on with by one learner: the recorded steps come out
+    """Killed while recorded steps lie behind the newest checkpoint, and gone on with by one learner: the recorded steps come out
     with other bits, which is written down, what was drawn from the old ones is drawn again, and the run ends with a balanced ledger."""
     run = bench.run()
-    run.wait_mark(run.supervise("ledger.append.after:learner0:%d:stop" % bench.dice.randint(150, 220)))
+    run.wait_mark(run.supervise(f"learner.step.begin:learner0:{bench.dice.randint(11, 12)}:stop"))
     run.kill_all()
     run.options["learners.count"] = 1
     run.finish()
