@@ -168,6 +168,10 @@ class Run:
         path = self.dir / "metrics.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
+    def finished(self):
+        """The run's last record is written, and its summary: nothing is left to do, whether or not its processes have ended."""
+        return (self.dir / "summary.json").exists()
+
     def audit(self):
         """Of a finished run: the audit holds, no process and no shared memory is left. final_hash, groups lost, trained twice."""
         wait_for(30, "the run's processes to end", lambda: not self.processes())

@@ -129,10 +129,10 @@ def whole_run_killed_sometime(bench, max_lag):
         wait_for(150, f"step {step}", lambda: run.steps() >= step or child.poll() is not None)
         time.sleep(moment_s)
         run.kill_all()
-        if child.returncode != 0:
+        if not run.finished():
             break
-        run.remove()  # it was over by then: the next one may be slower
-        step -= 1
+        run.remove()  # the kill came after its end: an earlier step, then
+        step = max(step - 1, 0)
     recorded = run.hashes()
     run.finish()
     if max_lag == 0:

@@ -40,8 +40,7 @@ def killed_at_each(bench, call):
             run.remove()
             return 0, 0
         expect(code in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{call} {count}: the learner ended with {code}")
-        finished = (run.dir / "summary.json").exists()
-        run.finish(code=2 if finished else 0)
+        run.finish(code=2 if run.finished() else 0)
         found, lost, twice = run.audit()
         expect(found == final_hash and lost == 0 and twice == 0, f"{call} {count}: final_hash {found}, expected {final_hash}")
         run.remove()
