@@ -131,8 +131,8 @@ def whole_run_killed_sometime(bench, max_lag):
         run.kill_all()
         if not run.finished():
             break
-        run.remove()  # the kill came after its end: an earlier step, then
-        step = max(step - 1, 0)
+        run.remove()  # the kill came after its end: an earlier moment, then
+        step, moment_s = max(step - 1, 0), moment_s / 2
     recorded = run.hashes()
     run.finish()
     if max_lag == 0:
