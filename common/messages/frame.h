@@ -7,7 +7,7 @@
 
 namespace troupe {
 
-/// The messages' numbers on the wire. Never reused; a changed layout gets a new kProtocolVersion.
+/// The messages' numbers on the wire. Never reused; a changed layout gets a new kProtocolVersion (frame_test.cpp holds it to that).
 enum class MessageType : std::uint16_t {
   kHello = 1,
   kWelcome = 2,
@@ -30,7 +30,7 @@ enum class MessageType : std::uint16_t {
   kWeightChunk = 19,
 };
 
-inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::uint16_t kProtocolVersion = 2;
 inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{1} << 30;  // of the body
 inline constexpr std::size_t kFrameHeaderBytes = 24;
 
