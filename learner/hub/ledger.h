@@ -18,12 +18,17 @@ namespace troupe {
 // The records of RUN/ledger.log. Bodies are JSON objects (inspectable by eye), framed by
 // common/rollout_log/framed_file.
 
+/// Of ledger.log and rollouts/. A changed layout of a record gets a new one (ledger_test.cpp holds it to that); a run directory
+/// of another one is refused, for its groups cannot be told what they went through. Format 1 had no number.
+inline constexpr std::int64_t kLedgerFormat = 2;
+
 /// First record of a run.
 struct RunStarted {
   std::string config;  // print_config()
   std::string config_hash;
   std::string weights_hash;  // of the initial weights
   std::string run_id;
+  std::int64_t format = kLedgerFormat;
 };
 /// A start of the hub, the first included.
 struct AttemptStarted {
@@ -196,7 +201,8 @@ class Ledger {
   LedgerState state_;
 };
 
-/// A record as the JSON object of its frame, and back. @throws ConfigError starting with `where`.
+/// A record as the JSON object of its frame, and back. @throws ConfigError starting with `where`, for one of another format with
+/// the one found and the one expected.
 std::string to_json_text(const LedgerRecord& record);
 LedgerRecord ledger_record_of(const Frame& frame, const std::string& where);
 

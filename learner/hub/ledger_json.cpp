@@ -21,6 +21,7 @@ void fields(V& visit, RunStarted& r) {
   visit("config_hash", r.config_hash);
   visit("weights_hash", r.weights_hash);
   visit("run_id", r.run_id);
+  visit("format", r.format);
 }
 template <class V>
 void fields(V& visit, AttemptStarted& r) {
@@ -200,6 +201,15 @@ LedgerRecord read_alternative(std::size_t index, const Json& json) {
   }
 }
 
+/// The first record says how all that follow are to be read, so it is looked at before its other fields are.
+void require_format(const Json& run_started, const std::string& at) {
+  const auto found = run_started.value("format", std::int64_t{1});
+  if (found == kLedgerFormat) return;
+  throw ConfigError(at + ": the run is written in ledger format " + std::to_string(found) + ", but this program reads and writes format " +
+                    std::to_string(kLedgerFormat) + ": go on with the Troupe that began the run (version.txt beside it names it), or "
+                    "begin a new one with another --run-dir");
+}
+
 }  // namespace
 
 std::string to_json_text(const LedgerRecord& record) {
@@ -213,11 +223,13 @@ LedgerRecord ledger_record_of(const Frame& frame, const std::string& where) {
   const std::string at = where + " at offset " + std::to_string(frame.position.offset);
   if (frame.type == 0 || frame.type > std::size(kNames)) {
     throw ConfigError(at + ": expected a record type of 1 to " + std::to_string(std::size(kNames)) + ", found " +
-                      std::to_string(frame.type) + "; was the run written by a newer troupe?");
+                      std::to_string(frame.type));
   }
   const std::size_t index = frame.type - std::size_t{1};
   try {
-    return read_alternative(index, parse_json(frame.body, at));
+    const Json json = parse_json(frame.body, at);
+    if (index == 0) require_format(json, at);
+    return read_alternative(index, json);
   } catch (const nlohmann::json::exception& e) {
     throw ConfigError(at + ": bad " + kNames[index] + " record: " + e.what());
   }
