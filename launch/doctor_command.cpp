@@ -75,15 +75,16 @@ bool check_config(const Config& config) {
       return a.model_type + ", " + std::to_string(a.layers) + " layers, hidden " + std::to_string(a.hidden);
     });
   }
+  good &= checked("rewards", [&] { const RewardSet rewards(config.rewards); return std::to_string(config.rewards.size()) + " components"; });
   for (const std::string& spec : {config.data.train, config.data.eval}) {
     if (spec.empty()) continue;
     good &= checked("rows " + spec, [&] {
       const auto rows = open_rows(spec, config.run.seed);
       question_of(rows->in_order(0), config.data.question_key);
+      check_gradable(RewardSet(config.rewards), *rows);
       return std::to_string(rows->size()) + " rows";
     });
   }
-  good &= checked("rewards", [&] { const RewardSet rewards(config.rewards); return std::to_string(config.rewards.size()) + " components"; });
   for (const std::string& obstacle : exactness_obstacles(config)) std::cout << "note not exact: " << obstacle << '\n';
   return good;
 }

@@ -142,10 +142,10 @@ ActorModel model_from(const Welcome& welcome) {
 int learner_command(const std::vector<std::string>& words, const Environment& environment) {
   RoleOptions options = read_role_options("learner", words);
   options.config = with_actual_counts(std::move(options.config), environment);
-  const RewardSet checked(options.config.rewards);  // rewarders would find a mistake much later
   at::set_num_threads(options.config.learners.threads);
   const std::function<bool()> stop = stop_on_signals();
   return lead("learner", options, environment, [&](Communicator& communicator) {
+    if (communicator.rank() == 0) check_gradable(options.config);  // rewarders would find a mistake much later
     GrpoOptions grpo;
     grpo.config = options.config;
     grpo.folder = options.folder;

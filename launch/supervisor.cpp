@@ -11,7 +11,6 @@
 #include "common/base/error.h"
 #include "common/base/files.h"
 #include "common/base/logger.h"
-#include "common/data/rows.h"
 #include "common/messages/control.h"
 #include "common/model/architecture.h"
 #include "common/tokenizer/tokenizer.h"
@@ -197,7 +196,8 @@ class Supervisor {
 };
 
 /// Makes the run directory, and finds out at once what would stop the learners later. @throws ConfigError where the directory
-/// cannot be made, another run owns it (naming its pid), hub.bind cannot be had, or the model's or the rows' files are wrong.
+/// cannot be made, another run owns it (naming its pid), hub.bind cannot be had, or the model's files, the rewards or the rows are
+/// wrong.
 void prepare(const RoleOptions& options) {
   const std::filesystem::path logs = options.folder.root / "logs";
   std::error_code error;
@@ -210,9 +210,7 @@ void prepare(const RoleOptions& options) {
     read_architecture(config.model.path);
     Tokenizer::load(config.model.path);
   }
-  for (const std::string& rows : {config.data.train, config.data.eval}) {
-    if (!rows.empty()) open_rows(rows, config.run.seed);
-  }
+  check_gradable(config);
 }
 
 }  // namespace
@@ -220,7 +218,6 @@ void prepare(const RoleOptions& options) {
 int run_command(const std::vector<std::string>& words, const Environment&) {
   RoleOptions options = read_role_options("run", words);
   options.config.validate_for_training();
-  const RewardSet checked(options.config.rewards);
   prepare(options);
   std::vector<std::string> handed_on = {options.config_path};
   handed_on.insert(handed_on.end(), options.overrides.begin(), options.overrides.end());

@@ -15,20 +15,27 @@ const std::vector<std::string> kSources = {"tag", "boxed", "hash", "number"};
 Grade right_or_wrong(bool right) { return right ? Grade{1.0, "ok"} : Grade{0.0, "wrong"}; }
 Grade no_answer() { return {0.0, "no_answer"}; }
 
-std::string gold_needed(const GradedItem& item, const char* kind) {
-  std::string gold = gold_of(item.row);
-  if (gold.empty()) throw ConfigError(std::string(kind) + " reward: the row has neither `gold` nor `answer`: " + item.row.dump());
-  return gold;
+/// The value of the row's gold or, where that is none, of its question's expression.
+Rational arithmetic_gold(const nlohmann::json& row) {
+  const std::string gold = gold_of(row);
+  if (const auto value = parse_number(gold)) return *value;
+  const auto found = row.find("question");
+  std::string question = found != row.end() && found->is_string() ? found->get<std::string>() : "";
+  while (!question.empty() && (question.back() == '=' || question.back() == '?' || question.back() == ' ')) question.pop_back();
+  if (const auto value = evaluate_arithmetic(question, nullptr)) return *value;
+  throw ConfigError("a reward of kind arithmetic expects a number under \"gold\" or \"answer\" or an expression under \"question\", found \"" +
+                    gold + "\" and \"" + question + "\"");
 }
 
 class MathReward final : public Reward {
  public:
   explicit MathReward(std::vector<std::string> sources) : sources_(std::move(sources)) {}
   Grade grade(const GradedItem& item) const override {
-    const std::string gold = gold_needed(item, "math");
+    const std::string gold = needed_gold(item.row, "math");
     const auto answer = final_answer(item.completion, sources_);
     return answer ? right_or_wrong(same_answer(*answer, gold)) : no_answer();
   }
+  void check_row(const nlohmann::json& row) const override { needed_gold(row, "math"); }
 
  private:
   std::vector<std::string> sources_;
@@ -38,10 +45,11 @@ class ExactReward final : public Reward {
  public:
   ExactReward(std::vector<std::string> sources, bool whole) : sources_(std::move(sources)), whole_(whole) {}
   Grade grade(const GradedItem& item) const override {
-    const std::string gold = gold_needed(item, "exact");
+    const std::string gold = needed_gold(item.row, "exact");
     const auto answer = whole_ ? std::optional(item.completion) : final_answer(item.completion, sources_);
     return answer ? right_or_wrong(trim(*answer) == trim(gold)) : no_answer();
   }
+  void check_row(const nlohmann::json& row) const override { needed_gold(row, "exact"); }
 
  private:
   std::vector<std::string> sources_;
@@ -52,21 +60,13 @@ class ArithmeticReward final : public Reward {
  public:
   explicit ArithmeticReward(std::vector<std::string> sources) : sources_(std::move(sources)) {}
   Grade grade(const GradedItem& item) const override {
-    std::optional<Rational> expected = parse_number(gold_of(item.row));
-    if (!expected) {
-      std::string question = item.row.value("question", "");
-      while (!question.empty() && (question.back() == '=' || question.back() == '?' || question.back() == ' ')) question.pop_back();
-      expected = evaluate_arithmetic(question, nullptr);
-    }
-    if (!expected) {
-      throw ConfigError("arithmetic reward: the row has neither a number as `gold` nor an expression as `question`: " +
-                        item.row.dump());
-    }
+    const Rational expected = arithmetic_gold(item.row);
     const auto answer = final_answer(item.completion, sources_);
     if (!answer) return no_answer();
     const auto given = parse_number(*answer);
-    return right_or_wrong(given && *given == *expected);
+    return right_or_wrong(given && *given == expected);
   }
+  void check_row(const nlohmann::json& row) const override { arithmetic_gold(row); }
 
  private:
   std::vector<std::string> sources_;
@@ -76,23 +76,26 @@ class CountdownReward final : public Reward {
  public:
   CountdownReward(std::vector<std::string> sources, double partial) : sources_(std::move(sources)), partial_(partial) {}
   Grade grade(const GradedItem& item) const override {
-    const auto nums = item.row.find("nums");
-    const auto target = item.row.find("target");
-    if (nums == item.row.end() || !nums->is_array() || target == item.row.end()) {
-      throw ConfigError("countdown reward: the row needs `nums` (a list) and `target`: " + item.row.dump());
-    }
+    check_row(item.row);
+    const nlohmann::json& nums = item.row["nums"];
+    const nlohmann::json& target = item.row["target"];
     auto answer = final_answer(item.completion, sources_);
     if (!answer) return no_answer();
     *answer = answer->substr(0, answer->find('='));  // "(1+2)*3 = 9" states its own value
     std::vector<Rational> used;
     const auto value = evaluate_arithmetic(*answer, &used);
     std::vector<Rational> given;
-    for (const auto& number : *nums) given.push_back(parse_number(number.is_string() ? number.get<std::string>() : number.dump()).value_or(-1));
+    for (const auto& number : nums) given.push_back(parse_number(number.is_string() ? number.get<std::string>() : number.dump()).value_or(-1));
     std::sort(used.begin(), used.end());
     std::sort(given.begin(), given.end());
     if (!value || used != given) return {0.0, "wrong"};
-    const auto wanted = parse_number(target->is_string() ? target->get<std::string>() : target->dump());
+    const auto wanted = parse_number(target.is_string() ? target.get<std::string>() : target.dump());
     return wanted && *value == *wanted ? Grade{1.0, "ok"} : Grade{partial_, "wrong"};
+  }
+  void check_row(const nlohmann::json& row) const override {
+    const auto nums = row.find("nums");
+    if (nums != row.end() && nums->is_array() && row.contains("target")) return;
+    throw ConfigError("a reward of kind countdown expects a list under \"nums\" and a number under \"target\", found the keys " + keys_of(row));
   }
 
  private:

@@ -36,6 +36,12 @@ std::unique_ptr<Reward> make_from(const RewardConfig& config, RewardParameters& 
 
 }  // namespace
 
+std::string needed_gold(const nlohmann::json& row, const std::string& kind) {
+  std::string gold = gold_of(row);
+  if (!gold.empty()) return gold;
+  throw ConfigError("a reward of kind " + kind + " expects an answer under \"gold\" or \"answer\", found the keys " + keys_of(row));
+}
+
 std::unique_ptr<Reward> make_reward(const RewardConfig& config) {
   RewardParameters parameters(config);
   return make_from(config, parameters);
@@ -59,17 +65,39 @@ RewardSet::RewardSet(const std::vector<RewardConfig>& configs) {
 RewardSet::~RewardSet() = default;
 RewardSet::RewardSet(RewardSet&&) noexcept = default;
 
-Score RewardSet::score(const GradedItem& item) const {
-  const std::string chosen = item.row.is_object() ? item.row.value("reward", "") : "";
+std::vector<bool> RewardSet::chosen_by(const nlohmann::json& row) const {
+  const nlohmann::json asked = row.is_object() ? row.value("reward", nlohmann::json("")) : nlohmann::json("");
+  if (!asked.is_string()) throw ConfigError(std::string("\"reward\": expected a string, found ") + asked.type_name());
+  const std::string chosen = asked;
   const bool known = std::any_of(components_.begin(), components_.end(), [&](const Component& c) { return c.name == chosen; });
   if (!chosen.empty() && !known) {
     throw ConfigError("the row asks for reward '" + chosen + "', but the configuration has no [reward." + chosen + "]");
   }
+  std::vector<bool> graded;
+  for (const Component& c : components_) graded.push_back(chosen.empty() || c.name == chosen || c.always);
+  return graded;
+}
+
+void RewardSet::check_row(const nlohmann::json& row) const {
+  const std::vector<bool> chosen = chosen_by(row);
+  for (std::size_t i = 0; i < components_.size(); ++i) {
+    if (!chosen[i]) continue;
+    try {
+      components_[i].reward->check_row(row);
+    } catch (const ConfigError& error) {
+      throw ConfigError("[reward." + components_[i].name + "]: " + error.what());
+    }
+  }
+}
+
+Score RewardSet::score(const GradedItem& item) const {
+  const std::vector<bool> chosen = chosen_by(item.row);
   Score score;
   double sum = 0;
   bool failed = false;
-  for (const Component& component : components_) {
-    if (!chosen.empty() && component.name != chosen && !component.always) continue;
+  for (std::size_t i = 0; i < components_.size(); ++i) {
+    if (!chosen[i]) continue;
+    const Component& component = components_[i];
     const auto start = std::chrono::steady_clock::now();
     const Grade grade = component.reward->grade(item);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
@@ -82,6 +110,24 @@ Score RewardSet::score(const GradedItem& item) const {
   }
   if (!failed) score.reward = sum;
   return score;
+}
+
+void check_gradable(const RewardSet& rewards, const RowSource& rows) {
+  for (std::uint64_t i = 0; i < rows.size(); ++i) {
+    const Row row = rows.in_order(i);
+    try {
+      rewards.check_row(row.json);
+    } catch (const ConfigError& error) {
+      throw ConfigError(row.where + ": " + error.what());
+    }
+  }
+}
+
+void check_gradable(const Config& config) {
+  const RewardSet rewards(config.rewards);
+  for (const std::string& spec : {config.data.train, config.data.eval}) {
+    if (!spec.empty()) check_gradable(rewards, *open_rows(spec, config.run.seed));
+  }
 }
 
 }  // namespace troupe

@@ -9,9 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "common/config/config.h"
+#include "common/data/rows.h"
 #include "common/messages/messages.h"
 
 namespace troupe {
+
+/// gold_of(row), for a reward of `kind`, which cannot do without. @throws ConfigError where the row has none.
+std::string needed_gold(const nlohmann::json& row, const std::string& kind);
 
 /// What a reward function sees of one completion.
 struct GradedItem {
@@ -32,6 +36,8 @@ class Reward {
  public:
   virtual ~Reward() = default;
   virtual Grade grade(const GradedItem& item) const = 0;
+  /// @throws ConfigError saying what the row lacks that every grade needs.
+  virtual void check_row(const nlohmann::json& row) const { (void)row; }
 };
 
 /// The function of `config.kind` with its parameters. @throws ConfigError naming an unknown kind (and the known ones) or parameter.
@@ -48,9 +54,22 @@ class RewardSet {
   /// A row with a "reward" field is graded by that component alone (beside those marked `always = true`).
   Score score(const GradedItem& item) const;
 
+  /// @throws ConfigError saying which component cannot grade completions of this row, and what it lacks; or that it asks for
+  /// one that is not there.
+  void check_row(const nlohmann::json& row) const;
+
  private:
   struct Component;
+  /// Which components grade the row. @throws ConfigError where its "reward" names none of them.
+  std::vector<bool> chosen_by(const nlohmann::json& row) const;
+
   std::vector<Component> components_;
 };
+
+/// Asks for the rewards of every row before a run begins. @throws ConfigError naming file and row ("rows.jsonl:17") of the first
+/// that they cannot grade, and what it lacks.
+void check_gradable(const RewardSet& rewards, const RowSource& rows);
+/// The same of all rows that the configuration trains and evaluates. @throws ConfigError also for a bad [reward.NAME] section.
+void check_gradable(const Config& config);
 
 }  // namespace troupe

@@ -85,6 +85,7 @@ class LengthReward final : public Reward {
     const double value = range.low + 0.5 * (range.high - range.low) * (1.0 + std::cos(progress * kPi));
     return {value, right ? "ok" : "wrong"};
   }
+  void check_row(const nlohmann::json& row) const override { needed_gold(row, "length"); }
 
  private:
   double max_tokens_;

@@ -9,12 +9,6 @@
 namespace troupe {
 namespace {
 
-std::string keys_of(const nlohmann::json& object) {
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : object.items()) keys.push_back(key);
-  return keys.empty() ? "none" : join(keys, ", ");
-}
-
 std::string text_under(const Row& row, const std::string& key) {
   const auto found = row.json.find(key);
   if (found == row.json.end()) {
@@ -59,6 +53,12 @@ std::string final_answer(const std::string& answer) {
 }
 
 }  // namespace
+
+std::string keys_of(const nlohmann::json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  return keys.empty() ? "none" : join(keys, ", ");
+}
 
 std::string question_of(const Row& row, const std::string& question_key) {
   const std::string key = question_key_of(row, question_key);

@@ -33,6 +33,9 @@ class RowSource {
 /// problem.
 std::unique_ptr<RowSource> open_rows(const std::string& spec, std::uint64_t seed);
 
+/// "question, solution", or "none": the keys that a row has, for messages.
+std::string keys_of(const nlohmann::json& object);
+
 /// The text that the model is asked: under `question_key`, or `question`, `problem`, `prompt`, or the last user
 /// message.
 /// @throws ConfigError naming the row and the keys that it has.

@@ -21,6 +21,14 @@ printf '{"question": "1+1=", "answer": "2"}\n{"question": 7}\n' >"$work/bad.json
 refuses "bad.jsonl:2" "${run[@]}" --data.train "$work/bad.jsonl" --learners.count 1
 printf '{"question": "1+1=", "answer": "2"}\n{"question": \n' >"$work/torn.jsonl"
 refuses "torn.jsonl:2" "${run[@]}" --data.train "$work/torn.jsonl" --learners.count 1
+# Rows that the rewards cannot grade: found by the supervisor, by a learner on its own and by the doctor.
+printf '{"question": "1+1=", "answer": "2"}\n{"question": "12+21=", "solution": "33"}\n' >"$work/no_gold.jsonl"
+no_gold=(configs/smoke.cfg --run-dir "$work/no_gold" --data.train "$work/no_gold.jsonl" --reward.accuracy.kind exact)
+missing='no_gold.jsonl:2: [reward.accuracy]: a reward of kind exact expects an answer under "gold" or "answer", found the keys question, solution'
+refuses "$missing" run "${no_gold[@]}"
+refuses "$missing" learner "${no_gold[@]}"
+expect_code 1 "$troupe" doctor "${no_gold[@]}"
+expect_text "FAIL rows $work/no_gold.jsonl: $work/$missing" "$work/last.log"
 
 mkdir "$work/model"
 cp tests/data/tinystories-656k/* "$work/model"

@@ -39,11 +39,6 @@ expect_text '"steps": 6' "$run/summary.json"
 expect_code 1 "$troupe" run "${dead[@]}" --run-dir "$work/filtered" --strict --batch.dynamic_sampling true
 says "thrown away by dynamic sampling without filling a batch"
 
-# Rows without any answer cannot be graded at all.
-printf '{"question": "12+21=", "solution": "33"}\n' >"$work/no_gold.jsonl"
-expect_code 1 "$troupe" run "${exact[@]}" --data.train "$work/no_gold.jsonl" --run-dir "$work/no_gold" --strict
-says "got no reward without filling a batch"
-
 # Certain before anything is generated.
 expect_code 1 "$troupe" run "${tiny[@]}" --run-dir "$work/zero" --strict --optimizer.lr 0
 says "from the start: the weights do not change. Likely cause: optimizer.lr = 0"

@@ -1,9 +1,12 @@
 #include "rewarders/reward.h"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "common/base/error.h"
 
@@ -132,6 +135,55 @@ TEST_SUITE("rewarders/reward") {
 
     CHECK(set.score({{{"gold", "7"}, {"reward", "b"}}, text, 0, FinishReason::kStop}).components.size() == 2);
     CHECK_THROWS_AS(set.score({{{"gold", "7"}, {"reward", "z"}}, text, 0, FinishReason::kStop}), ConfigError);
+  }
+
+  TEST_CASE("rows that a reward cannot grade are named before a run, with what it expects and what was found") {
+    struct Case {
+      std::vector<RewardConfig> rewards;
+      const char* row;
+      const char* problem;  // of line 2
+    };
+    const RewardConfig math = kind("math"), exact = kind("exact"), sum = kind("arithmetic"), length = kind("length"), form = kind("format");
+    const std::string gold = " expects an answer under \"gold\" or \"answer\", found the keys ";
+    const std::string of_math = "[reward.math]: a reward of kind math" + gold + "question, solution";
+    const std::string of_length = "[reward.length]: a reward of kind length" + gold + "answer, question";
+    const Case cases[] = {
+        {{form, math}, R"({"question": "1+1=", "solution": "2"})", of_math.c_str()},
+        {{exact}, R"({"question": "1+1=", "answer": [2]})", "[reward.exact]: row: \"answer\": expected a string or a number, found array"},
+        {{length}, R"({"question": "1+1=", "answer": ""})", of_length.c_str()},
+        {{sum}, R"({"question": "why?", "answer": "so"})",
+         "[reward.arithmetic]: a reward of kind arithmetic expects a number under \"gold\" or \"answer\" or an expression under "
+         "\"question\", found \"so\" and \"why\""},
+        {{kind("countdown")}, R"({"nums": [1, 2]})",
+         "[reward.countdown]: a reward of kind countdown expects a list under \"nums\" and a number under \"target\", found the keys nums"},
+        {{form, math}, R"({"question": "1+1=", "reward": "code"})",
+         "the row asks for reward 'code', but the configuration has no [reward.code]"},
+        {{form}, R"({"reward": 1})", "\"reward\": expected a string, found number"},
+        {{form, math}, R"({"question": "a poem", "reward": "format"})", nullptr},
+        {{sum}, R"({"question": "1+1="})", nullptr},
+        {{form, math, exact, length}, R"({"question": "1+1=", "answer": 2})", nullptr},
+    };
+    const std::string base = (std::filesystem::temp_directory_path() / ("troupe-rows-" + std::to_string(::getpid()))).string();
+    const std::string good = base + "-good.jsonl", path = base + ".jsonl";
+    const std::string good_row = R"({"question": "1+1=", "answer": "2", "nums": [1], "target": 1})";
+    std::ofstream(good) << good_row << '\n';
+    for (const Case& c : cases) {
+      std::ofstream(path) << good_row << '\n' << c.row << '\n';
+      Config config;
+      config.rewards = c.rewards;
+      config.data.train = good;
+      config.data.eval = path;
+      CAPTURE(c.row);
+      if (c.problem == nullptr) {
+        check_gradable(config);
+      } else {
+        CHECK_THROWS_WITH_AS(check_gradable(config), (path + ":2: " + c.problem).c_str(), ConfigError);
+      }
+      std::swap(config.data.train, config.data.eval);
+      if (c.problem != nullptr) CHECK_THROWS_AS(check_gradable(config), ConfigError);
+    }
+    std::filesystem::remove(path);
+    std::filesystem::remove(good);
   }
 
   TEST_CASE("unknown kinds, keys and values are named with what is known") {
