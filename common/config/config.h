@@ -160,6 +160,7 @@ struct HealthConfig {
   double max_zero_variance = 0.9;
   double max_kl = 1.0;           // nats per token
   double max_entropy_rise = 1.0; // nats per token
+  double min_entropy = 0.001;    // nats per token
   double max_log_ratio = 0.5;
   bool operator==(const HealthConfig&) const = default;
 };

@@ -259,6 +259,8 @@ void add_conduct(std::vector<Option>& options) {
          "KL divergence to the reference in nats per token above which it has run away");
   health("max_entropy_rise", &HealthConfig::max_entropy_rise, kConduct, above(0),
          "nats per token above the first step's entropy, and twice that, above which it has run away");
+  health("min_entropy", &HealthConfig::min_entropy, kConduct, at_least(0),
+         "nats per token below which the entropy has collapsed, unless nearly every answer is right");
   health("max_log_ratio", &HealthConfig::max_log_ratio, kConduct, above(0),
          "|log ratio| of trainer against sampler at lag 0, on any token of the first update, that counts as far from 0");
   const auto deadline = section("deadline", &Config::deadline, options);

@@ -39,6 +39,7 @@ std::string describe(const Finding& finding);
 ///                      reinforce_pp, whose baseline is the step's
 ///   kl                 |KL| above health.max_kl
 ///   entropy            above twice that of the first step and by more than health.max_entropy_rise above it
+///   entropy_collapse   below health.min_entropy, while less than 95 % of the answers are right
 ///   ratio              at lag 0, the first update's largest |log ratio| above health.max_log_ratio
 ///   weights_unchanged  the version that the step published has the bytes of the one before
 ///   filtered           dynamic sampling threw away health.window x batch.prompts groups without filling a batch

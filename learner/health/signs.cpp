@@ -102,6 +102,16 @@ Reading entropy(const HealthView& view) {
               "the policy is falling apart: optimizer.lr is too high, or the gradient is noise (clip_norm, batch.prompts)");
 }
 
+Reading entropy_collapse(const HealthView& view) {
+  const auto nats = view.value(metric::kEntropy);
+  if (!nats) return std::nullopt;
+  const auto accuracy = grades_answers(view.config) ? view.value(metric::kAccuracy) : std::nullopt;
+  return sign(*nats < view.config.health.min_entropy && accuracy.value_or(0) < kNearlyAll,  // what is learnt may be certain
+              "the entropy has collapsed: " + rounded(*nats) + " nats per token",
+              "the policy is certain of what it writes and tries nothing else: optimizer.lr is too high, loss.kl_coef or "
+              "sampling.temperature too low, or the cold start went on for too long");
+}
+
 Reading ratio(const HealthView& view) {
   const auto log_ratio = view.value(metric::kRatioMaxAbsLog);
   const auto lag = view.value(metric::kLagMax);
@@ -135,6 +145,7 @@ constexpr HealthCheck kChecks[] = {
     {"zero_variance", zero_variance, false, 0, "rewards_equal"},
     {"kl", kl},
     {"entropy", entropy},
+    {"entropy_collapse", entropy_collapse},
     {"ratio", ratio},
     {"weights_unchanged", weights_unchanged},
 };
@@ -143,7 +154,7 @@ constexpr RefusalCheck kRefusals[] = {
     {"filtered", "groups in a row are thrown away by dynamic sampling without filling a batch",
      "their rewards are all equal: no answer is right, or every one is (troupe inspect RUN --group N shows them)"},
     {"failed", "groups in a row got no reward without filling a batch",
-     "a verifier fails on them, e.g. for rows without gold or answer: the rewarders' logs say why"}};
+     "a verifier fails on them: the rewarders' logs say why"}};
 
 }  // namespace
 

@@ -182,6 +182,19 @@ TEST_SUITE("health") {
     CHECK(said(high, std::vector<MetricValues>(5, step_with({{"entropy", 6.1}})), 12) == Lines{"16: begins entropy 12"});
   }
 
+  TEST_CASE("entropy has collapsed below health.min_entropy, unless nearly every answer is right") {
+    CHECK(finding_of({{"entropy", 0.00098}}).check == "entropy_collapse");
+    CHECK(finding_of({{"entropy", 0.00098}}).what == "the entropy has collapsed: 0.00098 nats per token");
+    CHECK(finding_of({{"entropy", 0}, {"accuracy", 0.94}}).check == "entropy_collapse");
+    CHECK(silent({{"entropy", 0}, {"accuracy", 0.95}}));
+    Config config = config_of_test();
+    config.health.min_entropy = 0.01;
+    CHECK(finding_of({{"entropy", 0.0098}}, config).check == "entropy_collapse");
+    CHECK(silent({{"entropy", 0.01}}, config));
+    config.rewards = {{"short", "length"}};  // no answers are graded, so none are right
+    CHECK(finding_of({{"entropy", 0}, {"accuracy", 1}}, config).check == "entropy_collapse");
+  }
+
   TEST_CASE("a ratio far from 1 counts at lag 0 only") {
     CHECK(finding_of({{"ratio_max_abs_log", 0.625}}).what == "at lag 0 trainer and sampler disagree by a log ratio of up to 0.625");
     CHECK(silent({{"ratio_max_abs_log", 0.5}}));
