@@ -13,6 +13,7 @@
 #include "common/base/text.h"
 #include "learner/hub/group_scheduler.h"
 #include "learner/replay/roll_forward.h"
+#include "learner/stages/prompt_writer.h"
 #include "learner/stages/start_model.h"
 #include "rewarders/rewarder_loop.h"
 #include "rewarders/verifier.h"
@@ -140,31 +141,56 @@ std::string difference(const Score& recorded, const Score& again) {
   return same(recorded.reward, again.reward) ? "" : both("reward", value_text(recorded.reward), value_text(again.reward));
 }
 
-/// Counts what is compared and keeps the first difference.
+/// What of a prompt's tokens came out otherwise, the first token first; "" where all are the same.
+std::string difference(const std::vector<std::int32_t>& recorded, const std::vector<std::int32_t>& again) {
+  const auto [a, b] = std::mismatch(recorded.begin(), recorded.end(), again.begin(), again.end());
+  if (a == recorded.end() && b == again.end()) return "";
+  const auto text = [](auto at, auto end) { return at == end ? "the end" : std::to_string(*at); };
+  return "token " + std::to_string(a - recorded.begin()) + " of the prompt: recorded " + text(a, recorded.end()) +
+         ", tokenised " + text(b, again.end());
+}
+
+/// Counts what is compared ("completions") and keeps the first difference.
 class Tally {
  public:
-  void add(const GroupRecord& record, std::size_t sample, const std::string& difference) {
+  explicit Tally(std::string compared) : name_(std::move(compared)) {}
+
+  void add(const std::string& where, const std::string& difference) {
     ++compared_;
     if (difference.empty()) return;
-    if (different_++ == 0)
-      first_ = "group " + std::to_string(record.group) + ", sample " + std::to_string(sample) + ": " + difference;
+    if (different_++ == 0) first_ = where + ": " + difference;
+  }
+  void add(const GroupRecord& record, std::size_t sample, const std::string& difference) {
+    add("group " + std::to_string(record.group) + ", sample " + std::to_string(sample), difference);
   }
 
   /// The exit code.
   int tell(std::int64_t step, const std::string& what, std::ostream& out) const {
     if (different_ == 0) {
-      out << "step " << step << ": " << compared_ << " completions, the same " << what << " as recorded\n";
+      out << "step " << step << ": " << compared_ << " " << name_ << ", the same " << what << " as recorded\n";
       return 0;
     }
-    out << "DIFFERENT: step " << step << ": " << different_ << " of " << compared_ << " completions; first " << first_ << '\n';
+    out << "DIFFERENT: step " << step << ": " << different_ << " of " << compared_ << " " << name_ << "; first " << first_ << '\n';
     return 1;
   }
 
  private:
+  std::string name_;
   std::int64_t compared_ = 0;
   std::int64_t different_ = 0;
   std::string first_;
 };
+
+/// Writes the prompts of the step's rows again and compares their tokens; the exit code.
+int compare_prompts(const PromptWriter& prompts, std::int64_t step, const std::vector<GroupRecord>& batch, std::ostream& out) {
+  Tally tally("prompts");
+  for (const GroupRecord& record : batch) {
+    const std::string where = "group " + std::to_string(record.group);
+    const Row row{nlohmann::json::parse(record.row), where, record.row};
+    tally.add(where, difference(record.prompt_ids, prompts.prompt_ids(row)));
+  }
+  return tally.tell(step, "tokens", out);
+}
 
 }  // namespace
 
@@ -198,20 +224,22 @@ int replay_actor(RecordedRun& run, std::int64_t step, std::ostream& out) {
     return 1;
   }
   at::set_num_threads(config.actors.threads);
-  const Tokenizer tokenizer = Tokenizer::load(start_folder(config, run.folder()));
+  const std::filesystem::path model = start_folder(config, run.folder());
+  const Tokenizer tokenizer = Tokenizer::load(model);
+  const int prompts = compare_prompts(PromptWriter(config.data, tokenizer, model), step, batch, out);
   const auto again = Redraw(config, weights, tokenizer).completions_of(batch);
-  Tally tally;
+  Tally tally("completions");
   for (std::size_t g = 0; g < batch.size(); ++g) {
     for (std::size_t i = 0; i < again[g].size(); ++i) tally.add(batch[g], i, difference(batch[g].completions[i], again[g][i]));
   }
-  return tally.tell(step, "tokens and log-probabilities", out);
+  return std::max(prompts, tally.tell(step, "tokens and log-probabilities", out));
 }
 
 int replay_rewarder(RecordedRun& run, std::int64_t step, std::ostream& out) {
   const Config config = run.changed_config_of(step);
   out << changes_text(run, step);
   VerifierProcess verifier(config.rewards, own_verifier_command());
-  Tally tally;
+  Tally tally("completions");
   for (const GroupRecord& record : run.batch(step)) {
     for (std::size_t i = 0; i < record.completions.size(); ++i) {
       const Completion& completion = record.completions[i];

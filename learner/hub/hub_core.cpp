@@ -238,7 +238,8 @@ std::string HubCore::name_of(const PeerId& id) const {
 Prompt HubCore::prompt(Purpose purpose, std::uint64_t number) {
   const PromptSource& source = purpose == Purpose::kTrain ? train_ : held_out_;
   const Row row = source.row(number);
-  return {source.prompt_ids(row), row.json.dump()};
+  // The line itself where there is one: the order of its keys counts where a template writes them.
+  return {source.prompt_ids(row), row.text.empty() ? row.json.dump() : row.text};
 }
 void HubCore::send_lease(const PeerId& peer, const Lease& lease) { outbox_.post(peer, encode(lease)); }
 void HubCore::send_task(const PeerId& peer, const ScoreTask& task) { outbox_.post(peer, encode(task)); }

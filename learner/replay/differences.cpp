@@ -50,6 +50,15 @@ std::optional<std::string> first_difference(const ParameterLayout& layout, const
   return std::nullopt;
 }
 
+std::optional<std::string> first_difference(const ParameterLayout& layout, const LearnerState& recorded,
+                                            const LearnerState& replayed) {
+  if (auto weight = first_difference(layout, recorded.master, replayed.master)) return weight;
+  if (const auto moment = first_difference(layout, recorded.exp_avg, replayed.exp_avg)) return "first moment of " + *moment;
+  if (const auto moment = first_difference(layout, recorded.exp_avg_sq, replayed.exp_avg_sq)) return "second moment of " + *moment;
+  if (recorded.updates == replayed.updates) return std::nullopt;
+  return both("updates", static_cast<double>(recorded.updates), static_cast<double>(replayed.updates));
+}
+
 std::optional<std::string> first_difference(const ParameterLayout& layout, const StepTrained& recorded,
                                             const StepTrained& replayed) {
   if (!same_bits(recorded.loss, replayed.loss)) return both("loss", recorded.loss, replayed.loss);

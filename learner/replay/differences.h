@@ -8,6 +8,7 @@
 
 #include "common/model/parameters.h"
 #include "learner/hub/ledger.h"
+#include "learner/stages/grpo_learner.h"
 
 namespace troupe {
 
@@ -17,6 +18,11 @@ std::string element_name(const ParameterSpec& spec, std::int64_t index);
 /// The first element, in the model's order, whose bits differ between two flat vectors ([total], fp32), with its name and both
 /// values. Nothing where all tensors have the same bits; the alignment gaps do not count.
 std::optional<std::string> first_difference(const ParameterLayout& layout, const at::Tensor& recorded, const at::Tensor& replayed);
+
+/// The same of all that a learner is between two steps: the weights, "first moment of" and "second moment of" an element of
+/// theirs, the number of updates.
+std::optional<std::string> first_difference(const ParameterLayout& layout, const LearnerState& recorded,
+                                            const LearnerState& replayed);
 
 /// What of a step came out with other bits than the ledger has, loss and gradient norm before the weights, of which it names
 /// the first tensor. Nothing where all is the same.

@@ -4,7 +4,6 @@
 
 #include "common/base/error.h"
 #include "common/base/text.h"
-#include "common/model/checkpoint_io.h"
 #include "learner/checkpoint_folder.h"
 #include "learner/replay/differences.h"
 #include "learner/replay/replay_steps.h"
@@ -57,7 +56,7 @@ class Replayer {
     if (!options_.dump.empty() && !again) dump(first, config_);
     if (difference) return differs("step " + std::to_string(options_.step) + ": " + *difference);
     out_ << "the same bits as recorded: loss " << shortest(recorded_.loss) << ", gradient norm " << shortest(recorded_.grad_norm)
-         << ", weights " << first.steps.front().weights_hash << '\n';
+         << ", weights " << first.steps.front().weights_hash << (checkpointed ? ", and both moments of the checkpoint" : "") << '\n';
     return again ? train_again(first, changed) : 0;
   }
 
@@ -87,10 +86,16 @@ class Replayer {
     return replay_steps(run_, job);
   }
 
+  /// The weights, and Adam's moments, of which the ledger has no hash.
   std::optional<std::string> difference_from_checkpoint(const ReplayedSteps& replayed) const {
     const std::filesystem::path folder = checkpoint_folder(run_.folder().checkpoints(), options_.step);
     if (const auto damage = find_damage(folder)) throw ConfigError("damaged checkpoint: " + *damage);
-    return first_difference(layout_, load_parameters(folder / "hf", at::kFloat).flat(), replayed.state.master);
+    ReplayJob job;  // of no step: it loads the checkpoint
+    job.config = config_;
+    job.ranks = static_cast<int>(recorded_.world_size);
+    job.first = options_.step + 1;
+    job.last = options_.step;
+    return first_difference(layout_, replay_steps(run_, job).state, replayed.state);
   }
 
   void dump(const ReplayedSteps& replayed, const Config& config) const {

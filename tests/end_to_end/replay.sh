@@ -15,11 +15,15 @@ for step in 1 2 3 4 5 6; do
   expect_code 0 "${replay[@]}" $step
   expect_text "the same bits as recorded: loss" "$work/last.log"
   expect_code 0 "${replay[@]}" $step --role actor
+  expect_text "4 prompts, the same tokens as recorded" "$work/last.log"
   expect_text "16 completions, the same tokens and log-probabilities" "$work/last.log"
   expect_code 0 "${replay[@]}" $step --role rewarder
   expect_text "16 completions, the same rewards" "$work/last.log"
 done
+expect_code 0 "${replay[@]}" 5
+grep -q "moments" "$work/last.log" && fail "step 5 has no checkpoint, but its moments were compared"
 expect_code 0 "${replay[@]}" 6
+expect_text ", and both moments of the checkpoint" "$work/last.log"
 expect_text "from the checkpoint of step 3, rolling forward 2 steps" "$work/last.log"
 for ranks in 1 3; do
   expect_code 0 "${replay[@]}" 5 --world $ranks
@@ -34,6 +38,9 @@ expect_text "changed optimizer.lr: 3e-04 -> 0.001" "$work/last.log"
 expect_text "20 of 20 tensors; most in model." "$work/last.log"
 expect_code 1 "${replay[@]}" 5 --role actor --set sampling.temperature=0.5
 expect_text "DIFFERENT: step 5: 16 of 16 completions; first group 16, sample 0: " "$work/last.log"
+expect_code 1 "${replay[@]}" 5 --role actor --set data.prompt=r1_zero
+expect_text "DIFFERENT: step 5: 4 of 4 prompts; first group 16: token 0 of the prompt: recorded " "$work/last.log"
+expect_text "16 completions, the same tokens" "$work/last.log"
 expect_code 1 "${replay[@]}" 5 --role rewarder --set reward.tags.weight=0.5
 expect_text ": reward: recorded " "$work/last.log"
 

@@ -25,7 +25,7 @@ TEST_SUITE("hub/hub_core") {
     CHECK(numbers_of(batch) == std::vector<std::uint64_t>{0, 1});
     CHECK(batch->at(1).actor == "actor 0");
     CHECK(batch->at(1).rewarder == "rewarder 0");
-    CHECK(batch->at(1).row == R"({"question":"train 1"})");
+    CHECK(batch->at(1).row == R"({ "question": "train 1" })");
     CHECK(actor->accepted().size() == 2);
     CHECK(rewarder->accepted().size() == 2);
     const LedgerState on_disk = read_ledger(world.folder / "ledger.log");

@@ -18,7 +18,9 @@ namespace troupe::test {
 
 inline PromptSource prompts_of(const std::string& name) {
   return {[name](std::uint64_t number) {
-            return Row{{{"question", name + " " + std::to_string(number)}}, name + ":" + std::to_string(number)};
+            const std::string question = name + " " + std::to_string(number);
+            const std::string line = name == "train" ? "{ \"question\": \"" + question + "\" }" : "";  // as it stands in a file
+            return Row{{{"question", question}}, name + ":" + std::to_string(number), line};
           },
           [](const Row& row) { return std::vector<std::int32_t>{static_cast<std::int32_t>(row.json.size())}; }};
 }

@@ -46,6 +46,23 @@ TEST_SUITE("learner/replay/differences") {
     CHECK(first_difference(kLayout, flat, with(flat, 0, 3.0F)).value().starts_with("model.embed_tokens.weight[0, 0]: "));
   }
 
+  TEST_CASE("of a learner's state the weights come first, then both moments, then the number of updates") {
+    const LearnerState recorded{start(), at::mul(start(), 0.5), at::mul(start(), 0.25), 3};
+    const auto change = [&](auto part, LearnerState state) {
+      state.*part = with(state.*part, kDown.offset + 29, 7.0F);
+      return state;
+    };
+    const std::string place = "model.layers.0.mlp.down_proj.weight[1, 5]: recorded ";
+    CHECK(!first_difference(kLayout, recorded, recorded));
+    const LearnerState count{recorded.master, recorded.exp_avg, recorded.exp_avg_sq, 4};
+    CHECK(first_difference(kLayout, recorded, count) == "updates: recorded 3, replayed 4");
+    const LearnerState second = change(&LearnerState::exp_avg_sq, count);
+    CHECK(first_difference(kLayout, recorded, second).value().starts_with("second moment of " + place));
+    const LearnerState first = change(&LearnerState::exp_avg, second);
+    CHECK(first_difference(kLayout, recorded, first).value().starts_with("first moment of " + place));
+    CHECK(first_difference(kLayout, recorded, change(&LearnerState::master, first)).value().starts_with(place));
+  }
+
   TEST_CASE("bits are compared: minus zero is not zero, a NaN is itself") {
     const at::Tensor zero = with(start(), 0, 0.0F);
     CHECK(first_difference(kLayout, zero, with(zero, 0, -0.0F)) == "model.embed_tokens.weight[0, 0]: recorded 0, replayed -0");
