@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
-#include <map>
+#include <mutex>
+#include <set>
 #include <thread>
 
 #include "common/base/bounded_queue.h"
@@ -41,17 +42,28 @@ class ScoringPool {
   }
 
   bool submit(ScoreTask& task) {
+    const std::uint64_t lease_id = task.lease_id;
     const bool taken = tasks_.push(task, Deadline::after_ms(0));
-    if (taken) ++in_work_;
+    if (taken) in_work_.insert(lease_id);
     return taken;
   }
   std::optional<ScoredGroup> finished() {
-    auto scored = scores_.pop(Deadline::after_ms(0));
-    if (!scored && scores_.closed() && failure_) std::rethrow_exception(failure_);
-    if (scored) --in_work_;
-    return scored;
+    for (;;) {
+      auto scored = scores_.pop(Deadline::after_ms(0));
+      if (!scored && scores_.closed() && failure_) std::rethrow_exception(failure_);
+      if (!scored) return scored;
+      in_work_.erase(scored->lease_id);
+      const std::lock_guard lock(mutex_);
+      if (revoked_.erase(scored->lease_id) == 0) return scored;
+    }
   }
-  bool idle() const { return in_work_ == 0; }
+  bool idle() const { return in_work_.empty(); }
+
+  /// The completions of this task that are not scored yet are left alone, and its scores are not handed out.
+  void revoke(std::uint64_t lease_id) {
+    const std::lock_guard lock(mutex_);
+    if (in_work_.contains(lease_id)) revoked_.insert(lease_id);
+  }
 
  private:
   void work(VerifierProcess& process) {
@@ -71,10 +83,15 @@ class ScoringPool {
     }
   }
 
-  ScoredGroup score(VerifierProcess& process, const ScoreTask& task) const {
+  bool is_revoked(std::uint64_t lease_id) {
+    const std::lock_guard lock(mutex_);
+    return revoked_.contains(lease_id);
+  }
+
+  ScoredGroup score(VerifierProcess& process, const ScoreTask& task) {
     const std::int64_t start_ms = SteadyClock().now_ms();
     ScoredGroup scored{task.lease_id, task.incarnation, task.group, task.purpose, {}, 0};
-    for (std::size_t i = 0; i < task.completions.size(); ++i) {
+    for (std::size_t i = 0; i < task.completions.size() && !is_revoked(task.lease_id); ++i) {
       scored.scores.push_back(
           process.score(task.row, task.completions[i], task.token_counts[i], task.finish_reasons[i], timeout_s_));
     }
@@ -86,7 +103,9 @@ class ScoringPool {
   BoundedQueue<ScoreTask> tasks_;
   BoundedQueue<ScoredGroup> scores_;
   std::vector<std::unique_ptr<VerifierProcess>> processes_;
-  int in_work_ = 0;  // submitted and not yet finished
+  std::set<std::uint64_t> in_work_;  // leases submitted and not yet finished
+  std::mutex mutex_;                 // over revoked_
+  std::set<std::uint64_t> revoked_;  // of those in work
   std::exception_ptr failure_;  // written before scores_ closes, read after
   std::vector<std::thread> threads_;
 };
@@ -131,8 +150,10 @@ class Rewarder {
           fault::point("rewarder.task");
           waiting_.push_back(decode<ScoreTask>(bytes_of(frame)));
           break;
+        case MessageType::kRevoke:
+          give_up(decode<Revoke>(bytes_of(frame)).lease_ids);
+          break;
         case MessageType::kAccepted:
-        case MessageType::kRevoke:  // a score that comes too late is refused by the hub: nothing to undo here
           break;
         default:
           throw ProtocolError("a message that is not for a rewarder");
@@ -142,12 +163,21 @@ class Rewarder {
     }
   }
 
+  /// The hub has given these tasks to others.
+  void give_up(const std::vector<std::uint64_t>& lease_ids) {
+    for (const std::uint64_t id : lease_ids) {
+      std::erase_if(waiting_, [id](const ScoreTask& task) { return task.lease_id == id; });
+      std::erase_if(unsent_, [id](const ScoredGroup& scored) { return scored.lease_id == id; });
+      pool_->revoke(id);
+    }
+  }
+
   void hand_over() {
     while (!waiting_.empty() && pool_->submit(waiting_.front())) waiting_.pop_front();
-    while (auto scored = pool_->finished()) unsent_.push_back(encode(*scored));
+    while (auto scored = pool_->finished()) unsent_.push_back(*std::move(scored));
     while (!unsent_.empty()) {
       fault::point("rewarder.result.before");
-      if (!send(unsent_.front())) return;
+      if (!send(encode(unsent_.front()))) return;
       fault::point("rewarder.result.after");
       unsent_.pop_front();
     }
@@ -160,8 +190,8 @@ class Rewarder {
   PeerSession session_;
   std::uint64_t registration_ = 0;
   std::unique_ptr<ScoringPool> pool_;
-  std::deque<ScoreTask> waiting_;     // at most our credit
-  std::deque<std::string> unsent_;    // encoded ScoredGroups
+  std::deque<ScoreTask> waiting_;  // at most our credit
+  std::deque<ScoredGroup> unsent_;
 };
 
 }  // namespace
