@@ -23,6 +23,7 @@ void ActivationView<T>::lay_out(float* floats, T* values) {
   }
   normed_ = take(values, value_count_, streams * padded_ * hidden_);
   qkv_ = take(values, value_count_, layers * padded_ * qkv_width_);
+  unnormed_ = take(values, value_count_, layers * padded_ * unnormed_width_);
   attended_ = take(values, value_count_, layers * padded_ * attended_width_);
   gate_up_ = take(values, value_count_, layers * (keep_ ? padded_ : std::min(padded_, kMaxRows)) * gate_up_width_);
 }
@@ -35,6 +36,7 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, std::int64_t rows, 
       hidden_(model.architecture.hidden),
       heads_(model.architecture.heads),
       qkv_width_(model.qkv_width()),
+      unnormed_width_(keep && model.architecture.qk_norm ? model.turned_width() : 0),
       attended_width_(model.attended_width()),
       gate_up_width_(2 * model.architecture.intermediate),
       keep_(keep) {
@@ -61,6 +63,7 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, const Activations& 
       hidden_(model.architecture.hidden),
       heads_(model.architecture.heads),
       qkv_width_(model.qkv_width()),
+      unnormed_width_(model.architecture.qk_norm ? model.turned_width() : 0),
       attended_width_(model.attended_width()),
       gate_up_width_(2 * model.architecture.intermediate),
       keep_(true) {

@@ -1,5 +1,6 @@
 #include "common/model/architecture.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -23,33 +24,51 @@ void require_plain(const json& config, const char* key, const json& plain, const
   }
 }
 
+// Up to these no sum of the products that make a model's size overflows.
+constexpr std::int64_t kMost = std::int64_t{1} << 24, kMostLayers = 4096;
+
+struct Family {
+  const char* model_type;
+  const char* class_name;  // of transformers
+};
+constexpr std::array kFamilies = {Family{"llama", "LlamaForCausalLM"}, Family{"qwen2", "Qwen2ForCausalLM"},
+                                  Family{"qwen3", "Qwen3ForCausalLM"}};
+constexpr const char* kFamilyNames = "\"llama\", \"qwen2\" or \"qwen3\"";
+
+/// Null where it is not known.
+const Family* family_of(const std::string& model_type) {
+  for (const Family& family : kFamilies) {
+    if (model_type == family.model_type) return &family;
+  }
+  return nullptr;
+}
+
 std::string model_type_of(const json& config, const std::string& where) {
   const auto type = json_get<std::string>(config, "model_type", where);
-  if (type != "llama" && type != "qwen2") refuse(where, "model_type", type, "\"llama\" or \"qwen2\"");
-  const std::string expected = type == "llama" ? "LlamaForCausalLM" : "Qwen2ForCausalLM";
+  const Family* family = family_of(type);
+  if (family == nullptr) refuse(where, "model_type", type, kFamilyNames);
   const auto architectures = config.find("architectures");
-  if (architectures != config.end() && !architectures->is_null() && *architectures != json::array({expected})) {
-    refuse(where, "architectures", *architectures, "[\"" + expected + "\"]");
+  if (architectures != config.end() && !architectures->is_null() && *architectures != json::array({family->class_name})) {
+    refuse(where, "architectures", *architectures, std::string("[\"") + family->class_name + "\"]");
   }
   return type;
 }
 
-/// transformers 5 writes {"rope_parameters": {"rope_type", "rope_theta"}}, older ones rope_theta and rope_scaling.
-double rope_theta_of(const json& config, const std::string& where) {
-  double theta = json_get_or<double>(config, "rope_theta", 10000.0, where);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+/// Sets rope_theta and rope_scaling. transformers 5 writes {"rope_parameters": {"rope_type", "rope_theta", …}}, older ones
+/// rope_theta and rope_scaling; where both are there, rope_scaling counts.
+void read_rope(const json& config, const std::string& where, Architecture& a) {
+  a.rope_theta = json_get_or<double>(config, "rope_theta", a.rope_theta, where);
+  const auto positions = json_get_or<double>(config, "original_max_position_embeddings", static_cast<double>(a.max_positions), where);
+  require_plain(config, "partial_rotary_factor", 1.0, where);
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const auto rope = config.find(key);
     if (rope == config.end() || rope->is_null()) continue;
     if (!rope->is_object()) refuse(where, key, *rope, "an object");
-    for (const char* type : {"rope_type", "type"}) {
-      if (json_get_or<std::string>(*rope, type, "default", where + ": " + key) != "default") {
-        refuse(where, key, *rope, "rope_type \"default\" (scaled positions are not supported)");
-      }
-    }
-    theta = json_get_or<double>(*rope, "rope_theta", theta, where + ": " + key);
-    require_plain(*rope, "partial_rotary_factor", 1.0, where + ": " + key);
+    const std::string inside = where + ": " + key;
+    a.rope_scaling = RopeScaling::from_json(*rope, positions, inside);
+    a.rope_theta = json_get_or<double>(*rope, "rope_theta", a.rope_theta, inside);
+    require_plain(*rope, "partial_rotary_factor", 1.0, inside);
   }
-  return theta;
 }
 
 std::vector<std::int32_t> token_ids(const json& config, const char* key, const std::string& where) {
@@ -72,24 +91,25 @@ void require(bool condition, const std::string& field, const std::string& found,
 }  // namespace
 
 void Architecture::validate() const {
-  constexpr std::int64_t kMost = std::int64_t{1} << 24;  // no product of three of them overflows
-  const auto in_range = [&](const char* field, std::int64_t value) {
-    require(value >= 1 && value <= kMost, field, std::to_string(value), "1 to " + std::to_string(kMost));
+  const auto in_range = [&](const char* field, std::int64_t value, std::int64_t most = kMost) {
+    require(value >= 1 && value <= most, field, std::to_string(value), "1 to " + std::to_string(most));
   };
-  require(model_type == "llama" || model_type == "qwen2", "model_type", model_type, "llama or qwen2");
+  require(family_of(model_type) != nullptr, "model_type", model_type, kFamilyNames);
   in_range("vocab_size", vocabulary);
   in_range("hidden_size", hidden);
   in_range("intermediate_size", intermediate);
-  in_range("num_hidden_layers", layers);
+  in_range("num_hidden_layers", layers, kMostLayers);
   in_range("num_attention_heads", heads);
   in_range("num_key_value_heads", kv_heads);
   in_range("head_dim", head_size);
+  in_range("num_attention_heads * head_dim", heads * head_size);
   in_range("max_position_embeddings", max_positions);
   require(heads % kv_heads == 0, "num_key_value_heads", std::to_string(kv_heads),
           "a divisor of num_attention_heads, " + std::to_string(heads));
   require(head_size % 2 == 0, "head_dim", std::to_string(head_size), "an even number");
-  require(std::isfinite(rope_theta) && rope_theta > 0, "rope_theta", std::to_string(rope_theta), "a number above 0");
+  require(std::isfinite(rope_theta) && rope_theta > 1, "rope_theta", std::to_string(rope_theta), "a number above 1");
   require(std::isfinite(rms_eps) && rms_eps > 0, "rms_norm_eps", std::to_string(rms_eps), "a number above 0");
+  rope_scaling.validate();
   for (const auto id : eos_ids) {
     require(id >= 0 && id < vocabulary, "eos_token_id", std::to_string(id),
             "an id below vocab_size, " + std::to_string(vocabulary));
@@ -111,12 +131,14 @@ Architecture read_architecture(const std::filesystem::path& folder) {
   a.heads = integer("num_attention_heads");
   if (a.heads < 1) refuse(where, "num_attention_heads", a.heads, "at least 1");
   a.kv_heads = json_get_or<std::int64_t>(config, "num_key_value_heads", a.heads, where);
-  a.head_size = json_get_or<std::int64_t>(config, "head_dim", a.hidden / a.heads, where);
+  // Qwen 3's heads have a size of their own.
+  a.head_size = json_get_or<std::int64_t>(config, "head_dim", a.model_type == "qwen3" ? 128 : a.hidden / a.heads, where);
   a.max_positions = integer("max_position_embeddings");
-  a.rope_theta = rope_theta_of(config, where);
+  read_rope(config, where, a);
   a.rms_eps = json_get_or<double>(config, "rms_norm_eps", 1e-6, where);
   a.tied_embeddings = json_get_or<bool>(config, "tie_word_embeddings", false, where);
   a.qkv_bias = a.model_type == "qwen2";
+  a.qk_norm = a.model_type == "qwen3";
   require_plain(config, "hidden_act", "silu", where);
   require_plain(config, "attention_bias", false, where);
   require_plain(config, "mlp_bias", false, where);
@@ -147,7 +169,7 @@ Architecture read_architecture(const std::filesystem::path& folder) {
 }
 
 json architecture_json(const Architecture& a) {
-  json config = {{"architectures", {a.model_type == "llama" ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
+  json config = {{"architectures", {family_of(a.model_type)->class_name}},
                  {"model_type", a.model_type},
                  {"vocab_size", a.vocabulary},
                  {"hidden_size", a.hidden},
@@ -165,9 +187,10 @@ json architecture_json(const Architecture& a) {
                  {"use_cache", true},
                  // older transformers read rope_theta, from 5 on rope_parameters
                  {"rope_theta", a.rope_theta},
-                 {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", a.rope_theta}}}};
+                 {"rope_parameters", a.rope_scaling.to_json(a.rope_theta)}};
+  if (a.rope_scaling.kind != RopeScaling::Kind::kNone) config["rope_scaling"] = config["rope_parameters"];
+  if (a.model_type != "qwen2") config["attention_bias"] = false;
   if (a.model_type == "llama") {
-    config["attention_bias"] = false;
     config["mlp_bias"] = false;
   } else {
     config["use_sliding_window"] = false;

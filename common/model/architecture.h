@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "common/model/rope_scaling.h"
+
 namespace troupe {
 
-/// The numbers of a decoder-only transformer of the Llama family, as a Hugging Face config.json gives them.
+/// The numbers of a decoder-only transformer of the Llama family, as a Hugging Face config.json gives them. What the families
+/// differ in follows from `model_type`: "llama", "qwen2" (Qwen 2.5 too) or "qwen3".
 struct Architecture {
   std::string model_type = "llama";
   std::int64_t vocabulary = 0;
@@ -20,9 +23,11 @@ struct Architecture {
   std::int64_t head_size = 0;
   std::int64_t max_positions = 0;
   double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
   double rms_eps = 1e-6;
   bool tied_embeddings = true;
   bool qkv_bias = false;              // Qwen2
+  bool qk_norm = false;               // Qwen3: each head of q and k is normed before it is turned
   std::vector<std::int32_t> eos_ids;  // generation stops at any of them
   std::int32_t bos_id = -1;
   bool operator==(const Architecture&) const = default;

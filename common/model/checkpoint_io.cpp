@@ -13,6 +13,7 @@
 #include "common/base/files.h"
 #include "common/base/strict_json.h"
 #include "common/model/safetensors.h"
+#include "common/tokenizer/vocabulary_files.h"
 
 namespace troupe {
 namespace {
@@ -79,6 +80,12 @@ StoredTensors read_tensors(const fs::path& folder) {
   throw ConfigError(folder.string() + ": neither model.safetensors nor model.safetensors.index.json is there");
 }
 
+bool is_weight_dtype(at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16 || type == at::kHalf; }
+
+bool are_equal(const at::Tensor& a, const at::Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && is_weight_dtype(a.scalar_type()) && at::equal(a, b);
+}
+
 /// Tied embeddings may be stored under either name, or under both with equal values.
 void untie(StoredTensors& stored, const fs::path& folder) {
   const auto head = stored.find(kHead);
@@ -86,7 +93,7 @@ void untie(StoredTensors& stored, const fs::path& folder) {
   const auto embedding = stored.find(kEmbedding);
   if (embedding == stored.end()) {
     stored.emplace(kEmbedding, head->second);
-  } else if (!at::equal(embedding->second.tensor, head->second.tensor)) {
+  } else if (!are_equal(embedding->second.tensor, head->second.tensor)) {
     throw ConfigError(folder.string() + ": config.json ties the embeddings, but " + kHead + " and " + kEmbedding +
                       " differ");
   }
@@ -99,28 +106,29 @@ std::string shape_text(at::IntArrayRef shape) {
   return text + "]";
 }
 
-void copy_tensor(const StoredTensor& stored, const ParameterSpec& spec, at::Tensor target) {
+void check_tensor(const StoredTensor& stored, const ParameterSpec& spec) {
   const at::Tensor& source = stored.tensor;
   if (source.sizes() != at::IntArrayRef(spec.shape)) {
     throw ConfigError(stored.file + ": tensor \"" + spec.name + "\": expected shape " + shape_text(spec.shape) +
                       ", found " + shape_text(source.sizes()));
   }
   const auto type = source.scalar_type();
-  if (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf) {
+  if (!is_weight_dtype(type)) {
     throw ConfigError(stored.file + ": tensor \"" + spec.name + "\": expected dtype F32, BF16 or F16, found " +
                       c10::toString(type));
   }
-  target.copy_(source);
 }
 
 /// A buffer that old versions of transformers stored beside the parameters; it follows from the config.
 bool is_derived(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
+/// Older forms of a tokenizer become a tokenizer.json.
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  if (!fs::exists(from / "tokenizer.json")) throw ConfigError((from / "tokenizer.json").string() + " is missing");
+  if (!fs::exists(tokenizer_file_of(from))) throw ConfigError((from / "tokenizer.json").string() + " is missing");
   std::error_code ignored;
   if (fs::equivalent(from, to, ignored)) return;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+  write_file_atomically(to / "tokenizer.json", tokenizer_json_of(from));
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                            "chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model"}) {
     if (fs::exists(from / name)) write_file_atomically(to / name, read_file(from / name));
   }
@@ -151,22 +159,26 @@ Parameters load_parameters(const fs::path& folder, at::ScalarType dtype) {
   const Architecture architecture = read_architecture(folder);
   StoredTensors stored = read_tensors(folder);
   if (architecture.tied_embeddings) untie(stored, folder);
-  Parameters parameters(architecture, dtype);
-  for (const ParameterSpec& spec : parameters.layout().tensors) {
+  const ParameterLayout layout(architecture);
+  StoredTensors others = stored;
+  // Everything is checked before memory is set aside: a config.json may claim any size.
+  for (const ParameterSpec& spec : layout.tensors) {
     const auto found = stored.find(spec.name);
     if (found == stored.end()) {
       throw ConfigError(folder.string() + ": tensor \"" + spec.name + "\" of shape " + shape_text(spec.shape) +
                         " is missing");
     }
-    copy_tensor(found->second, spec, parameters[spec.name]);
-    stored.erase(found);
+    check_tensor(found->second, spec);
+    others.erase(spec.name);
   }
-  for (const auto& [name, tensor] : stored) {
+  for (const auto& [name, tensor] : others) {
     if (!is_derived(name)) {
       throw ConfigError(tensor.file + ": tensor \"" + name + "\" of shape " + shape_text(tensor.tensor.sizes()) +
                         " is no part of the model that config.json describes");
     }
   }
+  Parameters parameters(architecture, dtype);
+  for (const ParameterSpec& spec : layout.tensors) parameters[spec.name].copy_(stored.at(spec.name).tensor);
   return parameters;
 }
 

@@ -18,6 +18,8 @@ ModelOffsets::ModelOffsets(const Parameters& parameters) {
     const std::string block = "model.layers." + std::to_string(layer) + ".";
     blocks.push_back({at(block + "input_layernorm.weight"), joined(block + "self_attn.q_proj.weight", qkv_rows),
                       a.qkv_bias ? joined(block + "self_attn.q_proj.bias", qkv_rows) : -1,
+                      a.qk_norm ? at(block + "self_attn.q_norm.weight") : -1,
+                      a.qk_norm ? at(block + "self_attn.k_norm.weight") : -1,
                       at(block + "self_attn.o_proj.weight"), at(block + "post_attention_layernorm.weight"),
                       joined(block + "mlp.gate_proj.weight", 2 * a.intermediate), at(block + "mlp.down_proj.weight")});
   }

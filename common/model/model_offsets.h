@@ -10,7 +10,9 @@ namespace troupe {
 /// Where the model's matrices begin in a flat buffer laid out as ParameterLayout: elements from its start.
 struct ModelOffsets {
   struct Block {
-    std::int64_t attention_norm, qkv, qkv_bias, output, mlp_norm, gate_up, down;  // qkv_bias: -1 where there is none
+    std::int64_t attention_norm, qkv;
+    std::int64_t qkv_bias, q_norm, k_norm;  // -1 where there is none
+    std::int64_t output, mlp_norm, gate_up, down;
   };
   /// @throws ConfigError where q, k, v or gate, up are no neighbours.
   explicit ModelOffsets(const Parameters& parameters);

@@ -39,6 +39,10 @@ ParameterLayout::ParameterLayout(const Architecture& a) {
       add(block + "self_attn.k_proj.bias", {keys});
       add(block + "self_attn.v_proj.bias", {keys});
     }
+    if (a.qk_norm) {
+      add(block + "self_attn.q_norm.weight", {a.head_size});
+      add(block + "self_attn.k_norm.weight", {a.head_size});
+    }
     add(block + "self_attn.o_proj.weight", {a.hidden, queries});
     add(block + "post_attention_layernorm.weight", {a.hidden});
     add(block + "mlp.gate_proj.weight", {a.intermediate, a.hidden});

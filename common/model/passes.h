@@ -27,6 +27,8 @@ struct ModelView {
   const T* parameters;
   const float* rope;
   std::int64_t qkv_width() const { return (architecture.heads + 2 * architecture.kv_heads) * architecture.head_size; }
+  /// Of the heads that are turned (and normed, where there are such norms): q and k.
+  std::int64_t turned_width() const { return (architecture.heads + architecture.kv_heads) * architecture.head_size; }
   std::int64_t attended_width() const { return architecture.heads * architecture.head_size; }
   std::int64_t group() const { return architecture.heads / architecture.kv_heads; }
 };
@@ -48,6 +50,8 @@ class ActivationView {
   T* normed(std::int64_t stream) const { return normed_ + kept(stream) * padded_ * hidden_; }
   float* inverse_rms(std::int64_t stream) const { return keep_ ? inverse_rms_ + stream * padded_ : nullptr; }
   T* qkv(std::int64_t layer) const { return qkv_ + kept(layer) * padded_ * qkv_width_; }
+  /// q and k before their norms, rows of turned_width; null where there are no norms or nothing is kept.
+  T* unnormed(std::int64_t layer) const { return unnormed_width_ == 0 ? nullptr : unnormed_ + layer * padded_ * unnormed_width_; }
   T* attended(std::int64_t layer) const { return attended_ + kept(layer) * padded_ * attended_width_; }
   float* lse(std::int64_t layer) const { return keep_ ? lse_ + layer * padded_ * heads_ : nullptr; }
   /// Rows from `row` on; without `keep`, of the present chunk alone.
@@ -61,15 +65,26 @@ class ActivationView {
   std::int64_t kept(std::int64_t index) const { return keep_ ? index : 0; }
   void lay_out(float* floats, T* values);
 
-  std::int64_t rows_, padded_, layers_, hidden_, heads_, qkv_width_, attended_width_, gate_up_width_;
+  std::int64_t rows_, padded_, layers_, hidden_, heads_, qkv_width_, unnormed_width_, attended_width_, gate_up_width_;
   bool keep_;
   float *residual_ = nullptr, *inverse_rms_ = nullptr, *lse_ = nullptr;
-  T *normed_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *gate_up_ = nullptr;
+  T *normed_ = nullptr, *qkv_ = nullptr, *unnormed_ = nullptr, *attended_ = nullptr, *gate_up_ = nullptr;
   std::int64_t float_count_ = 0, value_count_ = 0;
 };
 
 /// Position of each row in its sequence.
 std::vector<std::int64_t> packed_positions(const PackedSequences& batch);
+
+/// The q heads (or k heads) of rows [begin, end) of a layer in `values`, which lies as view.qkv(layer) does.
+template <typename T>
+HeadRows<T> head_rows(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer, T* values, bool keys,
+                      std::int64_t begin, std::int64_t end) {
+  const Architecture& a = model.architecture;
+  const std::int64_t first = keys ? a.heads * a.head_size : 0, width = model.turned_width();
+  T* kept = view.unnormed(layer);
+  return {values + begin * model.qkv_width() + first, model.qkv_width(),  kept == nullptr ? nullptr : kept + begin * width + first,
+          width, end - begin, keys ? a.kv_heads : a.heads, a.head_size};
+}
 
 /// Runs work(begin, end) over rows, in parallel where a row's `elements` make it worth it.
 template <typename Work>

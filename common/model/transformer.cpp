@@ -1,5 +1,6 @@
 #include "common/model/transformer.h"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -104,9 +105,18 @@ class ForwardPass {
                                                                  padded_rows(end - begin), qkv);
     const T* bias = block.qkv_bias < 0 ? nullptr : model_.parameters + block.qkv_bias;
     for_rows(end - begin, width, [&](std::int64_t from, std::int64_t to) {
+      if (a.qk_norm) norm_heads(layer, begin + from, begin + to);
       kernels<T>().bias_rope(qkv + from * width, bias, positions_.data() + begin + from, model_.rope, to - from,
                              a.heads + 2 * a.kv_heads, a.heads + a.kv_heads, a.head_size, 1.0f);
     });
+  }
+
+  void norm_heads(std::int64_t layer, std::int64_t begin, std::int64_t end) {
+    const auto& block = model_.offsets.blocks[static_cast<std::size_t>(layer)];
+    const auto eps = static_cast<float>(model_.architecture.rms_eps);
+    T* qkv = view_.qkv(layer);
+    kernels<T>().head_norm(head_rows(model_, view_, layer, qkv, false, begin, end), model_.parameters + block.q_norm, eps);
+    kernels<T>().head_norm(head_rows(model_, view_, layer, qkv, true, begin, end), model_.parameters + block.k_norm, eps);
   }
 
   void project_output_and_mlp(std::int64_t layer, std::int64_t begin, std::int64_t end) {
@@ -269,16 +279,17 @@ bool one_run_a_slot(const std::vector<Run>& runs, const KvCache& cache) {
   return one;
 }
 
-at::Tensor rope_table(const Architecture& a) {
+at::Tensor rope_table(const Architecture& a, std::int64_t positions) {
   const std::int64_t half = a.head_size / 2;
-  at::Tensor table = at::empty({a.max_positions, 2, half}, at::kFloat);
+  const std::vector<double> waves = positions_a_radian(a.rope_theta, a.head_size, a.rope_scaling);
+  const double scale = a.rope_scaling.attention_factor;
+  at::Tensor table = at::empty({positions, 2, half}, at::kFloat);
   float* out = table.mutable_data_ptr<float>();
-  for (std::int64_t position = 0; position < a.max_positions; ++position) {
+  for (std::int64_t position = 0; position < positions; ++position) {
     for (std::int64_t i = 0; i < half; ++i) {
-      const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(a.head_size);
-      const double angle = static_cast<double>(position) / std::pow(a.rope_theta, exponent);
-      out[position * a.head_size + i] = static_cast<float>(std::cos(angle));
-      out[position * a.head_size + half + i] = static_cast<float>(std::sin(angle));
+      const double angle = static_cast<double>(position) / waves[static_cast<std::size_t>(i)];
+      out[position * a.head_size + i] = static_cast<float>(scale * std::cos(angle));
+      out[position * a.head_size + half + i] = static_cast<float>(scale * std::sin(angle));
     }
   }
   return table;
@@ -292,7 +303,17 @@ ModelView<T> view_of(const Parameters& parameters, const ModelOffsets& offsets, 
 }  // namespace
 
 Transformer::Transformer(Parameters parameters)
-    : parameters_(std::move(parameters)), offsets_(parameters_), rope_(rope_table(parameters_.architecture())) {}
+    : parameters_(std::move(parameters)), offsets_(parameters_) {}
+
+const at::Tensor& Transformer::rope(std::int64_t positions) const {
+  constexpr std::uint64_t kFewest = 1024;
+  if (!rope_.defined() || rope_.size(0) < positions) {
+    const std::uint64_t enough = std::bit_ceil(std::max(kFewest, static_cast<std::uint64_t>(positions)));
+    const Architecture& a = parameters_.architecture();
+    rope_ = rope_table(a, std::min(static_cast<std::int64_t>(enough), a.max_positions));
+  }
+  return rope_;
+}
 
 at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved) const {
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
@@ -309,7 +330,7 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
       if (tokens > 0) runs.push_back({start, tokens, 0, 0});
     }
     const std::int64_t longest = longest_of(runs);
-    const auto model = view_of<T>(parameters_, offsets_, rope_);
+    const auto model = view_of<T>(parameters_, offsets_, rope(longest));
     Activations unsaved;
     Activations& storage = saved == nullptr ? unsaved : *saved;
     const ActivationView<T> view(model, batch.ids_T.numel(), saved != nullptr, storage);
@@ -331,7 +352,7 @@ at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, const std::vecto
     const std::vector<Run> runs = runs_of(positions, slots);
     const bool separate = one_run_a_slot(runs, cache);
     const std::int64_t longest = longest_of(runs);
-    const auto model = view_of<T>(parameters_, offsets_, rope_);
+    const auto model = view_of<T>(parameters_, offsets_, rope(longest));
     Activations storage;
     const ActivationView<T> view(model, ids_T.numel(), false, storage);
     ForwardPass<T> pass(model, packed<T>(), view, positions);
@@ -345,7 +366,10 @@ void Transformer::backward(const PackedSequences& batch, const Activations& save
                            at::Tensor& gradients) const {
   with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    run_backward(view_of<T>(parameters_, offsets_, rope_), batch, saved, grad_hidden_TH, gradients);
+    const std::vector<std::int64_t>& starts = batch.sequence_starts;
+    std::int64_t longest = 0;
+    for (std::size_t s = 1; s < starts.size(); ++s) longest = std::max(longest, starts[s] - starts[s - 1]);
+    run_backward(view_of<T>(parameters_, offsets_, rope(longest)), batch, saved, grad_hidden_TH, gradients);
   });
 }
 

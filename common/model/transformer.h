@@ -67,13 +67,17 @@ class Transformer {
  private:
   template <typename T>
   const PackedWeights<T>& packed() const;
+  /// The table of angles for at least so many positions.
+  const at::Tensor& rope(std::int64_t positions) const;
 
   Parameters parameters_;
   ModelOffsets offsets_;
   // A copy of the weights as the kernels read them, made when first needed and again when the weights have changed.
   mutable std::variant<std::monostate, PackedWeights<float>, PackedWeights<Bf16>> packed_;
   mutable std::uint32_t packed_version_ = 0;
-  at::Tensor rope_;  // [max_positions, 2, head_size / 2]: cosines, then sines, fp32
+  // [positions, 2, head_size / 2]: cosines, then sines, fp32. Made for as many positions as were needed so far, in powers of two:
+  // a model's max_positions may be a million.
+  mutable at::Tensor rope_;
 };
 
 }  // namespace troupe

@@ -149,11 +149,30 @@ class BackwardPass {
       kernels<T>().bias_rope(grad + from * width, nullptr, positions_.data() + begin + from, model_.rope, to - from,
                              a.heads + 2 * a.kv_heads, a.heads + a.kv_heads, a.head_size, -1.0f);
     });
+    if (a.qk_norm) head_norms(layer, begin, end);
     if (block(layer).qkv_bias >= 0) kernels<T>().add_rows(grad, rows, width, gradients_ + block(layer).qkv_bias);
     add_weight_gradient(grad, view_.normed(2 * layer) + begin * a.hidden, gradients_ + block(layer).qkv, rows, width,
                         a.hidden);
     weights.qkv.multiply(grad, rows, grad_normed_);
     norm(2 * layer, begin, end, grad_normed_);
+  }
+
+  /// Makes rows of grad_qkv_ the gradients of q and k before their norms; the weights' in a fixed order whatever the threads.
+  void head_norms(std::int64_t layer, std::int64_t begin, std::int64_t end) {
+    const std::int64_t size = model_.architecture.head_size, parts = (end - begin + kNormRows - 1) / kNormRows;
+    for (const bool keys : {false, true}) {
+      const std::int64_t weight = keys ? block(layer).k_norm : block(layer).q_norm;
+      std::vector<float> partial(static_cast<std::size_t>(parts * size), 0.0f);
+      at::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t part = first; part < last; ++part) {
+          const std::int64_t row = begin + part * kNormRows;
+          kernels<T>().head_norm_backward(head_rows(model_, view_, layer, grad_qkv_, keys, row, std::min(row + kNormRows, end)),
+                                          model_.parameters + weight, static_cast<float>(model_.architecture.rms_eps),
+                                          partial.data() + part * size);
+        }
+      });
+      kernels<float>().add_rows(partial.data(), parts, size, gradients_ + weight);
+    }
   }
 
   void embedding() {

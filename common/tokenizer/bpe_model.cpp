@@ -14,7 +14,8 @@
 namespace troupe {
 namespace {
 
-constexpr std::int64_t kMaxId = 1 << 24;  // far above any vocabulary; ids index arrays
+constexpr std::int64_t kMaxId = 1 << 24;   // far above any vocabulary; ids index arrays
+constexpr std::int64_t kMaxHoles = 1 << 18;  // ids that no token has, up to which an array is worth its memory
 constexpr char32_t kLowCharacters = 0x10000;
 constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581
 constexpr std::size_t kShort = 48;  // characters; a scan of so few ranks beats a heap
@@ -112,11 +113,12 @@ BpeModel BpeModel::from_json(const nlohmann::json& json, const std::string& wher
 void BpeModel::read_vocabulary(const nlohmann::json& json, const std::string& where) {
   if (!json.is_object()) throw ConfigError(where + ": model: vocab: expected an object, found " + json.type_name());
   ids_.reserve(json.size());
+  const std::int64_t max_id = std::min(kMaxId, static_cast<std::int64_t>(json.size()) + kMaxHoles);
   for (const auto& [token, value] : json.items()) {
     const auto id = json_as<std::int64_t>(value, token, where + ": model: vocab");
-    if (id < 0 || id >= kMaxId) {
+    if (id < 0 || id >= max_id) {
       throw ConfigError(where + ": model: vocab: token \"" + token + "\" has id " + std::to_string(id) +
-                        ", expected 0 to " + std::to_string(kMaxId - 1));
+                        ", expected 0 to " + std::to_string(max_id - 1));
     }
     const auto index = static_cast<std::size_t>(id);
     if (index >= tokens_.size()) tokens_.resize(index + 1);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "common/base/error.h"
-#include "common/base/files.h"
 #include "common/base/strict_json.h"
 #include "common/base/utf8.h"
 #include "common/tokenizer/added_tokens.h"
@@ -15,6 +14,7 @@
 #include "common/tokenizer/post_processor.h"
 #include "common/tokenizer/pre_tokenizer.h"
 #include "common/tokenizer/token_decoder.h"
+#include "common/tokenizer/vocabulary_files.h"
 #include "common/tokenizer/word_cache.h"
 
 namespace troupe {
@@ -44,8 +44,7 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / "tokenizer.json";
-  return from_json(read_file(path), path.string());
+  return from_json(tokenizer_json_of(folder), tokenizer_file_of(folder).string());
 }
 
 Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) {

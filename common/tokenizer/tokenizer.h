@@ -14,7 +14,7 @@ namespace troupe {
 /// Face's `tokenizers`. Constructs that are not supported are refused at loading. Immutable after loading: any thread.
 class Tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json. @throws ConfigError naming the file and the construct that is not supported or
+  /// Reads `folder`/tokenizer.json, or vocab.json and merges.txt where that is not there. @throws ConfigError naming the file and the construct that is not supported or
   /// wrong.
   static Tokenizer load(const std::filesystem::path& folder);
   /// From the text of a tokenizer.json (`where` names it in errors).

@@ -30,7 +30,8 @@ constexpr std::size_t kSamplesShown = 8;
 
 std::vector<ModelFile> model_files_of(const std::filesystem::path& folder) {
   std::vector<ModelFile> files;
-  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "vocab.json", "merges.txt", "added_tokens.json"}) {
     if (std::filesystem::exists(folder / name)) files.push_back({name, read_file(folder / name)});
   }
   return files;

@@ -44,7 +44,8 @@ void prepare_start(const Config& config, const RunFolder& folder) {
   if (config.cold_start.tokenizer == "characters") {
     write_file_atomically(folder.start() / "tokenizer.json", character_tokenizer_json());
   } else {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt",
+                             "added_tokens.json"}) {
       const std::filesystem::path source = std::filesystem::path(config.cold_start.tokenizer) / name;
       if (std::filesystem::exists(source)) write_file_atomically(folder.start() / name, read_file(source));
     }

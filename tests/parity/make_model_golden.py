@@ -1,4 +1,4 @@
-"""Writes model_llama.safetensors and model_qwen2.safetensors: tiny random models with their log-probabilities, entropies and
+"""Writes model_llama.safetensors, model_qwen2.safetensors and model_qwen3.safetensors: tiny random models with their log-probabilities, entropies and
 gradients as Hugging Face transformers and PyTorch's autograd compute them in float64.
 
 Needs torch, transformers and safetensors: python3 tests/parity/make_model_golden.py
@@ -9,7 +9,7 @@ import pathlib
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 FOLDER = pathlib.Path(__file__).parent
 TEMPERATURE = 0.75
@@ -55,4 +55,8 @@ write("llama", LlamaForCausalLM(LlamaConfig(
 write("qwen2", Qwen2ForCausalLM(Qwen2Config(
     vocab_size=37, hidden_size=48, intermediate_size=40, num_hidden_layers=1, num_attention_heads=3,
     num_key_value_heads=1, rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+    tie_word_embeddings=False, **COMMON)))
+write("qwen3", Qwen3ForCausalLM(Qwen3Config(
+    vocab_size=37, hidden_size=32, intermediate_size=40, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=24,
+    rms_norm_eps=1e-5, rope_parameters={"rope_type": "yarn", "rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 16},
     tie_word_embeddings=False, **COMMON)))

@@ -53,6 +53,18 @@ struct AttentionGradient {
   std::int64_t head_size;
 };
 
+/// `heads` neighbouring heads of each of `rows` rows: row r begins at values + r * stride.
+template <typename T>
+struct HeadRows {
+  T* values;
+  std::int64_t stride;
+  T* kept;  // the same heads as they were before the norm, with a stride of their own
+  std::int64_t kept_stride;
+  std::int64_t rows;
+  std::int64_t heads;
+  std::int64_t head_size;
+};
+
 /// What one row of logits says of `target` at a temperature.
 struct RowStatistics {
   float lse;
@@ -70,6 +82,10 @@ struct Kernels {
   /// (may be null) takes the new grad_sum in T.
   void (*rms_norm_backward)(const T* grad_normed, const float* sum, const float* inverse_rms, const T* weight,
                             std::int64_t rows, std::int64_t width, float* grad_sum, T* rounded, float* grad_weight);
+  /// Norms each head by itself: value = value / sqrt(mean(value²) + eps) * weight; `kept` (may be null) takes what it was.
+  void (*head_norm)(const HeadRows<T>& heads, const T* weight, float eps);
+  /// Makes the gradients of normed values those of the values before; grad_weight += that of the weight, rows in order.
+  void (*head_norm_backward)(const HeadRows<T>& heads, const T* weight, float eps, float* grad_weight);
   /// Adds `bias` (may be null) to rows of `heads` heads and turns the first `turned` heads by their position's angles:
   /// pairs (i, i + head_size / 2), `cos_sin` [positions][2][head_size / 2]. `sign` -1 turns back.
   void (*bias_rope)(T* rows_, const T* bias, const std::int64_t* positions, const float* cos_sin, std::int64_t rows,

@@ -68,8 +68,53 @@ TEST_SUITE("model/architecture") {
     const json parameters = {{"rope_type", "default"}, {"rope_theta", 7000.0}};
     CHECK(read({{"rope_theta", nullptr}, {"rope_parameters", parameters}}).rope_theta == 7000.0);
     CHECK(read({{"rope_theta", nullptr}}).rope_theta == 10000.0);
-    check_refused({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "rope_scaling");
-    check_refused({{"rope_parameters", {{"rope_type", "llama3"}, {"rope_theta", 1.0}}}}, "rope_parameters");
+  }
+
+  TEST_CASE_FIXTURE(Fixture, "scaled positions are read from either key, under either name of their kind") {
+    using Kind = troupe::RopeScaling::Kind;
+    const Architecture linear = read({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}});
+    CHECK(linear.rope_scaling.kind == Kind::kLinear);
+    CHECK(linear.rope_scaling.factor == 2.0);
+    CHECK(linear.rope_theta == 500000.0);
+    const Architecture yarn = read({{"rope_theta", nullptr}, {"rope_parameters", {{"rope_type", "yarn"}, {"factor", 4}, {"rope_theta", 1000}}}});
+    CHECK(yarn.rope_scaling.kind == Kind::kYarn);
+    CHECK(yarn.rope_scaling.original_positions == 256.0);
+    CHECK(yarn.rope_scaling.attention_factor == doctest::Approx(1.138629436));  // 0.1 ln 4 + 1
+    CHECK(yarn.rope_theta == 1000.0);
+    CHECK(read({{"rope_parameters", {{"rope_type", "default"}}}}).rope_scaling == troupe::RopeScaling());
+  }
+
+  TEST_CASE_FIXTURE(Fixture, "scaling that is unknown, incomplete or impossible is refused by its key") {
+    const auto refused = [&](json scaling, const char* part) { check_refused({{"rope_scaling", std::move(scaling)}}, part); };
+    refused({{"type", "dynamic"}, {"factor", 2.0}}, "rope_scaling: rope_type: expected default, linear, llama3 or yarn, found \"dynamic\"");
+    refused({{"type", "linear"}}, "key \"factor\" is missing");
+    refused({{"type", "linear"}, {"factor", 0.0}}, "factor: expected a number above 0");
+    refused({{"type", "linear"}, {"factor", "2"}}, "key \"factor\": expected a number");
+    refused({{"type", "linear"}, {"factor", 2}, {"partial_rotary_factor", 0.5}}, "partial_rotary_factor");
+    json llama3 = {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 1}, {"original_max_position_embeddings", 64}};
+    refused(llama3, "high_freq_factor: expected a number above low_freq_factor");
+    llama3["high_freq_factor"] = 4;
+    llama3["original_max_position_embeddings"] = 63.5;
+    refused(llama3, "original_max_position_embeddings: expected a whole number");
+    llama3.erase("low_freq_factor");
+    refused(llama3, "key \"low_freq_factor\" is missing");
+    refused({{"type", "yarn"}, {"factor", 2}, {"beta_fast", 1}, {"beta_slow", 2}}, "beta_fast");
+    refused({{"type", "yarn"}, {"factor", 2}, {"attention_factor", -1}}, "attention_factor");
+    check_refused({{"rope_scaling", "linear"}}, "rope_scaling: expected an object");
+  }
+
+  TEST_CASE_FIXTURE(Fixture, "Qwen3 has norms of heads, whose size is 128 unless it says otherwise") {
+    const Architecture qwen = read({{"model_type", "qwen3"}, {"architectures", {"Qwen3ForCausalLM"}}});
+    CHECK(qwen.qk_norm);
+    CHECK_FALSE(qwen.qkv_bias);
+    CHECK(qwen.head_size == 128);
+    CHECK_FALSE(read().qk_norm);
+    check_refused({{"model_type", "qwen3"}}, "architectures: expected [\"Qwen3ForCausalLM\"]");
+  }
+
+  TEST_CASE_FIXTURE(Fixture, "numbers whose product no memory holds are refused before anything is made of them") {
+    check_refused({{"num_hidden_layers", 4097}}, "num_hidden_layers: expected 1 to 4096, found 4097");
+    check_refused({{"num_attention_heads", 8192}, {"head_dim", 4096}}, "num_attention_heads * head_dim: expected 1 to 16777216");
   }
 
   TEST_CASE_FIXTURE(Fixture, "Qwen2 has biases of q, k and v, Llama has none") {
@@ -91,7 +136,7 @@ TEST_SUITE("model/architecture") {
   }
 
   TEST_CASE_FIXTURE(Fixture, "what the model cannot do is refused by its key") {
-    check_refused({{"model_type", "gpt2"}}, "model_type: expected \"llama\" or \"qwen2\", found \"gpt2\"");
+    check_refused({{"model_type", "gpt2"}}, "model_type: expected \"llama\", \"qwen2\" or \"qwen3\", found \"gpt2\"");
     check_refused({{"architectures", {"LlamaForSequenceClassification"}}}, "architectures");
     check_refused({{"hidden_act", "gelu"}}, "hidden_act");
     check_refused({{"attention_bias", true}}, "attention_bias");
@@ -126,7 +171,11 @@ TEST_SUITE("model/architecture") {
     for (const json& changes :
          {json{{"eos_token_id", {5, 6}}},
           json{{"model_type", "qwen2"}, {"architectures", {"Qwen2ForCausalLM"}}, {"bos_token_id", nullptr}},
-          json{{"eos_token_id", nullptr}, {"head_dim", 32}, {"tie_word_embeddings", false}}}) {
+          json{{"eos_token_id", nullptr}, {"head_dim", 32}, {"tie_word_embeddings", false}},
+          json{{"rope_scaling", {{"type", "linear"}, {"factor", 2.5}}}},
+          json{{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 1.5}, {"high_freq_factor", 5}}}},
+          json{{"rope_scaling", {{"type", "yarn"}, {"factor", 3}, {"beta_fast", 20}, {"beta_slow", 2}, {"truncate", false}}}},
+          json{{"model_type", "qwen3"}, {"architectures", {"Qwen3ForCausalLM"}}}}) {
       const Architecture a = read(changes);
       troupe::spill(path / "config.json", troupe::architecture_json(a).dump());
       CHECK(troupe::read_architecture(path) == a);

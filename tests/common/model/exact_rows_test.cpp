@@ -39,6 +39,12 @@ Architecture architecture_of(int variant) {
     a.head_size = 64;
     a.intermediate = 352;
   }
+  if (variant == 3) {  // norms of heads of an odd size, stretched positions
+    a.head_size = 24;
+    a.qk_norm = true;
+    a.rope_scaling.kind = RopeScaling::Kind::kLinear;
+    a.rope_scaling.factor = 4.0;
+  }
   return a;
 }
 
@@ -74,7 +80,7 @@ at::Tensor through_cache(const Transformer& model, const PackedSequences& batch,
 TEST_SUITE("model/exact_rows") {
   TEST_CASE("a sequence alone, packed with others, prefilled in pieces and decoded gives the same bits") {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-      for (const int variant : {0, 1, 2}) {
+      for (const int variant : {0, 1, 2, 3}) {
         CAPTURE(c10::toString(dtype));
         CAPTURE(variant);
         const Architecture a = architecture_of(variant);
@@ -161,7 +167,7 @@ TEST_SUITE("model/exact_rows") {
 
   TEST_CASE("the sampler's log-probabilities are the trainer's") {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-      for (const int variant : {0, 1}) {
+      for (const int variant : {0, 1, 3}) {
         const Architecture a = architecture_of(variant);
         const Transformer model(testing::random_parameters(a, dtype));
         const PackedSequences batch = testing::sequences_of({5, 90, 64, 200, 31, 180}, a.vocabulary);

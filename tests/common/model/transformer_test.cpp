@@ -33,20 +33,24 @@ struct Golden {
     for (const std::int64_t length : nlohmann::json::parse(metadata.at("lengths"))) {
       batch.sequence_starts.push_back(batch.sequence_starts.back() + length);
     }
-    const bool qwen2 = name == "qwen2";
     architecture.model_type = name;
-    architecture.vocabulary = qwen2 ? 37 : 40;
-    architecture.hidden = qwen2 ? 48 : 32;
-    architecture.intermediate = qwen2 ? 40 : 48;
-    architecture.layers = qwen2 ? 1 : 2;
-    architecture.heads = qwen2 ? 3 : 4;
-    architecture.kv_heads = qwen2 ? 1 : 2;
-    architecture.head_size = qwen2 ? 16 : 8;
+    architecture.vocabulary = name == "llama" ? 40 : 37;
+    architecture.hidden = name == "qwen2" ? 48 : 32;
+    architecture.intermediate = name == "llama" ? 48 : 40;
+    architecture.layers = name == "llama" ? 2 : 1;
+    architecture.heads = name == "qwen2" ? 3 : 4;
+    architecture.kv_heads = name == "qwen2" ? 1 : 2;
+    architecture.head_size = name == "llama" ? 8 : name == "qwen2" ? 16 : 24;
     architecture.max_positions = 64;
-    architecture.rope_theta = qwen2 ? 1000.0 : 10000.0;
-    architecture.rms_eps = qwen2 ? 1e-5 : 1e-6;
-    architecture.tied_embeddings = !qwen2;
-    architecture.qkv_bias = qwen2;
+    architecture.rope_theta = name == "llama" ? 10000.0 : 1000.0;
+    architecture.rms_eps = name == "llama" ? 1e-6 : 1e-5;
+    architecture.tied_embeddings = name == "llama";
+    architecture.qkv_bias = name == "qwen2";
+    architecture.qk_norm = name == "qwen3";
+    if (name == "qwen3") {  // with positions stretched four times
+      architecture.rope_scaling =
+          RopeScaling::from_json({{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 16}}, 0.0, "golden");
+    }
   }
 
   Transformer model(at::ScalarType dtype) const {
@@ -94,7 +98,7 @@ TEST_SUITE("model/transformer") {
   TEST_CASE("fp32 agrees with transformers and autograd in float64") {
     // Sums of up to 100 terms, a few layers deep: some 20 roundings of 2^-24 each.
     constexpr double kTolerance = 2e-6;
-    for (const char* name : {"llama", "qwen2"}) {
+    for (const char* name : {"llama", "qwen2", "qwen3"}) {
       CAPTURE(name);
       const Golden golden(name);
       const Transformer model = golden.model(at::kFloat);
@@ -113,7 +117,7 @@ TEST_SUITE("model/transformer") {
   }
 
   TEST_CASE("bf16 agrees with float64 to a few of its own roundings") {
-    for (const char* name : {"llama", "qwen2"}) {
+    for (const char* name : {"llama", "qwen2", "qwen3"}) {
       CAPTURE(name);
       const Golden golden(name);
       const Transformer model = golden.model(at::kBFloat16);

@@ -6,6 +6,7 @@ template <typename T>
 Kernels<T> table() {
   Kernels<T> kernels{};
   fill_rms_norm(kernels);
+  fill_head_norm(kernels);
   fill_rope(kernels);
   fill_attention(kernels);
   fill_attention_backward(kernels);

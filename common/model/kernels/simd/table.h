@@ -8,6 +8,8 @@ namespace troupe::TROUPE_ISA {
 template <typename T>
 void fill_rms_norm(Kernels<T>& table);
 template <typename T>
+void fill_head_norm(Kernels<T>& table);
+template <typename T>
 void fill_rope(Kernels<T>& table);
 template <typename T>
 void fill_attention(Kernels<T>& table);
