@@ -4,16 +4,17 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <cstring>
-#include <exception>
+#include <iomanip>
+#include <sstream>
 #include <string>
 #include <utility>
 
 #include "common/base/error.h"
 #include "common/base/fault.h"
 #include "common/base/random.h"
-#include "common/model/token_logprobs.h"
 
 // N drawn rows, T rows of a forward, H hidden, V vocabulary.
 
@@ -27,10 +28,30 @@ std::int64_t positions_of(const Architecture& architecture, const EngineOptions&
   return options.max_tokens > 0 ? std::min(options.max_tokens, limit) : limit;
 }
 
-SequenceSchedulerOptions scheduler_options(const Architecture& architecture, const EngineOptions& options) {
+/// Pages of the cache: what the slots can need, as far as the memory goes.
+std::int64_t cache_pages(const Architecture& architecture, const EngineOptions& options, at::ScalarType dtype) {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  const std::int64_t one = pages_of(positions_of(architecture, options)) + 1;  // a prompt and its completion end in a page each
+  const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double bytes = options.kv_memory_gib > 0 ? options.kv_memory_gib * kGiB : machine / 2;
+  const auto page_bytes = static_cast<double>(KvCache::page_bytes(architecture, dtype));
+  const double pages = std::min(bytes / page_bytes, static_cast<double>(options.slots * one));
+  if (pages < static_cast<double>(one)) {
+    std::ostringstream message;
+    message << std::setprecision(3) << bytes / kGiB << " GiB for keys and values (kv_memory_gib): expected at least "
+            << static_cast<double>(one) * page_bytes / kGiB << " for one sequence of " << positions_of(architecture, options)
+            << " tokens";
+    throw ConfigError(message.str());
+  }
+  return static_cast<std::int64_t>(pages);
+}
+
+SequenceSchedulerOptions scheduler_options(const Architecture& architecture, const EngineOptions& options,
+                                           std::int64_t pages) {
   SequenceSchedulerOptions result;
   result.slots = options.slots;
   result.max_tokens = positions_of(architecture, options);
+  result.pages = pages;
   result.vocabulary = architecture.vocabulary;
   result.prefill_tokens = options.prefill_tokens;
   return result;
@@ -49,10 +70,9 @@ Engine::Engine(Parameters parameters, std::uint64_t version, const EngineOptions
     : on_new_weights_(options.on_new_weights),
       model_(parameters),
       version_(version),
-      cache_(parameters.architecture(), options.slots, positions_of(parameters.architecture(), options),
+      cache_(parameters.architecture(), cache_pages(parameters.architecture(), options, parameters.flat().scalar_type()),
              parameters.flat().scalar_type()),
-      scheduler_(scheduler_options(parameters.architecture(), options)),
-      ids_(at::empty({options.slots + options.prefill_tokens}, at::kLong)),
+      scheduler_(scheduler_options(parameters.architecture(), options, cache_.pages)),
       drawn_(static_cast<std::size_t>(options.slots)),
       scratch_(static_cast<std::size_t>(options.slots)) {}
 
@@ -83,25 +103,25 @@ std::vector<FinishedRequest> Engine::step() {
   if (plan.ids.empty()) return {};
 
   const c10::InferenceMode no_autograd;
-  for (const PrefixCopy& copy : plan.copies) cache_.copy_slot(copy.from, copy.to, copy.tokens);
   const at::Tensor logits_NV = logits_of(plan);
   ++stats_.forwards;
   stats_.drawn_tokens += plan.draws.size();
   stats_.prefill_rows += plan.ids.size() - plan.draws.size();
+  stats_.preemptions = scheduler_.preemptions();
   draw(logits_NV);
   return scheduler_.record({drawn_.data(), plan.draws.size()}, version_);
 }
 
 at::Tensor Engine::logits_of(const ForwardPlan& plan) {
-  const auto rows = static_cast<std::int64_t>(plan.ids.size());
-  std::memcpy(ids_.mutable_data_ptr<std::int64_t>(), plan.ids.data(), plan.ids.size() * sizeof(std::int64_t));
-  at::Tensor hidden = model_.forward_cached(ids_.narrow(0, 0, rows), plan.positions, plan.slots, cache_);
+  const std::int64_t rows = std::ssize(plan.ids);
+  const at::Tensor ids = at::from_blob(const_cast<std::int64_t*>(plan.ids.data()), {rows}, at::kLong);
+  at::Tensor hidden = model_.forward_cached(ids, plan.runs, cache_);
   const auto draws = static_cast<std::int64_t>(plan.draws.size());
   if (draws == 0) return {};
   if (draws < rows) {
     hidden = hidden.index_select(0, at::from_blob(const_cast<std::int64_t*>(plan.draws.data()), {draws}, at::kLong));
   }
-  return row_logits(hidden, model_.head_VH());
+  return model_.logits(hidden);
 }
 
 void Engine::draw(const at::Tensor& logits_NV) {

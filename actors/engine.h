@@ -28,6 +28,7 @@ struct EngineOptions {
   std::int64_t slots = 64;            // sequences generated at once
   std::int64_t max_tokens = 0;        // prompt and completion of a sequence; 0: the model's positions
   std::int64_t prefill_tokens = 512;  // prompt rows of one forward
+  double kv_memory_gib = 0;           // keys and values; 0: what the slots can need, at most half of the machine's memory
   OnNewWeights on_new_weights = OnNewWeights::kRecompute;
 };
 
@@ -36,13 +37,15 @@ struct EngineStats {
   std::uint64_t forwards = 0;
   std::uint64_t drawn_tokens = 0;
   std::uint64_t prefill_rows = 0;  // rows that no token was drawn from, recomputed ones included
+  std::uint64_t preemptions = 0;   // sequences put off because the cache was full
 };
 
 /// Generates completions with continuous batching. A completion depends on weights, prompt, sampling parameters, seed,
-/// group and sample number alone: not on slots, the other requests, their order, or the chunks. One thread at a time;
+/// group and sample number alone: not on slots, memory, the other requests, their order, or the chunks. One thread at a time;
 /// the model's kernels and the sampler use ATen's threads.
 class Engine {
  public:
+  /// @throws ConfigError where the memory for keys and values does not hold one sequence of options.max_tokens.
   Engine(Parameters parameters, std::uint64_t version, const EngineOptions& options);
 
   /// @throws ConfigError naming the request and the field that cannot be served.
@@ -82,7 +85,6 @@ class Engine {
   KvCache cache_;
   SequenceScheduler scheduler_;
   std::optional<NewWeights> pending_;  // kFinish: wait for the running sequences
-  at::Tensor ids_;                     // int64, room for the rows of a forward
   std::vector<DrawnToken> drawn_;
   std::vector<SamplerScratch> scratch_;  // one for each draw of a step
   EngineStats stats_;

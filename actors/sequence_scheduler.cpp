@@ -14,10 +14,10 @@ constexpr std::uint32_t kMaxSamples = 1U << 16;
 }  // namespace
 
 SequenceScheduler::SequenceScheduler(const SequenceSchedulerOptions& options)
-    : options_(options), prefix_of_slot_(static_cast<std::size_t>(options.slots), nullptr) {
-  check(options.slots > 0 && options.max_tokens > 0 && options.vocabulary > 0 && options.prefill_tokens > 0,
-        "SequenceScheduler: slots, max_tokens, vocabulary and prefill_tokens must be positive");
-  for (std::int64_t slot = options.slots; slot-- > 0;) free_slots_.push_back(slot);
+    : options_(options) {
+  check(options.slots > 0 && options.max_tokens > 0 && options.vocabulary > 0 && options.prefill_tokens > 0 && options.pages > 0,
+        "SequenceScheduler: slots, max_tokens, pages, vocabulary and prefill_tokens must be positive");
+  for (std::int64_t page = options.pages; page-- > 0;) free_pages_.push_back(static_cast<std::int32_t>(page));
   running_.reserve(static_cast<std::size_t>(options.slots));
 }
 
@@ -48,6 +48,13 @@ void SequenceScheduler::validate(const Request& request) const {
                       ", together " + std::to_string(total) + ": expected at most the " +
                       std::to_string(options_.max_tokens) + " positions of a sequence");
   }
+  const std::int64_t prefix = static_cast<std::int64_t>(request.prompt_ids.size()) - 1;
+  const std::int64_t pages = pages_of(prefix) + pages_of(total - prefix);
+  if (pages > options_.pages) {
+    throw ConfigError(where + std::to_string(total) + " tokens of prompt and completion take " + std::to_string(pages) +
+                      " pages of " + std::to_string(kPageTokens) + " positions: expected at most the cache's " +
+                      std::to_string(options_.pages));
+  }
 }
 
 void SequenceScheduler::submit(Request request) {
@@ -57,6 +64,7 @@ void SequenceScheduler::submit(Request request) {
   }
   auto state = std::make_unique<RequestState>();
   state->completions.resize(request.samples);
+  state->prefix.tokens = static_cast<std::int64_t>(request.prompt_ids.size()) - 1;
   state->request = std::move(request);
   waiting_.push_back(state.get());
   requests_.emplace(state->request.id, std::move(state));
@@ -67,10 +75,11 @@ bool SequenceScheduler::cancel(std::uint64_t id) {
   if (found == requests_.end()) return false;
   RequestState& request = *found->second;
   std::erase(waiting_, &request);
-  std::erase_if(running_, [&](const Sequence& sequence) {
-    if (sequence.request == &request) free_slots_.push_back(sequence.slot);
-    return sequence.request == &request;
-  });
+  for (Sequence& sequence : running_) {
+    if (sequence.request == &request) give_back(sequence.pages);
+  }
+  std::erase_if(running_, [&](const Sequence& sequence) { return sequence.request == &request; });
+  std::erase_if(put_off_, [&](const Sequence& sequence) { return sequence.request == &request; });
   drop(request);
   drawing_.clear();
   return true;
@@ -78,11 +87,7 @@ bool SequenceScheduler::cancel(std::uint64_t id) {
 
 void SequenceScheduler::forget_caches() {
   for (Sequence& sequence : running_) sequence.cached = 0;
-  for (auto& [id, request] : requests_) {
-    request->prefix_slot = -1;
-    request->prefix_in_work = false;
-  }
-  std::ranges::fill(prefix_of_slot_, nullptr);
+  for (auto& [id, request] : requests_) request->prefix.cached = 0;
 }
 
 std::uint64_t SequenceScheduler::tokens_of(std::uint64_t id) const {
@@ -91,95 +96,138 @@ std::uint64_t SequenceScheduler::tokens_of(std::uint64_t id) const {
 }
 
 const ForwardPlan& SequenceScheduler::plan() {
-  plan_.copies.clear();
   plan_.ids.clear();
-  plan_.positions.clear();
-  plan_.slots.clear();
+  plan_.runs.clear();
   plan_.draws.clear();
   drawing_.clear();
-
-  // Before new sequences take slots over: one of them may hold a prompt that a running sample still waits for.
-  for (Sequence& sequence : running_) copy_prefix(sequence);
-  if (admission_) admit();
-
+  admit();
   std::int64_t budget = options_.prefill_tokens;
-  for (std::size_t i = 0; i < running_.size(); ++i) {
-    Sequence& sequence = running_[i];
-    budget -= add_rows(sequence, budget);
-    if (sequence.uncached() != 1) continue;
-    plan_.draws.push_back(static_cast<std::int64_t>(plan_.ids.size()));
-    drawing_.push_back(i);
-    add_row(sequence, sequence.cached++);
-  }
-  // Only now, because this plan's copies come before its rows.
-  for (const Sequence& sequence : running_) {
-    RequestState& request = *sequence.request;
-    if (request.prefix_slot >= 0 || request.prefix_tokens() == 0 || sequence.cached < request.prefix_tokens()) continue;
-    request.prefix_slot = sequence.slot;
-    request.prefix_in_work = false;
-    prefix_of_slot_[static_cast<std::size_t>(sequence.slot)] = &request;
+  for (std::size_t i = 0; i < running_.size(); ++i) {  // which may lose its last ones meanwhile
+    RequestState& request = *running_[i].request;
+    if (!request.prefix.complete()) add_prefix(request, budget);
+    if (request.prefix.complete()) add_sequence(i, budget);
   }
   return plan_;
 }
 
+/// Starts sequences while there are a slot and pages for all that is known of them: first those that were put off.
 void SequenceScheduler::admit() {
-  while (!waiting_.empty() && !free_slots_.empty()) {
-    RequestState& request = *waiting_.front();
-    Sequence sequence;
-    sequence.request = &request;
-    sequence.sample = request.request.first_sample + request.started++;
-    sequence.slot = take_slot(request);
-    const auto max_tokens = static_cast<std::size_t>(request.request.sampling.max_tokens);
-    sequence.tokens.reserve(request.request.prompt_ids.size() + max_tokens);
-    sequence.tokens = request.request.prompt_ids;
-    sequence.logprobs.reserve(max_tokens);
-    sequence.versions.reserve(max_tokens);
-    copy_prefix(sequence);
+  while (std::ssize(running_) < options_.slots) {
+    const bool again = !put_off_.empty();
+    if (!again && (!admission_ || waiting_.empty())) return;
+    RequestState& request = again ? *put_off_.front().request : *waiting_.front();
+    const std::int64_t own_pages = pages_of(again ? put_off_.front().own_tokens() : 1);
+    const std::int64_t prefix_pages = request.prefix.pages.empty() ? pages_of(request.prefix.tokens) : 0;
+    const std::int64_t needed = own_pages + prefix_pages;
+    if (needed > std::ssize(free_pages_) && needed > std::ssize(free_pages_) + idle_prefix_pages(&request)) {
+      check(!running_.empty(), "SequenceScheduler: a sequence that fits the cache alone finds no pages in an idle one");
+      return;
+    }
+    Sequence sequence = next_sequence();
+    for (std::int64_t i = 0; i < prefix_pages; ++i) take_page(request.prefix.pages, &request);
+    for (std::int64_t i = 0; i < own_pages; ++i) take_page(sequence.pages, &request);
+    ++request.running;
     running_.push_back(std::move(sequence));
-    if (request.started == request.request.samples) waiting_.pop_front();
   }
 }
 
-/// A free slot: the one that holds the request's prompt already, if it is free.
-std::int64_t SequenceScheduler::take_slot(RequestState& request) {
-  auto chosen = std::ranges::find(free_slots_, request.prefix_slot);
-  if (chosen == free_slots_.end()) chosen = std::prev(free_slots_.end());
-  const std::int64_t slot = *chosen;
-  free_slots_.erase(chosen);
-
-  RequestState*& holder = prefix_of_slot_[static_cast<std::size_t>(slot)];
-  if (holder != nullptr && holder != &request) {
-    holder->prefix_slot = -1;
-    holder = nullptr;
+SequenceScheduler::Sequence SequenceScheduler::next_sequence() {
+  if (!put_off_.empty()) {
+    Sequence sequence = std::move(put_off_.front());
+    put_off_.pop_front();
+    return sequence;
   }
-  return slot;
+  RequestState& request = *waiting_.front();
+  Sequence sequence;
+  sequence.request = &request;
+  sequence.sample = request.request.first_sample + request.started++;
+  const auto max_tokens = static_cast<std::size_t>(request.request.sampling.max_tokens);
+  sequence.tokens.reserve(request.request.prompt_ids.size() + max_tokens);
+  sequence.tokens = request.request.prompt_ids;
+  sequence.logprobs.reserve(max_tokens);
+  sequence.versions.reserve(max_tokens);
+  if (request.started == request.request.samples) waiting_.pop_front();
+  return sequence;
 }
 
-void SequenceScheduler::copy_prefix(Sequence& sequence) {
-  const RequestState& request = *sequence.request;
-  if (request.prefix_slot < 0 || sequence.cached >= request.prefix_tokens()) return;
-  if (request.prefix_slot != sequence.slot) {
-    plan_.copies.push_back({request.prefix_slot, sequence.slot, request.prefix_tokens()});
-  }
-  sequence.cached = request.prefix_tokens();
+void SequenceScheduler::add_prefix(RequestState& request, std::int64_t& budget) {
+  Prefix& prefix = request.prefix;
+  const std::int64_t rows = std::min(prefix.tokens - prefix.cached, budget);
+  if (rows == 0) return;
+  const auto first = request.request.prompt_ids.begin() + prefix.cached;
+  plan_.ids.insert(plan_.ids.end(), first, first + rows);
+  plan_.runs.push_back({prefix.cached, rows, 0, {}, prefix.pages});
+  prefix.cached += rows;
+  budget -= rows;
 }
 
-/// Adds the rows that bring the sequence's cache up to its last token, as far as the budget goes; returns their number.
-std::int64_t SequenceScheduler::add_rows(Sequence& sequence, std::int64_t budget) {
-  RequestState& request = *sequence.request;
-  if (sequence.cached == 0 && request.prefix_tokens() > 0) {  // the first token of the prompt: one sample computes it
-    if (request.prefix_in_work || budget == 0) return 0;
-    request.prefix_in_work = true;
-  }
-  const std::int64_t rows = std::min(sequence.uncached() - 1, budget);
-  for (std::int64_t i = 0; i < rows; ++i) add_row(sequence, sequence.cached++);
-  return rows;
+/// Adds the rows that bring the sequence's cache up to its last token, as far as the budget goes, and draws from the last.
+void SequenceScheduler::add_sequence(std::size_t index, std::int64_t& budget) {
+  const std::int64_t uncached = running_[index].own_tokens() - running_[index].cached;
+  const std::int64_t again = std::min(uncached - 1, budget);
+  const bool draws = again == uncached - 1;
+  const std::int64_t rows = again + (draws ? 1 : 0);
+  if (rows == 0 || !grow(index, running_[index].cached + rows)) return;
+  Sequence& sequence = running_[index];
+  const Prefix& prefix = sequence.request->prefix;
+  const std::int64_t position = prefix.tokens + sequence.cached;
+  const auto first = sequence.tokens.begin() + position;
+  plan_.ids.insert(plan_.ids.end(), first, first + rows);
+  plan_.runs.push_back({position, rows, prefix.tokens, prefix.pages, sequence.pages});
+  sequence.cached += rows;
+  budget -= again;
+  if (!draws) return;
+  plan_.draws.push_back(std::ssize(plan_.ids) - 1);
+  drawing_.push_back(index);
 }
 
-void SequenceScheduler::add_row(const Sequence& sequence, std::int64_t position) {
-  plan_.ids.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
-  plan_.positions.push_back(position);
-  plan_.slots.push_back(sequence.slot);
+/// Gives a sequence the pages for its first `tokens` positions after the prefix, at the cost of those that started later;
+/// false where it was put off itself.
+bool SequenceScheduler::grow(std::size_t index, std::int64_t tokens) {
+  while (std::ssize(running_[index].pages) < pages_of(tokens)) {
+    if (take_page(running_[index].pages, running_[index].request)) continue;
+    check(running_.size() > 1, "SequenceScheduler: a sequence that fits the cache alone runs out of pages");
+    put_off_last();
+    if (running_.size() == index) return false;
+  }
+  return true;
+}
+
+/// Moves a free page to `pages`, where there is none that of a prompt which no running sequence reads (but not `keep`'s).
+bool SequenceScheduler::take_page(std::vector<std::int32_t>& pages, const RequestState* keep) {
+  for (auto idle = requests_.begin(); free_pages_.empty() && idle != requests_.end(); ++idle) {
+    RequestState& request = *idle->second;
+    if (request.running > 0 || &request == keep) continue;
+    give_back(request.prefix.pages);
+    request.prefix.cached = 0;
+  }
+  if (free_pages_.empty()) return false;
+  pages.push_back(free_pages_.back());
+  free_pages_.pop_back();
+  return true;
+}
+
+std::int64_t SequenceScheduler::idle_prefix_pages(const RequestState* keep) const {
+  std::int64_t pages = 0;
+  for (const auto& [id, request] : requests_) {
+    if (request->running == 0 && request.get() != keep) pages += std::ssize(request->prefix.pages);
+  }
+  return pages;
+}
+
+void SequenceScheduler::put_off_last() {
+  Sequence& sequence = running_.back();
+  give_back(sequence.pages);
+  sequence.cached = 0;
+  --sequence.request->running;
+  put_off_.push_front(std::move(sequence));
+  running_.pop_back();
+  ++preemptions_;
+}
+
+void SequenceScheduler::give_back(std::vector<std::int32_t>& pages) {
+  free_pages_.insert(free_pages_.end(), pages.begin(), pages.end());
+  pages.clear();
 }
 
 DrawPlace SequenceScheduler::place_of(std::size_t index) const {
@@ -199,6 +247,7 @@ std::vector<FinishedRequest> SequenceScheduler::record(std::span<const DrawnToke
     any_ended = true;
     RequestState& request = *sequence.request;
     sequence.request = nullptr;
+    --request.running;
     if (++request.finished < request.request.samples) continue;
     finished.push_back({request.request.id, std::move(request.completions)});
     drop(request);
@@ -232,12 +281,12 @@ void SequenceScheduler::retire(Sequence& sequence, FinishReason reason) {
   completion.logprobs = std::move(sequence.logprobs);
   completion.versions = std::move(sequence.versions);
   completion.finish_reason = reason;
-  free_slots_.push_back(sequence.slot);
+  give_back(sequence.pages);
 }
 
 /// Forgets the request; none of its sequences runs any more.
 void SequenceScheduler::drop(RequestState& request) {
-  std::ranges::replace(prefix_of_slot_, &request, static_cast<RequestState*>(nullptr));
+  give_back(request.prefix.pages);
   requests_.erase(request.request.id);
 }
 

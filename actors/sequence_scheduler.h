@@ -10,6 +10,7 @@
 
 #include "actors/sampler.h"
 #include "common/messages/messages.h"
+#include "common/model/kv_cache.h"
 
 namespace troupe {
 
@@ -31,27 +32,18 @@ struct FinishedRequest {
 };
 
 struct SequenceSchedulerOptions {
-  std::int64_t slots = 64;
-  std::int64_t max_tokens = 0;  // positions of a slot
+  std::int64_t slots = 64;      // sequences that run at once
+  std::int64_t max_tokens = 0;  // positions of a sequence
+  std::int64_t pages = 0;       // of the cache
   std::int64_t vocabulary = 0;
   std::int64_t prefill_tokens = 512;  // rows of one forward spent on prompts; running sequences come on top
 };
 
-/// A prompt's keys and values to be copied between slots.
-struct PrefixCopy {
-  std::int64_t from = 0;
-  std::int64_t to = 0;
-  std::int64_t tokens = 0;
-  bool operator==(const PrefixCopy&) const = default;
-};
-
-/// One forward: first the copies in order, then a row for each token to be computed. `draws` are the rows whose result
-/// a token is to be drawn from, in increasing order.
+/// One forward: a row for each token to be computed, run after run. `draws` are the rows whose result a token is to be drawn
+/// from, in increasing order. The runs' page tables belong to the scheduler.
 struct ForwardPlan {
-  std::vector<PrefixCopy> copies;
   std::vector<std::int64_t> ids;
-  std::vector<std::int64_t> positions;
-  std::vector<std::int64_t> slots;
+  std::vector<CachedRun> runs;
   std::vector<std::int64_t> draws;
 };
 
@@ -64,11 +56,11 @@ struct DrawPlace {
   std::uint32_t position = 0;  // within the completion
 };
 
-/// Continuous batching: which token of which sequence is computed next and in which cache slot. Requests start in the
-/// order in which they were submitted, as many of their samples as slots are free. A group's prompt is computed once,
-/// by the first of its samples that needs it, and copied to the others; a slot whose sample has ended hands the prompt
-/// on to the next one. Long prompts are cut into chunks. Bookkeeping only: the engine owns model and cache. One thread
-/// at a time.
+/// Continuous batching: which token of which sequence is computed next, and in which pages of the cache. Requests start in the
+/// order in which they were submitted, as many of their samples as slots and pages are free. A group's prompt, but for its last
+/// token, is computed once and held once, in pages that all its samples read. Long prompts are cut into chunks. Where pages run
+/// out, prompts that nobody reads are dropped first, then the sequence that started last is put off: its tokens stay, and their
+/// keys and values are computed again when there is room. Bookkeeping only: the engine owns model and cache. One thread at a time.
 class SequenceScheduler {
  public:
   explicit SequenceScheduler(const SequenceSchedulerOptions& options);
@@ -90,40 +82,53 @@ class SequenceScheduler {
   /// complete.
   std::vector<FinishedRequest> record(std::span<const DrawnToken> drawn, std::uint64_t version);
 
-  std::int64_t active() const { return static_cast<std::int64_t>(running_.size()); }
+  /// Sequences that have started and not ended.
+  std::int64_t active() const { return std::ssize(running_) + std::ssize(put_off_); }
+  /// Sequences put off so far, each time counted.
+  std::uint64_t preemptions() const { return preemptions_; }
   std::int64_t requests() const { return static_cast<std::int64_t>(requests_.size()); }
   bool idle() const { return requests_.empty(); }
   /// Tokens drawn so far for a request; 0 where there is none of this id.
   std::uint64_t tokens_of(std::uint64_t id) const;
 
  private:
+  /// The tokens of a prompt that all samples share, and their pages.
+  struct Prefix {
+    std::int64_t tokens = 0;
+    std::int64_t cached = 0;
+    std::vector<std::int32_t> pages;  // all that it needs, or none
+    bool complete() const { return cached == tokens; }
+  };
   struct RequestState {
     Request request;
     std::vector<Completion> completions;
     std::uint32_t started = 0;
     std::uint32_t finished = 0;
+    std::uint32_t running = 0;
     std::uint64_t tokens = 0;
-    std::int64_t prefix_slot = -1;  // holds the whole prompt but its last token
-    bool prefix_in_work = false;    // a running sample computes it
-    std::int64_t prefix_tokens() const { return static_cast<std::int64_t>(request.prompt_ids.size()) - 1; }
+    Prefix prefix;
   };
   struct Sequence {
     RequestState* request = nullptr;
     std::uint32_t sample = 0;
-    std::int64_t slot = 0;
-    std::int64_t cached = 0;           // positions whose keys and values are in the slot
+    std::int64_t cached = 0;           // positions after the prefix whose keys and values are in `pages`
+    std::vector<std::int32_t> pages;   // of the positions after the prefix
     std::vector<std::int32_t> tokens;  // prompt and completion
     std::vector<float> logprobs;
     std::vector<std::uint64_t> versions;
-    std::int64_t uncached() const { return static_cast<std::int64_t>(tokens.size()) - cached; }
+    std::int64_t own_tokens() const { return static_cast<std::int64_t>(tokens.size()) - request->prefix.tokens; }
   };
 
   void validate(const Request& request) const;
   void admit();
-  std::int64_t take_slot(RequestState& request);
-  void copy_prefix(Sequence& sequence);
-  std::int64_t add_rows(Sequence& sequence, std::int64_t budget);
-  void add_row(const Sequence& sequence, std::int64_t position);
+  Sequence next_sequence();
+  void add_prefix(RequestState& request, std::int64_t& budget);
+  void add_sequence(std::size_t index, std::int64_t& budget);
+  bool grow(std::size_t index, std::int64_t tokens);
+  bool take_page(std::vector<std::int32_t>& pages, const RequestState* keep);
+  std::int64_t idle_prefix_pages(const RequestState* keep) const;
+  void put_off_last();
+  void give_back(std::vector<std::int32_t>& pages);
   bool append(Sequence& sequence, const DrawnToken& drawn, std::uint64_t version);
   void retire(Sequence& sequence, FinishReason reason);
   void drop(RequestState& request);
@@ -133,8 +138,9 @@ class SequenceScheduler {
   std::unordered_map<std::uint64_t, std::unique_ptr<RequestState>> requests_;
   std::deque<RequestState*> waiting_;  // with samples that have not started, in order of submission
   std::vector<Sequence> running_;      // in order of their start
-  std::vector<std::int64_t> free_slots_;
-  std::vector<RequestState*> prefix_of_slot_;  // whose prompt a slot holds, if it is that request's prefix_slot
+  std::deque<Sequence> put_off_;       // started, without pages; the one to go on first in front
+  std::vector<std::int32_t> free_pages_;
+  std::uint64_t preemptions_ = 0;
   ForwardPlan plan_;
   std::vector<std::size_t> drawing_;  // index in running_ of each draw
 };

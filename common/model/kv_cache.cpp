@@ -7,21 +7,15 @@
 
 namespace troupe {
 
-KvCache::KvCache(const Architecture& a, std::int64_t slot_count, std::int64_t tokens, at::ScalarType dtype)
-    : slots(slot_count), max_tokens((tokens + kKeyBlock - 1) / kKeyBlock * kKeyBlock) {
-  check(slots > 0 && max_tokens > 0, "a cache has slots and tokens");
-  const std::int64_t blocks = max_tokens / kKeyBlock;
-  keys = at::zeros({a.layers, slots, a.kv_heads, blocks, a.head_size, kKeyBlock}, dtype);
-  values = at::zeros({a.layers, slots, a.kv_heads, max_tokens, a.head_size}, dtype);
+KvCache::KvCache(const Architecture& a, std::int64_t page_count, at::ScalarType dtype) : pages(page_count) {
+  static_assert(kPageTokens % kKeyBlock == 0);
+  check(pages > 0, "a cache has pages");
+  keys = at::empty({a.layers, pages, a.kv_heads, kPageTokens / kKeyBlock, a.head_size, kKeyBlock}, dtype);
+  values = at::empty({a.layers, pages, a.kv_heads, kPageTokens, a.head_size}, dtype);
 }
 
-void KvCache::copy_slot(std::int64_t from, std::int64_t to, std::int64_t tokens) {
-  check(from >= 0 && from < slots && to >= 0 && to < slots, "copy_slot names slots of the cache");
-  check(tokens >= 0 && tokens <= max_tokens, "copy_slot copies at most max_tokens positions");
-  if (from == to || tokens == 0) return;
-  const std::int64_t blocks = (tokens + kKeyBlock - 1) / kKeyBlock;
-  keys.select(1, to).narrow(2, 0, blocks).copy_(keys.select(1, from).narrow(2, 0, blocks));
-  values.select(1, to).narrow(2, 0, tokens).copy_(values.select(1, from).narrow(2, 0, tokens));
+std::int64_t KvCache::page_bytes(const Architecture& a, at::ScalarType dtype) {
+  return 2 * a.layers * a.kv_heads * kPageTokens * a.head_size * static_cast<std::int64_t>(c10::elementSize(dtype));
 }
 
 }  // namespace troupe

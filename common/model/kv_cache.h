@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include <ATen/core/Tensor.h>
 
@@ -8,19 +9,36 @@
 
 namespace troupe {
 
-/// Keys and values of `slots` sequences of up to `max_tokens` tokens each. Keys lie in blocks of 16 positions, position
-/// innermost, so that the attention kernel computes 16 keys side by side and a row's bits do not depend on the batch.
-/// keys: [layers, slots, kv_heads, max_tokens / 16, head_size, 16], values: [layers, slots, kv_heads, max_tokens, head_size].
+/// Positions in a page of the cache.
+inline constexpr std::int64_t kPageTokens = 64;
+
+/// Pages that hold `tokens` positions.
+inline std::int64_t pages_of(std::int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+/// Keys and values of many sequences, in pages that any sequence may use. Keys lie in blocks of 16 positions, position
+/// innermost, so that the attention kernel computes 16 keys side by side.
+/// keys: [layers, pages, kv_heads, kPageTokens / 16, head_size, 16], values: [layers, pages, kv_heads, kPageTokens, head_size].
 struct KvCache {
-  KvCache(const Architecture& architecture, std::int64_t slots, std::int64_t max_tokens, at::ScalarType dtype);
+  /// Memory is taken from the system when a page is first written.
+  KvCache(const Architecture& architecture, std::int64_t pages, at::ScalarType dtype);
 
-  /// Copies the first `tokens` positions of slot `from` to slot `to` in all layers (a group's shared prompt).
-  void copy_slot(std::int64_t from, std::int64_t to, std::int64_t tokens);
+  /// Bytes of one page, keys and values of all layers.
+  static std::int64_t page_bytes(const Architecture& architecture, at::ScalarType dtype);
 
-  std::int64_t slots;
-  std::int64_t max_tokens;  // rounded up to a multiple of 16
+  std::int64_t pages;
   at::Tensor keys;
   at::Tensor values;
+};
+
+/// Consecutive tokens of one sequence among the rows of a forward, and where that sequence's keys and values lie: those of the
+/// positions before shared_tokens in `shared_pages`, which other sequences read too, the others in `pages`. Both are filled from
+/// their first position on, so a shared prefix of any length is held once.
+struct CachedRun {
+  std::int64_t first_position = 0;  // of the tokens, at least shared_tokens
+  std::int64_t tokens = 0;
+  std::int64_t shared_tokens = 0;
+  std::span<const std::int32_t> shared_pages;
+  std::span<const std::int32_t> pages;
 };
 
 }  // namespace troupe

@@ -2,20 +2,15 @@
 
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
+#include "common/model/attention.h"
 #include "common/model/passes.h"
 
 namespace troupe {
 namespace {
-
-/// Consecutive tokens of one sequence among the rows of a pass.
-struct Run {
-  std::int64_t row, tokens, first_position, slot;
-};
 
 /// Ids checked against the vocabulary, positions against the longest supported.
 void check_tokens(const at::Tensor& ids_T, const std::vector<std::int64_t>& positions, const Architecture& a) {
@@ -32,6 +27,11 @@ void check_tokens(const at::Tensor& ids_T, const std::vector<std::int64_t>& posi
                         " is outside the model's " + std::to_string(a.max_positions) + " positions");
     }
   }
+}
+
+/// One past the largest.
+std::int64_t positions_in_use(const std::vector<std::int64_t>& positions) {
+  return positions.empty() ? 0 : *std::ranges::max_element(positions) + 1;
 }
 
 /// A forward pass over rows: everything but attention goes row by row, in chunks that the GEMM treats alike.
@@ -143,142 +143,6 @@ class ForwardPass {
   T *delta_, *activated_;
 };
 
-/// Runs of one token and key head that are worth waking a thread for.
-template <typename T>
-std::int64_t items_worth_a_thread(const ModelView<T>& model, std::int64_t positions) {
-  constexpr std::int64_t kOperationsWorthAThread = 1 << 18;
-  return 1 + kOperationsWorthAThread / (4 * model.group() * model.architecture.head_size * positions);
-}
-
-/// The attention of one run and key head; keys and values are for the caller to set.
-template <typename T>
-AttentionRun<T> attention_run(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer, const Run& run,
-                              std::int64_t kv_head) {
-  const Architecture& a = model.architecture;
-  const std::int64_t head = kv_head * model.group();
-  AttentionRun<T> attention{};
-  attention.query_stride = model.qkv_width();
-  attention.queries = view.qkv(layer) + run.row * attention.query_stride + head * a.head_size;
-  attention.output_stride = model.attended_width();
-  attention.outputs = view.attended(layer) + run.row * attention.output_stride + head * a.head_size;
-  attention.lse_stride = a.heads;
-  attention.lse = view.lse(layer) == nullptr ? nullptr : view.lse(layer) + run.row * a.heads + head;
-  attention.first_position = run.first_position;
-  attention.tokens = run.tokens;
-  attention.group = model.group();
-  attention.head_size = a.head_size;
-  return attention;
-}
-
-template <typename T>
-void attend_packed(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer,
-                   const std::vector<Run>& runs, std::int64_t longest) {
-  const Architecture& a = model.architecture;
-  const std::int64_t width = model.qkv_width();
-  at::parallel_for(0, static_cast<std::int64_t>(runs.size()) * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor scratch = at::empty({attention_scratch(longest, a.head_size)}, at::kFloat);
-    const at::Tensor packed_keys = at::empty({(longest + kKeyBlock) * a.head_size}, view.dtype());
-    for (std::int64_t item = begin; item < end; ++item) {
-      const Run& run = runs[static_cast<std::size_t>(item / a.kv_heads)];
-      const std::int64_t kv_head = item % a.kv_heads;
-      AttentionRun<T> attention = attention_run(model, view, layer, run, kv_head);
-      const T* keys = view.qkv(layer) + run.row * width + (a.heads + kv_head) * a.head_size;
-      kernels<T>().pack_keys(keys, width, run.tokens, a.head_size, 0, data_of<T>(packed_keys));
-      attention.key_blocks = data_of<T>(packed_keys);
-      attention.values = keys + a.kv_heads * a.head_size;
-      attention.value_stride = width;
-      kernels<T>().attend(attention, data_of<float>(scratch));
-    }
-  });
-}
-
-/// Keys and values of one layer, slot and head in the cache.
-template <typename T>
-struct CachedHead {
-  T *key_blocks, *values;
-  CachedHead(const Architecture& a, KvCache& cache, std::int64_t layer, std::int64_t slot, std::int64_t kv_head) {
-    const std::int64_t head = (layer * cache.slots + slot) * a.kv_heads + kv_head;
-    key_blocks = data_of<T>(cache.keys) + head * cache.max_tokens * a.head_size;
-    values = data_of<T>(cache.values) + head * cache.max_tokens * a.head_size;
-  }
-};
-
-template <typename T>
-void store_run(const ModelView<T>& model, const T* qkv, const Run& run, std::int64_t kv_head, const CachedHead<T>& head) {
-  const Architecture& a = model.architecture;
-  const std::int64_t width = model.qkv_width();
-  const T* keys = qkv + run.row * width + (a.heads + kv_head) * a.head_size;
-  kernels<T>().pack_keys(keys, width, run.tokens, a.head_size, run.first_position, head.key_blocks);
-  for (std::int64_t token = 0; token < run.tokens; ++token) {
-    std::memcpy(static_cast<void*>(head.values + (run.first_position + token) * a.head_size),
-                keys + token * width + a.kv_heads * a.head_size, sizeof(T) * static_cast<std::size_t>(a.head_size));
-  }
-}
-
-/// `one_run_a_slot`: a run need not wait for another's keys, so that storing and attending go together.
-template <typename T>
-void attend_cached(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer,
-                   const std::vector<Run>& runs, std::int64_t longest, bool one_run_a_slot, KvCache& cache) {
-  const Architecture& a = model.architecture;
-  const auto items = static_cast<std::int64_t>(runs.size()) * a.kv_heads;
-  const auto run_of = [&](std::int64_t item) { return runs[static_cast<std::size_t>(item / a.kv_heads)]; };
-  const auto head_of = [&](std::int64_t item) {
-    return CachedHead<T>(a, cache, layer, run_of(item).slot, item % a.kv_heads);
-  };
-  const auto store = [&](std::int64_t item) {
-    store_run(model, view.qkv(layer), run_of(item), item % a.kv_heads, head_of(item));
-  };
-  if (!one_run_a_slot) {
-    for (std::int64_t item = 0; item < items; ++item) store(item);
-  }
-  at::parallel_for(0, items, items_worth_a_thread(model, longest), [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor scratch = at::empty({attention_scratch(longest, a.head_size)}, at::kFloat);
-    for (std::int64_t item = begin; item < end; ++item) {
-      if (one_run_a_slot) store(item);
-      AttentionRun<T> attention = attention_run(model, view, layer, run_of(item), item % a.kv_heads);
-      attention.key_blocks = head_of(item).key_blocks;
-      attention.values = head_of(item).values;
-      attention.value_stride = a.head_size;
-      attention.next_key_blocks = item + 1 < end ? head_of(item + 1).key_blocks : nullptr;
-      kernels<T>().attend(attention, data_of<float>(scratch));
-    }
-  });
-}
-
-/// Neighbouring rows of one slot and consecutive positions make one run.
-std::vector<Run> runs_of(const std::vector<std::int64_t>& positions, const std::vector<std::int64_t>& slots) {
-  std::vector<Run> runs;
-  for (std::size_t i = 0; i < positions.size(); ++i) {
-    const bool continues =
-        !runs.empty() && runs.back().slot == slots[i] && runs.back().first_position + runs.back().tokens == positions[i];
-    if (continues) {
-      ++runs.back().tokens;
-    } else {
-      runs.push_back({static_cast<std::int64_t>(i), 1, positions[i], slots[i]});
-    }
-  }
-  return runs;
-}
-
-std::int64_t longest_of(const std::vector<Run>& runs) {
-  std::int64_t longest = 0;
-  for (const Run& run : runs) longest = std::max(longest, run.first_position + run.tokens);
-  return longest;
-}
-
-/// Whether each slot has one run only. Checks the runs against the cache.
-bool one_run_a_slot(const std::vector<Run>& runs, const KvCache& cache) {
-  std::vector<bool> seen(static_cast<std::size_t>(cache.slots), false);
-  bool one = true;
-  for (const Run& run : runs) {
-    check(run.slot >= 0 && run.slot < cache.slots, "rows name slots of the cache");
-    check(run.first_position + run.tokens <= cache.max_tokens, "positions lie within the cache");
-    one = one && !seen[static_cast<std::size_t>(run.slot)];
-    seen[static_cast<std::size_t>(run.slot)] = true;
-  }
-  return one;
-}
-
 at::Tensor rope_table(const Architecture& a, std::int64_t positions) {
   const std::int64_t half = a.head_size / 2;
   const std::vector<double> waves = positions_a_radian(a.rope_theta, a.head_size, a.rope_scaling);
@@ -324,40 +188,33 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
           "sequence_starts run from 0 to the number of ids");
     const std::vector<std::int64_t> positions = packed_positions(batch);
     check_tokens(batch.ids_T, positions, a);
-    std::vector<Run> runs;
-    for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
-      const std::int64_t start = batch.sequence_starts[s], tokens = batch.sequence_starts[s + 1] - start;
-      if (tokens > 0) runs.push_back({start, tokens, 0, 0});
-    }
-    const std::int64_t longest = longest_of(runs);
-    const auto model = view_of<T>(parameters_, offsets_, rope(longest));
+    const auto model = view_of<T>(parameters_, offsets_, rope(positions_in_use(positions)));
     Activations unsaved;
     Activations& storage = saved == nullptr ? unsaved : *saved;
     const ActivationView<T> view(model, batch.ids_T.numel(), saved != nullptr, storage);
     ForwardPass<T> pass(model, packed<T>(), view, positions);
     pass.run(data_of<std::int64_t>(batch.ids_T),
-             [&](std::int64_t layer) { attend_packed(model, view, layer, runs, longest); });
+             [&](std::int64_t layer) { attend_packed(model, view, layer, batch.sequence_starts); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
   });
 }
 
-at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, const std::vector<std::int64_t>& positions,
-                                       const std::vector<std::int64_t>& slots, KvCache& cache) const {
+at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, KvCache& cache) const {
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
     const Architecture& a = parameters_.architecture();
+    std::vector<std::int64_t> positions;
+    for (const CachedRun& run : runs) {
+      for (std::int64_t i = 0; i < run.tokens; ++i) positions.push_back(run.first_position + i);
+    }
     check_tokens(ids_T, positions, a);
-    check(slots.size() == positions.size(), "there is one slot a position");
     check(cache.keys.scalar_type() == parameters_.flat().scalar_type(), "the cache has the model's dtype");
-    const std::vector<Run> runs = runs_of(positions, slots);
-    const bool separate = one_run_a_slot(runs, cache);
-    const std::int64_t longest = longest_of(runs);
-    const auto model = view_of<T>(parameters_, offsets_, rope(longest));
+    const auto model = view_of<T>(parameters_, offsets_, rope(positions_in_use(positions)));
     Activations storage;
     const ActivationView<T> view(model, ids_T.numel(), false, storage);
+    const CachedAttention<T> attention(model, view, runs, cache);
     ForwardPass<T> pass(model, packed<T>(), view, positions);
-    pass.run(data_of<std::int64_t>(ids_T),
-             [&](std::int64_t layer) { attend_cached(model, view, layer, runs, longest, separate, cache); });
+    pass.run(data_of<std::int64_t>(ids_T), [&](std::int64_t layer) { attention.attend(layer); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
   });
 }
@@ -366,10 +223,8 @@ void Transformer::backward(const PackedSequences& batch, const Activations& save
                            at::Tensor& gradients) const {
   with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    const std::vector<std::int64_t>& starts = batch.sequence_starts;
-    std::int64_t longest = 0;
-    for (std::size_t s = 1; s < starts.size(); ++s) longest = std::max(longest, starts[s] - starts[s - 1]);
-    run_backward(view_of<T>(parameters_, offsets_, rope(longest)), batch, saved, grad_hidden_TH, gradients);
+    const std::int64_t positions = positions_in_use(packed_positions(batch));
+    run_backward(view_of<T>(parameters_, offsets_, rope(positions)), batch, saved, grad_hidden_TH, gradients);
   });
 }
 

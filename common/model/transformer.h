@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <variant>
 #include <vector>
 
@@ -48,11 +49,9 @@ class Transformer {
   void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
                 at::Tensor& gradients) const;
 
-  /// One token each for rows of any sequences in the cache: row i is token ids_T[i] at position positions[i] of slot
-  /// slots[i]; writes its key and value and attends to positions 0..positions[i] of that slot. Rows of one slot come in
-  /// increasing position (prefill). Result [T, H]; bit-equal to forward's rows.
-  at::Tensor forward_cached(const at::Tensor& ids_T, const std::vector<std::int64_t>& positions,
-                            const std::vector<std::int64_t>& slots, KvCache& cache) const;
+  /// Rows of any sequences in the cache, run after run: writes their keys and values and attends to all positions of their
+  /// sequence up to their own, which this or an earlier call has written. Result [T, H]; bit-equal to forward's rows.
+  at::Tensor forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, KvCache& cache) const;
 
   /// row_logits of the model's head, packed once for each version of the weights.
   at::Tensor logits(const at::Tensor& hidden_NH) const;

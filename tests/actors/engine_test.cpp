@@ -118,6 +118,31 @@ TEST_SUITE("actors/engine") {
     }
   }
 
+  TEST_CASE("a completion's bits do not depend on the memory for keys and values, nor on having been put off for want of it") {
+    const Threads one(1);
+    const Architecture architecture = testing::small_architecture();
+    const Parameters parameters = testing::random_parameters(architecture, at::kFloat);
+    std::vector<Request> requests;
+    for (std::uint64_t id = 1; id <= 4; ++id) {
+      requests.push_back(request(id, 20 + 15 * id, 3, 150));
+      requests.back().sampling.stop_ids.clear();
+    }
+    const Completions roomy = generate(parameters, requests, options(64));
+
+    EngineOptions tight = options(64);
+    const std::int64_t page_bytes = KvCache::page_bytes(architecture, at::kFloat);
+    tight.kv_memory_gib = static_cast<double>(8 * page_bytes) / (1024.0 * 1024.0 * 1024.0);
+    Engine engine(parameters, 1, tight);
+    for (const Request& r : requests) engine.submit(r);
+    Completions completions;
+    run(engine, completions);
+
+    CHECK((completions == roomy));
+    CHECK(engine.stats().preemptions > 0);
+    tight.kv_memory_gib /= 2;  // a sequence of 256 positions can take 5 pages
+    CHECK_THROWS_WITH_AS(Engine(parameters, 1, tight), doctest::Contains("expected at least"), ConfigError);
+  }
+
   TEST_CASE("a completion's bits do not depend on the threads") {
     const Parameters parameters = testing::random_parameters(testing::small_architecture(), at::kFloat);
     const auto with_threads = [&](int count) {
@@ -312,7 +337,7 @@ TEST_SUITE("actors/engine") {
 
     CHECK(engine.stats().drawn_tokens == 20);
     CHECK(engine.stats().prefill_rows == 9);
-    CHECK(engine.stats().forwards == 6);  // the first sample is a token ahead of those that wait for the prompt
+    CHECK(engine.stats().forwards == 5);  // the prompt, and each sample's first token, in the first one
   }
 
   TEST_CASE("names of what becomes of running sequences") {

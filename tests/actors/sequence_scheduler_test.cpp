@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@ SequenceSchedulerOptions options(std::int64_t slots, std::int64_t prefill_tokens
   SequenceSchedulerOptions result;
   result.slots = slots;
   result.max_tokens = 64;
+  result.pages = 2 * slots;
   result.vocabulary = 100;
   result.prefill_tokens = prefill_tokens;
   return result;
@@ -36,8 +38,8 @@ Request request(std::uint64_t id, std::vector<std::int32_t> prompt, std::uint32_
   return result;
 }
 
-/// Stands in for model and cache: knows which token lies at each position of each slot, and fails where a row attends
-/// to something else than its own sequence.
+/// Stands in for model and cache: knows which token lies at each place of each page, and fails where a row attends to
+/// something else than its own sequence.
 class FakeEngine {
  public:
   explicit FakeEngine(const SequenceSchedulerOptions& scheduler_options) : scheduler(scheduler_options) {}
@@ -49,27 +51,39 @@ class FakeEngine {
     return static_cast<std::int32_t>((place.group * 31 + place.sample * 7 + place.position) % 90);
   }
 
+  std::int64_t& place_in(std::span<const std::int32_t> table, std::int64_t position) {
+    auto& page = pages[table[static_cast<std::size_t>(position / kPageTokens)]];
+    page.resize(kPageTokens, -1);
+    return page[static_cast<std::size_t>(position % kPageTokens)];
+  }
+
+  /// What the last token of a run attends to.
+  std::vector<std::int64_t> seen_by(const CachedRun& run) {
+    std::vector<std::int64_t> tokens;
+    for (std::int64_t i = 0; i < run.shared_tokens; ++i) tokens.push_back(place_in(run.shared_pages, i));
+    for (std::int64_t i = run.shared_tokens; i < run.first_position + run.tokens; ++i) {
+      tokens.push_back(place_in(run.pages, i - run.shared_tokens));
+    }
+    return tokens;
+  }
+
   std::vector<FinishedRequest> step() {
     const ForwardPlan& plan = scheduler.plan();
-    for (const PrefixCopy& copy : plan.copies) {
-      auto& from = slots[copy.from];
-      REQUIRE(static_cast<std::int64_t>(from.size()) >= copy.tokens);
-      slots[copy.to] = {from.begin(), from.begin() + copy.tokens};
-      ++copies;
+    std::size_t row = 0;
+    std::map<std::int64_t, const CachedRun*> run_of_last_row;
+    for (const CachedRun& run : plan.runs) {
+      for (std::int64_t i = 0; i < run.tokens; ++i) {
+        place_in(run.pages, run.first_position - run.shared_tokens + i) = plan.ids[row++];
+      }
+      run_of_last_row[static_cast<std::int64_t>(row) - 1] = &run;
     }
-    for (std::size_t i = 0; i < plan.ids.size(); ++i) {
-      auto& slot = slots[plan.slots[i]];
-      const auto position = static_cast<std::size_t>(plan.positions[i]);
-      REQUIRE(slot.size() >= position);  // nothing before it is missing
-      slot.resize(position);
-      slot.push_back(plan.ids[i]);
-    }
+    REQUIRE(row == plan.ids.size());
     rows += plan.ids.size();
     prefill_rows.push_back(plan.ids.size() - plan.draws.size());
     std::vector<DrawnToken> drawn;
     for (std::size_t i = 0; i < plan.draws.size(); ++i) {
       const DrawPlace place = scheduler.place_of(i);
-      CHECK(slots[plan.slots[static_cast<std::size_t>(plan.draws[i])]] == expected(place));
+      CHECK(seen_by(*run_of_last_row.at(plan.draws[i])) == expected(place));
       drawn.push_back({token(place), -1.0F});
     }
     most_active = std::max(most_active, scheduler.active());
@@ -78,7 +92,7 @@ class FakeEngine {
 
   std::vector<FinishedRequest> run() {
     std::vector<FinishedRequest> all;
-    for (int i = 0; i < 1000 && !scheduler.idle(); ++i) {
+    for (int i = 0; i < 20000 && !scheduler.idle(); ++i) {
       for (FinishedRequest& finished : step()) all.push_back(std::move(finished));
     }
     CHECK(scheduler.idle());
@@ -90,7 +104,7 @@ class FakeEngine {
     scheduler.submit(std::move(r));
   }
 
-  /// Prompt and completion so far: what a slot must hold when the token of `place` is drawn.
+  /// Prompt and completion so far: what a row must attend to when the token of `place` is drawn.
   std::vector<std::int64_t> expected(const DrawPlace& place) const {
     std::vector<std::int64_t> tokens(prompts.at(place.group).begin(), prompts.at(place.group).end());
     DrawPlace before = place;
@@ -101,10 +115,9 @@ class FakeEngine {
   SequenceScheduler scheduler;
   std::map<std::uint64_t, std::vector<std::int32_t>> prompts;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint32_t> lengths;
-  std::map<std::int64_t, std::vector<std::int64_t>> slots;
+  std::map<std::int32_t, std::vector<std::int64_t>> pages;
   std::vector<std::size_t> prefill_rows;
   std::size_t rows = 0;
-  int copies = 0;
   std::int64_t most_active = 0;
   std::uint64_t version = 1;
 };
@@ -127,8 +140,7 @@ TEST_SUITE("actors/sequence_scheduler") {
       // Four prompt tokens once; then each of 6 samples feeds the last prompt token and its first two of three tokens.
       CHECK(engine.rows == 4 + 6 * 3);
       CHECK(engine.most_active == std::min<std::int64_t>(slots, 6));
-      if (slots == 1) CHECK(engine.copies == 0);  // the slot hands the prompt on
-      if (slots == 64) CHECK(engine.copies == 5);
+      CHECK(engine.pages.size() == 1 + static_cast<std::size_t>(engine.most_active));  // the prompt is held once
     }
   }
 
@@ -201,20 +213,65 @@ TEST_SUITE("actors/sequence_scheduler") {
   TEST_CASE("after new weights every running sequence is computed again, a group's prompt once") {
     FakeEngine engine(options(4));
     engine.submit(request(1, {5, 6, 7, 8, 9}, 3, 6));
-    for (int i = 0; i < 4; ++i) (void)engine.step();  // the first sample has 4 tokens, the others 3
+    for (int i = 0; i < 4; ++i) (void)engine.step();
     engine.scheduler.forget_caches();
-    engine.slots.clear();  // nothing of the old caches may be used
+    engine.pages.clear();  // nothing of the old caches may be used
     engine.version = 2;
     const std::size_t before = engine.rows;
 
     const std::vector<FinishedRequest> finished = engine.run();
 
-    // Prompt without its last token; from there the 4 + 3 + 3 tokens so far; 2 + 3 + 3 to come, of which the last is
-    // not fed.
-    CHECK(engine.rows - before == 4 + (4 + 3 + 3) + (2 + 3 + 3));
+    // Prompt without its last token; from there each sample's 4 tokens so far; 2 to come, of which the last is not fed.
+    CHECK(engine.rows - before == 4 + 3 * 4 + 3 * 2);
     REQUIRE(finished.size() == 1);
     CHECK(finished[0].completions[0].versions == std::vector<std::uint64_t>{1, 1, 1, 1, 2, 2});
-    CHECK(finished[0].completions[2].versions == std::vector<std::uint64_t>{1, 1, 1, 2, 2, 2});
+    CHECK(finished[0].completions[2].versions == std::vector<std::uint64_t>{1, 1, 1, 1, 2, 2});
+  }
+
+  TEST_CASE("where pages run out the last to start waits, and nothing is drawn from a wrong or missing token") {
+    for (const std::int64_t pages : {4, 5, 7, 12, 30}) {
+      for (const std::int64_t prefill : {16, 512}) {
+        CAPTURE(pages);
+        CAPTURE(prefill);
+        SequenceSchedulerOptions tight = options(8, prefill);
+        tight.max_tokens = 230;
+        tight.pages = pages;
+        FakeEngine engine(tight);
+        std::size_t drawn = 0;
+        for (std::uint64_t id = 1; id <= 5; ++id) {
+          for (std::uint32_t sample = 0; sample < 3; ++sample) {
+            engine.lengths[{id, sample}] = 20 + static_cast<std::uint32_t>((id * 37 + sample * 53) % 100);
+            drawn += engine.lengths[{id, sample}];
+          }
+          engine.submit(request(id, std::vector<std::int32_t>(60 + id * 9, static_cast<std::int32_t>(id)), 3, 120));
+        }
+
+        const std::vector<FinishedRequest> finished = engine.run();
+
+        CHECK(finished.size() == 5);
+        std::size_t tokens = 0;
+        for (const FinishedRequest& each : finished) {
+          for (const Completion& completion : each.completions) tokens += completion.token_ids.size();
+        }
+        CHECK(tokens == drawn);
+        CHECK(std::ssize(engine.pages) <= pages);
+        CHECK(std::ranges::all_of(engine.pages, [&](const auto& page) { return page.first >= 0 && page.first < pages; }));
+        CHECK((engine.scheduler.preemptions() > 0) == (pages < 30));
+      }
+    }
+  }
+
+  TEST_CASE("a request that the cache cannot hold alone is refused, one that just fits is served") {
+    SequenceSchedulerOptions tight = options(8);
+    tight.max_tokens = 500;
+    tight.pages = 4;
+    FakeEngine engine(tight);
+    CHECK_THROWS_WITH_AS(engine.submit(request(3, std::vector<std::int32_t>(65, 1), 1, 192)),
+                         doctest::Contains("request 3: 257 tokens of prompt and completion take 5 pages of 64 positions: expected at "
+                                           "most the cache's 4"),
+                         ConfigError);
+    engine.submit(request(4, std::vector<std::int32_t>(65, 1), 2, 191));
+    CHECK(engine.run().size() == 1);
   }
 
   TEST_CASE("a cancelled request frees its slots and disturbs no other") {

@@ -9,7 +9,10 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <numeric>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "actors/engine.h"
 #include "common/base/error.h"
@@ -81,14 +84,18 @@ std::uint64_t generate(const Parameters& parameters, const std::vector<Request>&
 void decode(const Transformer& model) {
   const c10::InferenceMode no_autograd;
   const Architecture& a = model.parameters().architecture();
-  KvCache cache(a, kSlots, kPrompt + kCompletion, at::kFloat);
+  const std::int64_t pages = pages_of(kPrompt + kCompletion);
+  KvCache cache(a, kSlots * pages, at::kFloat);
   const at::Tensor ids = at::ones({kSlots}, at::kLong);
-  std::vector<std::int64_t> slots;
-  for (std::int64_t slot = 0; slot < kSlots; ++slot) slots.push_back(slot);
+  std::vector<std::int32_t> all(static_cast<std::size_t>(cache.pages));
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<CachedRun> runs;
+  for (std::int64_t slot = 0; slot < kSlots; ++slot) {
+    runs.push_back({0, 1, 0, {}, std::span(all).subspan(static_cast<std::size_t>(slot * pages), static_cast<std::size_t>(pages))});
+  }
   for (std::int64_t position = kPrompt; position < kPrompt + kCompletion; ++position) {
-    const std::vector<std::int64_t> positions(slots.size(), position);
-    check(row_logits(model.forward_cached(ids, positions, slots, cache), model.head_VH()).numel() ==
-              kSlots * a.vocabulary,
+    for (CachedRun& run : runs) run.first_position = position;
+    check(model.logits(model.forward_cached(ids, runs, cache)).numel() == kSlots * a.vocabulary,
           "a row of logits for each sequence");
   }
 }

@@ -5,7 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <numeric>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <ATen/Parallel.h>
 
@@ -80,15 +83,20 @@ class Bench {
 
   /// Decodes all completions after their prefill; returns the last step's logits.
   at::Tensor generate() const {
-    KvCache cache(workload_.architecture, workload_.sequences, workload_.tokens(), model_.parameters().flat().scalar_type());
-    at::Tensor hidden = prefill(cache);
-    std::vector<std::int64_t> slots;
-    for (std::int64_t s = 0; s < workload_.sequences; ++s) slots.push_back(s);
-    at::Tensor logits;
+    const std::int64_t pages = pages_of(workload_.tokens());
+    KvCache cache(workload_.architecture, workload_.sequences * pages, model_.parameters().flat().scalar_type());
+    std::vector<std::int32_t> all(static_cast<std::size_t>(cache.pages));
+    std::iota(all.begin(), all.end(), 0);
+    std::vector<CachedRun> runs;
+    for (std::int64_t s = 0; s < workload_.sequences; ++s) {
+      runs.push_back({0, workload_.prompt, 0, {}, std::span(all).subspan(static_cast<std::size_t>(s * pages), static_cast<std::size_t>(pages))});
+    }
     const at::Tensor ids_ST = batch_.ids_T.view({workload_.sequences, workload_.tokens()});
+    at::Tensor hidden = model_.forward_cached(ids_ST.narrow(1, 0, workload_.prompt).flatten(), runs, cache);
+    at::Tensor logits;
     for (std::int64_t position = workload_.prompt; position < workload_.tokens(); ++position) {
-      const at::Tensor ids = ids_ST.select(1, position).contiguous();
-      hidden = model_.forward_cached(ids, std::vector<std::int64_t>(slots.size(), position), slots, cache);
+      for (CachedRun& run : runs) run.first_position = position, run.tokens = 1;
+      hidden = model_.forward_cached(ids_ST.select(1, position).contiguous(), runs, cache);
       logits = model_.logits(hidden);
     }
     return logits;
@@ -118,18 +126,6 @@ class Bench {
     Parameters parameters(architecture, dtype);
     initialise_(parameters, 1);
     return parameters;
-  }
-
-  at::Tensor prefill(KvCache& cache) const {
-    std::vector<std::int64_t> rows, positions, slots;
-    for (std::int64_t s = 0; s < workload_.sequences; ++s) {
-      for (std::int64_t position = 0; position < workload_.prompt; ++position) {
-        rows.push_back(s * workload_.tokens() + position);
-        positions.push_back(position);
-        slots.push_back(s);
-      }
-    }
-    return model_.forward_cached(batch_.ids_T.index_select(0, at::tensor(rows, at::kLong)), positions, slots, cache);
   }
 
   Workload workload_;

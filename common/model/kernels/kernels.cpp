@@ -76,7 +76,7 @@ const MatrixKernels& matrix_kernels() {
 }
 
 std::int64_t attention_scratch(std::int64_t positions, std::int64_t head_size) {
-  return kRowsAtOnce * (2 * (head_size + 16) + padded(positions));
+  return kRowsAtOnce * (2 * (head_size + 16) + padded(positions) + kKeyBlock);
 }
 
 std::int64_t attention_backward_scratch(std::int64_t positions, std::int64_t head_size) {

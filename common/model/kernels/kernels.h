@@ -13,14 +13,22 @@ struct Bf16 {
   std::uint16_t bits;
 };
 
+/// Keys and values of `positions` consecutive positions for one key and value head.
+template <typename T>
+struct KeyRange {
+  const T* key_blocks;  // [blocks of 16 positions][head_size][16], from the range's first position on
+  const T* values;      // row i at i * value_stride
+  std::int64_t positions;
+};
+
 /// One run of attention: `tokens` consecutive tokens of one sequence, the first at `first_position`, for the `group` query
 /// heads that share one key and value head. Row (t, g) of a [tokens, group, head_size] operand lies at t * stride + g * head_size.
 template <typename T>
 struct AttentionRun {
   const T* queries;
   std::int64_t query_stride;
-  const T* key_blocks;  // [blocks of 16 positions][head_size][16], from position 0
-  const T* values;      // row of position p at p * value_stride
+  const KeyRange<T>* ranges;  // from position 0 on, one behind the other; together at least first_position + tokens
+  std::int64_t range_count;
   std::int64_t value_stride;
   T* outputs;
   std::int64_t output_stride;
@@ -30,7 +38,8 @@ struct AttentionRun {
   std::int64_t tokens;
   std::int64_t group;
   std::int64_t head_size;
-  const T* next_key_blocks;  // those of the run that comes next, to be fetched meanwhile; may be null
+  const KeyRange<T>* next_ranges;  // those of the run that comes next, to be fetched meanwhile
+  std::int64_t next_range_count;   // may be 0; ranges to be fetched are as large in memory as those of this run
 };
 
 /// The backward pass of a whole sequence (first_position 0) for one key and value head.

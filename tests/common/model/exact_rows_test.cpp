@@ -2,6 +2,9 @@
 #include <ATen/Parallel.h>
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <vector>
+
 #include "common/model/kernels/gemm.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
@@ -50,28 +53,44 @@ Architecture architecture_of(int variant) {
 
 at::Tensor slice(const at::Tensor& ids, std::int64_t from, std::int64_t count) { return ids.narrow(0, from, count).clone(); }
 
+/// The pages of slots of `slot_tokens` positions each, scattered over a cache.
+class Slots {
+ public:
+  Slots(std::int64_t count, std::int64_t slot_tokens) : pages_(static_cast<std::size_t>(count)) {
+    for (std::int64_t page = 0; page < count * pages_of(slot_tokens); ++page) {
+      pages_[static_cast<std::size_t>(page % count)].push_back(static_cast<std::int32_t>(page));
+    }
+  }
+  const std::vector<std::int32_t>& operator[](std::int64_t slot) const { return pages_[static_cast<std::size_t>(slot)]; }
+  std::int64_t page_count() const { return std::ssize(pages_) * std::ssize(pages_.front()); }
+
+ private:
+  std::vector<std::vector<std::int32_t>> pages_;
+};
+
 /// Feeds each sequence to a cache: prefill cut at `cuts` (rows a call), then one token a call; several sequences at once,
 /// sequence s in slot slots[s]. Returns hidden states packed as the batch is.
 at::Tensor through_cache(const Transformer& model, const PackedSequences& batch, const std::vector<std::int64_t>& slots,
                          std::int64_t slot_count, const std::vector<std::int64_t>& cuts) {
   const Architecture& a = model.parameters().architecture();
-  KvCache cache(a, slot_count, a.max_positions, model.parameters().flat().scalar_type());
+  const Slots pages(slot_count, a.max_positions);
+  KvCache cache(a, pages.page_count(), model.parameters().flat().scalar_type());
   at::Tensor result = at::zeros({batch.ids_T.numel(), a.hidden}, model.parameters().flat().scalar_type());
   std::vector<std::int64_t> done(slots.size(), 0);
   for (std::size_t call = 0;; ++call) {
     const std::int64_t step = call < cuts.size() ? cuts[call] : 1;
-    std::vector<std::int64_t> rows, positions, row_slots;
+    std::vector<std::int64_t> rows;
+    std::vector<CachedRun> runs;
     for (std::size_t s = 0; s < slots.size(); ++s) {
       const std::int64_t start = batch.sequence_starts[s], length = batch.sequence_starts[s + 1] - start;
-      for (std::int64_t i = 0; i < step && done[s] < length; ++i, ++done[s]) {
-        rows.push_back(start + done[s]);
-        positions.push_back(done[s]);
-        row_slots.push_back(slots[s]);
-      }
+      const std::int64_t tokens = std::min(step, length - done[s]);
+      if (tokens == 0) continue;
+      runs.push_back({done[s], tokens, 0, {}, pages[slots[s]]});
+      for (std::int64_t i = 0; i < tokens; ++i) rows.push_back(start + done[s]++);
     }
     if (rows.empty()) return result;
     const at::Tensor index = at::tensor(rows, at::kLong);
-    result.index_copy_(0, index, model.forward_cached(batch.ids_T.index_select(0, index), positions, row_slots, cache));
+    result.index_copy_(0, index, model.forward_cached(batch.ids_T.index_select(0, index), runs, cache));
   }
 }
 
@@ -127,41 +146,53 @@ TEST_SUITE("model/exact_rows") {
     }
   }
 
-  TEST_CASE("rows of one slot may come between those of others") {
+  TEST_CASE("a run may read what another run of the same forward writes") {
     const Architecture a = architecture_of(0);
     const Transformer model(testing::random_parameters(a, at::kFloat));
-    const PackedSequences batch = testing::sequences_of({12, 12}, a.vocabulary);
-    KvCache cache(a, 2, 16, at::kFloat);
-    std::vector<std::int64_t> rows, positions, slots;
-    for (std::int64_t i = 0; i < 24; ++i) {
-      rows.push_back(i % 2 * 12 + i / 2);
-      positions.push_back(i / 2);
-      slots.push_back(i % 2);
+    const PackedSequences batch = testing::sequences_of({12, 100}, a.vocabulary);
+    const Slots pages(2, 128);
+    KvCache cache(a, pages.page_count(), at::kFloat);
+    // Both sequences in two pieces each, turn about.
+    const std::vector<CachedRun> runs = {
+        {0, 5, 0, {}, pages[0]}, {0, 70, 0, {}, pages[1]}, {5, 7, 0, {}, pages[0]}, {70, 30, 0, {}, pages[1]}};
+    std::vector<std::int64_t> rows;
+    for (const CachedRun& run : runs) {
+      const std::int64_t start = run.pages.data() == pages[0].data() ? 0 : 12;
+      for (std::int64_t i = 0; i < run.tokens; ++i) rows.push_back(start + run.first_position + i);
     }
     const at::Tensor index = at::tensor(rows, at::kLong);
 
-    const at::Tensor found = model.forward_cached(batch.ids_T.index_select(0, index), positions, slots, cache);
+    const at::Tensor found = model.forward_cached(batch.ids_T.index_select(0, index), runs, cache);
 
     CHECK(found.equal(model.forward(batch, nullptr).index_select(0, index)));
   }
 
-  TEST_CASE("a copied slot goes on as its source does, whatever its memory held before") {
-    const Architecture a = architecture_of(0);
-    const Transformer model(testing::random_parameters(a, at::kFloat));
-    const PackedSequences batch = testing::sequences_of({40}, a.vocabulary);
-    const at::Tensor packed = model.forward(batch, nullptr);
-    KvCache cache(a, 3, 48, at::kFloat);
-    cache.keys.select(1, 2).fill_(std::nan(""));
-    cache.values.select(1, 2).fill_(std::nan(""));
-    std::vector<std::int64_t> positions(21), slots(21, 0);
-    for (std::size_t i = 0; i < 21; ++i) positions[i] = static_cast<std::int64_t>(i);
-    model.forward_cached(slice(batch.ids_T, 0, 21), positions, slots, cache);
+  TEST_CASE("sequences read a prefix of any length that is held once, whatever the pages held before") {
+    const Architecture a = architecture_of(1);
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      const Transformer model(testing::random_parameters(a, dtype));
+      for (const std::int64_t shared : {1, 7, 16, 63, 64, 65, 150}) {
+        CAPTURE(shared);
+        const PackedSequences batch = testing::sequences_of({shared + 90, shared + 90}, a.vocabulary);
+        batch.ids_T.narrow(0, shared + 90, shared).copy_(batch.ids_T.narrow(0, 0, shared));
+        const at::Tensor packed = model.forward(batch, nullptr);
+        const Slots pages(3, 160);
+        KvCache cache(a, pages.page_count(), dtype);
+        cache.keys.fill_(std::nan(""));
+        cache.values.fill_(std::nan(""));
 
-    cache.copy_slot(0, 2, 21);
-
-    for (std::int64_t i = 21; i < 40; ++i) {
-      const at::Tensor ids = slice(batch.ids_T, i, 1);
-      CHECK(model.forward_cached(ids, {i}, {2}, cache).equal(packed.narrow(0, i, 1)));
+        // The prefix and, in the same forward, the first sequence's next 20 tokens; then the second's; then token by token.
+        std::vector<CachedRun> runs = {{0, shared, 0, {}, pages[0]}, {shared, 20, shared, pages[0], pages[1]}};
+        CHECK(model.forward_cached(slice(batch.ids_T, 0, shared + 20), runs, cache).equal(packed.narrow(0, 0, shared + 20)));
+        runs = {{shared, 20, shared, pages[0], pages[2]}};
+        const std::int64_t second = 2 * shared + 90;
+        CHECK(model.forward_cached(slice(batch.ids_T, second, 20), runs, cache).equal(packed.narrow(0, second, 20)));
+        for (std::int64_t i = 20; i < 90; ++i) {
+          runs = {{shared + i, 1, shared, pages[0], pages[1]}, {shared + i, 1, shared, pages[0], pages[2]}};
+          const at::Tensor rows = at::tensor({shared + i, second + i}, at::kLong);
+          REQUIRE(model.forward_cached(batch.ids_T.index_select(0, rows), runs, cache).equal(packed.index_select(0, rows)));
+        }
+      }
     }
   }
 

@@ -20,10 +20,40 @@ static Softmax exponentiate(float* scores, std::int64_t limit) {
   return {top, sum_lanes(sums)};
 }
 
+/// The scores of `count` rows against the positions before `limit`, range by range. A range's last block may spill over into
+/// the next one's scores, which are written after it.
+template <typename T>
+static void score_ranges(const AttentionRun<T>& run, std::int64_t count, const float* queries, std::int64_t limit,
+                         bool fetch_values, float* scores, std::int64_t stride) {
+  std::int64_t start = 0;
+  for (const KeyRange<T>* range = run.ranges; start < limit; start += range++->positions) {
+    const std::int64_t positions = limit - start < range->positions ? limit - start : range->positions;
+    score(count, queries, run.head_size, range->key_blocks, blocks_of(positions), fetch_values ? range->values : nullptr,
+          scores + start, stride);
+  }
+}
+
+/// The weighted sums of the values before limits[r], range by range in one chain.
+template <typename T>
+static void sum_ranges(const AttentionRun<T>& run, std::int64_t count, const float* weights, std::int64_t stride,
+                       const std::int64_t* limits, bool fetch_next, float* sums) {
+  std::int64_t start = 0;
+  for (std::int64_t i = 0; start < limits[count - 1]; start += run.ranges[i++].positions) {
+    std::int64_t within[kQueryRows];
+    for (std::int64_t r = 0; r < count; ++r) {
+      const std::int64_t left = limits[r] - start;
+      within[r] = left < 0 ? 0 : left < run.ranges[i].positions ? left : run.ranges[i].positions;
+    }
+    const T* ahead = fetch_next && i < run.next_range_count ? run.next_ranges[i].key_blocks : nullptr;
+    weighted_sum(count, weights + start, stride, within, run.ranges[i].values, run.value_stride, run.head_size, ahead, start > 0,
+                 sums);
+  }
+}
+
 template <typename T>
 void attend(const AttentionRun<T>& run, float* scratch) {
   const std::int64_t d = run.head_size, rows = run.tokens * run.group;
-  const std::int64_t stride = blocks_of(run.first_position + run.tokens) * kKeyBlock;
+  const std::int64_t stride = blocks_of(run.first_position + run.tokens) * kKeyBlock + kKeyBlock;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
   float* queries = scratch;
   float* sums = queries + kQueryRows * (d + 16);
@@ -37,12 +67,10 @@ void attend(const AttentionRun<T>& run, float* scratch) {
       limits[r] = run.first_position + token + 1;
       for (std::int64_t c = 0; c < d; c += 16) store_upto(queries + r * d + c, load_upto(query + c, d - c) * scale, d - c);
     }
-    score(count, queries, d, run.key_blocks, blocks_of(limits[count - 1]), first == 0 ? run.values : nullptr,
-          scores, stride);
+    score_ranges(run, count, queries, limits[count - 1], first == 0, scores, stride);
     Softmax softmax[kQueryRows];
     for (std::int64_t r = 0; r < count; ++r) softmax[r] = exponentiate(scores + r * stride, limits[r]);
-    weighted_sum(count, scores, stride, limits, run.values, run.value_stride, d, first == 0 ? run.next_key_blocks : nullptr,
-                 sums);
+    sum_ranges(run, count, scores, stride, limits, first == 0, sums);
     for (std::int64_t r = 0; r < count; ++r) {
       const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
       T* output = run.outputs + token * run.output_stride + head * d;

@@ -81,7 +81,7 @@ static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std:
   }
   add_outer(count, scores, stride, limits, grads, d, to.grad_values);
   add_outer(count, products, stride, limits, queries, d, to.grad_keys);
-  weighted_sum<float>(count, products, stride, limits, to.keys, d, d, nullptr, outputs);
+  weighted_sum<float>(count, products, stride, limits, to.keys, d, d, nullptr, false, outputs);
   for (std::int64_t r = 0; r < count; ++r) {
     const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
     write_row(outputs + r * d, d, run.grad_queries + token * run.qkv_stride + head * d);

@@ -73,9 +73,14 @@ void score(std::int64_t count, const float* rows, std::int64_t head_size, const 
 /// the positions before limits[r], which do not decrease with r.
 template <int R, int Vectors, typename T>
 TROUPE_INLINE void weighted_block(const float* weights, std::int64_t weight_stride, const std::int64_t* limits,
-                                  const T* values, std::int64_t value_stride, std::int64_t left, const T* ahead,
+                                  const T* values, std::int64_t value_stride, std::int64_t left, const T* ahead, bool add,
                                   float* sums, std::int64_t sum_stride) {
   V16 sum[R][Vectors] = {};
+  if (add) {
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < Vectors; ++v) sum[r][v] = load_upto(sums + r * sum_stride + v * 16, left - v * 16);
+    }
+  }
   const auto value = [&](std::int64_t position, int v) {
     const T* from = values + position * value_stride + v * 16;
     return Vectors == 1 ? load_upto(from, left) : load(from);
@@ -104,10 +109,10 @@ TROUPE_INLINE void weighted_block(const float* weights, std::int64_t weight_stri
 
 template <int R, typename T>
 TROUPE_INLINE void weighted_rows(const float* weights, std::int64_t weight_stride, const std::int64_t* limits, const T* values,
-                                 std::int64_t value_stride, std::int64_t head_size, const T* ahead, float* sums) {
+                                 std::int64_t value_stride, std::int64_t head_size, const T* ahead, bool add, float* sums) {
   const auto run = [&]<int Vectors>(std::int64_t c) {
     weighted_block<R, Vectors>(weights, weight_stride, limits, values + c, value_stride, head_size - c,
-                               ahead == nullptr ? nullptr : ahead + c, sums + c, head_size);
+                               ahead == nullptr ? nullptr : ahead + c, add, sums + c, head_size);
   };
   std::int64_t c = 0;
   for (; c + 64 <= head_size; c += 64) run.template operator()<4>(c);
@@ -116,15 +121,15 @@ TROUPE_INLINE void weighted_rows(const float* weights, std::int64_t weight_strid
 }
 
 /// sums[r][c] = sum over p < limits[r] of weights[r][p] * values[p][c], p in order, for `count` (1 to 4) rows.
-/// `ahead` (may be null) is as large a matrix to fetch.
+/// `ahead` (may be null) is as large a matrix to fetch. With `add` the chains go on from what `sums` has.
 template <typename T>
 void weighted_sum(std::int64_t count, const float* weights, std::int64_t weight_stride, const std::int64_t* limits,
-                  const T* values, std::int64_t value_stride, std::int64_t head_size, const T* ahead, float* sums) {
+                  const T* values, std::int64_t value_stride, std::int64_t head_size, const T* ahead, bool add, float* sums) {
   switch (count) {
-    case 1: return weighted_rows<1>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
-    case 2: return weighted_rows<2>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
-    case 3: return weighted_rows<3>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
-    default: return weighted_rows<4>(weights, weight_stride, limits, values, value_stride, head_size, ahead, sums);
+    case 1: return weighted_rows<1>(weights, weight_stride, limits, values, value_stride, head_size, ahead, add, sums);
+    case 2: return weighted_rows<2>(weights, weight_stride, limits, values, value_stride, head_size, ahead, add, sums);
+    case 3: return weighted_rows<3>(weights, weight_stride, limits, values, value_stride, head_size, ahead, add, sums);
+    default: return weighted_rows<4>(weights, weight_stride, limits, values, value_stride, head_size, ahead, add, sums);
   }
 }
 
