@@ -104,6 +104,30 @@ at::Tensor pack_bf16_tiles(const Bf16* right, std::int64_t inner, std::int64_t c
   return packed;
 }
 
+at::Tensor pack_bf16_tiles_transposed(const Bf16* w, std::int64_t columns, std::int64_t inner) {
+  const std::int64_t panels = (columns + kPanel - 1) / kPanel, pairs = inner / 2;
+  at::Tensor packed = at::empty({panels * kPanel * inner}, at::kBFloat16);
+  // A pair of inner neighbours is one word: the panel is a transposed matrix of words, made in squares that stay in the cache.
+  constexpr std::int64_t kSquare = 16;
+  const Bf16 zeros[2] = {};
+  Bf16* to = static_cast<Bf16*>(packed.data_ptr());
+  at::parallel_for(0, panels, 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t item = begin * kPanel / kSquare; item < end * kPanel / kSquare; ++item) {
+      const std::int64_t first = item * kSquare;  // column
+      Bf16* panel = to + first / kPanel * kPanel * inner + 2 * (first % kPanel);
+      for (std::int64_t square = 0; square < pairs; square += kSquare) {
+        for (std::int64_t pair = square; pair < std::min(pairs, square + kSquare); ++pair) {
+          for (std::int64_t i = 0; i < kSquare; ++i) {
+            const Bf16* from = first + i < columns ? w + (first + i) * inner + 2 * pair : zeros;
+            std::memcpy(static_cast<void*>(panel + 2 * (pair * kPanel + i)), from, 2 * sizeof(Bf16));
+          }
+        }
+      }
+    }
+  });
+  return packed;
+}
+
 void multiply_bf16_tiles(const Bf16* left, const at::Tensor& right, std::int64_t rows, std::int64_t inner,
                          std::int64_t columns, Bf16* out) {
   multiply(left, right, rows, inner, columns, out);

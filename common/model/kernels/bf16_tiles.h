@@ -16,6 +16,8 @@ bool bf16_tiles_serve(std::int64_t inner);
 
 /// right[inner, columns] packed into panels of 64 columns, pairs of inner rows interleaved.
 at::Tensor pack_bf16_tiles(const Bf16* right, std::int64_t inner, std::int64_t columns);
+/// The same of right = wᵀ for w[columns, inner].
+at::Tensor pack_bf16_tiles_transposed(const Bf16* w, std::int64_t columns, std::int64_t inner);
 
 /// out[rows, columns] = left[rows, inner] · right.
 void multiply_bf16_tiles(const Bf16* left, const at::Tensor& right, std::int64_t rows, std::int64_t inner,

@@ -69,8 +69,7 @@ RightOperand<T> RightOperand<T>::transposed(const T* w, std::int64_t n, std::int
   if constexpr (std::is_same_v<T, float>) {
     operand.panels_ = packed(w, k, n, true);
   } else if (bf16_tiles_serve(k)) {
-    const at::Tensor right = matrix(w, n, k, true).contiguous();
-    operand.panels_ = pack_bf16_tiles(static_cast<const Bf16*>(right.const_data_ptr()), k, n);
+    operand.panels_ = pack_bf16_tiles_transposed(w, n, k);
   }
   return operand;
 }
