@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
@@ -16,22 +14,21 @@ void ActivationView<T>::lay_out(float* floats, T* values) {
     return at;
   };
   float_count_ = value_count_ = 0;
-  residual_ = take(floats, float_count_, streams * padded_ * hidden_);
+  residual_ = take(floats, float_count_, streams * rows_ * hidden_);
   if (keep_) {
-    inverse_rms_ = take(floats, float_count_, streams * padded_);
-    lse_ = take(floats, float_count_, layers * padded_ * heads_);
+    inverse_rms_ = take(floats, float_count_, streams * rows_);
+    lse_ = take(floats, float_count_, layers * rows_ * heads_);
   }
-  normed_ = take(values, value_count_, streams * padded_ * hidden_);
-  qkv_ = take(values, value_count_, layers * padded_ * qkv_width_);
-  unnormed_ = take(values, value_count_, layers * padded_ * unnormed_width_);
-  attended_ = take(values, value_count_, layers * padded_ * attended_width_);
-  gate_up_ = take(values, value_count_, layers * (keep_ ? padded_ : std::min(padded_, kMaxRows)) * gate_up_width_);
+  normed_ = take(values, value_count_, streams * rows_ * hidden_);
+  qkv_ = take(values, value_count_, layers * rows_ * qkv_width_);
+  unnormed_ = take(values, value_count_, layers * rows_ * unnormed_width_);
+  attended_ = take(values, value_count_, layers * rows_ * attended_width_);
+  gate_up_ = take(values, value_count_, layers * (keep_ ? rows_ : std::min(rows_, kMaxRows)) * gate_up_width_);
 }
 
 template <typename T>
 ActivationView<T>::ActivationView(const ModelView<T>& model, std::int64_t rows, bool keep, Activations& storage)
     : rows_(rows),
-      padded_(padded_rows(rows)),
       layers_(model.architecture.layers),
       hidden_(model.architecture.hidden),
       heads_(model.architecture.heads),
@@ -49,16 +46,11 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, std::int64_t rows, 
   grow(storage.values, value_count_, dtype());
   storage.rows = rows;
   lay_out(data_of<float>(storage.floats), data_of<T>(storage.values));
-  if (rows < padded_) {
-    std::memset(residual_, 0, sizeof(float) * static_cast<std::size_t>(float_count_));
-    std::memset(static_cast<void*>(normed_), 0, sizeof(T) * static_cast<std::size_t>(value_count_));
-  }
 }
 
 template <typename T>
 ActivationView<T>::ActivationView(const ModelView<T>& model, const Activations& storage)
     : rows_(storage.rows),
-      padded_(padded_rows(storage.rows)),
       layers_(model.architecture.layers),
       hidden_(model.architecture.hidden),
       heads_(model.architecture.heads),

@@ -39,33 +39,33 @@ struct ModelView {
 template <typename T>
 class ActivationView {
  public:
-  /// Makes room in `storage`. Rows that only pad to kMinRows are zeros.
+  /// Makes room in `storage`.
   ActivationView(const ModelView<T>& model, std::int64_t rows, bool keep, Activations& storage);
   /// Views what a forward pass kept.
   ActivationView(const ModelView<T>& model, const Activations& storage);
 
   std::int64_t rows() const { return rows_; }
   static constexpr at::ScalarType dtype() { return sizeof(T) == sizeof(float) ? at::kFloat : at::kBFloat16; }
-  float* residual(std::int64_t stream) const { return residual_ + kept(stream) * padded_ * hidden_; }
-  T* normed(std::int64_t stream) const { return normed_ + kept(stream) * padded_ * hidden_; }
-  float* inverse_rms(std::int64_t stream) const { return keep_ ? inverse_rms_ + stream * padded_ : nullptr; }
-  T* qkv(std::int64_t layer) const { return qkv_ + kept(layer) * padded_ * qkv_width_; }
+  float* residual(std::int64_t stream) const { return residual_ + kept(stream) * rows_ * hidden_; }
+  T* normed(std::int64_t stream) const { return normed_ + kept(stream) * rows_ * hidden_; }
+  float* inverse_rms(std::int64_t stream) const { return keep_ ? inverse_rms_ + stream * rows_ : nullptr; }
+  T* qkv(std::int64_t layer) const { return qkv_ + kept(layer) * rows_ * qkv_width_; }
   /// q and k before their norms, rows of turned_width; null where there are no norms or nothing is kept.
-  T* unnormed(std::int64_t layer) const { return unnormed_width_ == 0 ? nullptr : unnormed_ + layer * padded_ * unnormed_width_; }
-  T* attended(std::int64_t layer) const { return attended_ + kept(layer) * padded_ * attended_width_; }
-  float* lse(std::int64_t layer) const { return keep_ ? lse_ + layer * padded_ * heads_ : nullptr; }
+  T* unnormed(std::int64_t layer) const { return unnormed_width_ == 0 ? nullptr : unnormed_ + layer * rows_ * unnormed_width_; }
+  T* attended(std::int64_t layer) const { return attended_ + kept(layer) * rows_ * attended_width_; }
+  float* lse(std::int64_t layer) const { return keep_ ? lse_ + layer * rows_ * heads_ : nullptr; }
   /// Rows from `row` on; without `keep`, of the present chunk alone.
   T* gate_up(std::int64_t layer, std::int64_t row) const {
-    return keep_ ? gate_up_ + (layer * padded_ + row) * gate_up_width_ : gate_up_;
+    return keep_ ? gate_up_ + (layer * rows_ + row) * gate_up_width_ : gate_up_;
   }
   /// The offset of normed(stream) in storage.values.
-  std::int64_t normed_offset(std::int64_t stream) const { return kept(stream) * padded_ * hidden_; }
+  std::int64_t normed_offset(std::int64_t stream) const { return kept(stream) * rows_ * hidden_; }
 
  private:
   std::int64_t kept(std::int64_t index) const { return keep_ ? index : 0; }
   void lay_out(float* floats, T* values);
 
-  std::int64_t rows_, padded_, layers_, hidden_, heads_, qkv_width_, unnormed_width_, attended_width_, gate_up_width_;
+  std::int64_t rows_, layers_, hidden_, heads_, qkv_width_, unnormed_width_, attended_width_, gate_up_width_;
   bool keep_;
   float *residual_ = nullptr, *inverse_rms_ = nullptr, *lse_ = nullptr;
   T *normed_ = nullptr, *qkv_ = nullptr, *unnormed_ = nullptr, *attended_ = nullptr, *gate_up_ = nullptr;

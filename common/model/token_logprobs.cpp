@@ -16,13 +16,7 @@ class LogitChunks {
  public:
   LogitChunks(const at::Tensor& hidden_NH, const RightOperand<T>& head, std::int64_t vocabulary)
       : hidden_NH_(hidden_NH), head_(head), width_(hidden_NH.size(1)), vocabulary_(vocabulary), chunks_(hidden_NH.size(0)) {
-    const auto dtype = hidden_NH.scalar_type();
-    const std::int64_t held = padded_rows(chunks_.largest());
-    if (chunks_.rows < kMinRows) {
-      padded_ = at::zeros({kMinRows, width_}, dtype);
-      padded_.narrow(0, 0, chunks_.rows).copy_(hidden_NH);
-    }
-    values_ = at::empty({held, vocabulary}, at::kFloat);
+    values_ = at::empty({chunks_.largest(), vocabulary}, at::kFloat);
   }
 
   const RowChunks& chunks() const { return chunks_; }
@@ -31,9 +25,8 @@ class LogitChunks {
   /// The logits of the rows of `chunk`, in values().
   const float* compute(std::int64_t chunk) {
     const std::int64_t begin = chunks_.begin(chunk), count = chunks_.begin(chunk + 1) - begin;
-    const T* from = padded_.defined() ? data_of<T>(padded_) : data_of<T>(hidden_NH_) + begin * width_;
     float* values = data_of<float>(values_);
-    head_.multiply_to_float(from, padded_rows(count), values);
+    head_.multiply_to_float(data_of<T>(hidden_NH_) + begin * width_, count, values);
     return values;
   }
 
@@ -42,7 +35,6 @@ class LogitChunks {
   const RightOperand<T>& head_;
   std::int64_t width_, vocabulary_;
   RowChunks chunks_;
-  at::Tensor padded_;  // a copy of fewer than kMinRows rows
   at::Tensor values_;
 };
 

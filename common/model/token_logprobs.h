@@ -26,7 +26,7 @@ at::Tensor token_logprobs_backward(const at::Tensor& hidden_NH, const at::Tensor
                                    double temperature, const TokenLogprobs& forward, const at::Tensor& grad_logp_N,
                                    at::Tensor& grad_head_VH);
 
-/// The logits [N, V] of rows as the sampler needs them, in fp32, through the same GEMM (rows padded to 16).
+/// The logits [N, V] of rows as the sampler needs them, in fp32, through the same GEMM.
 at::Tensor row_logits(const at::Tensor& hidden_NH, const at::Tensor& head_VH);
 
 /// log(sum_v exp(logits[v] / temperature)) of one row of `vocabulary` fp32 logits, as token_logprobs computes it; the

@@ -41,7 +41,7 @@ class ForwardPass {
   ForwardPass(const ModelView<T>& model, const PackedWeights<T>& weights, const ActivationView<T>& activations,
               const std::vector<std::int64_t>& positions)
       : model_(model), weights_(weights), view_(activations), positions_(positions), chunks_(activations.rows()) {
-    const std::int64_t rows = padded_rows(chunks_.largest());
+    const std::int64_t rows = chunks_.largest();
     const Architecture& a = model.architecture;
     scratch_ = at::zeros({rows * (a.hidden + a.intermediate)}, activations.dtype());
     delta_ = data_of<T>(scratch_);
@@ -102,7 +102,7 @@ class ForwardPass {
     const std::int64_t width = model_.qkv_width();
     T* qkv = view_.qkv(layer) + begin * width;
     weights_.blocks[static_cast<std::size_t>(layer)].qkv.multiply(view_.normed(2 * layer) + begin * a.hidden,
-                                                                 padded_rows(end - begin), qkv);
+                                                                 end - begin, qkv);
     const T* bias = block.qkv_bias < 0 ? nullptr : model_.parameters + block.qkv_bias;
     for_rows(end - begin, width, [&](std::int64_t from, std::int64_t to) {
       if (a.qk_norm) norm_heads(layer, begin + from, begin + to);
@@ -122,7 +122,7 @@ class ForwardPass {
   void project_output_and_mlp(std::int64_t layer, std::int64_t begin, std::int64_t end) {
     const Architecture& a = model_.architecture;
     const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
-    const std::int64_t width = model_.attended_width(), inner = a.intermediate, rows = padded_rows(end - begin);
+    const std::int64_t width = model_.attended_width(), inner = a.intermediate, rows = end - begin;
     block.output.multiply(view_.attended(layer) + begin * width, rows, delta_);
     add_and_norm(2 * layer + 1, begin, end, delta_);
     T* gate_up = view_.gate_up(layer, begin);

@@ -13,6 +13,8 @@
 namespace troupe {
 namespace {
 
+constexpr std::int64_t kLeastExactRows = 16;  // of ATen's bf16 products
+
 template <typename T>
 constexpr c10::ScalarType kScalarType = c10::kFloat;
 template <>
@@ -104,9 +106,15 @@ void RightOperand<Bf16>::multiply(const Bf16* x, std::int64_t rows, Bf16* out) c
     multiply_bf16_tiles(x, panels_, rows, inner_, columns_, out);
     return;
   }
-  at::Tensor result = matrix(out, rows, columns_);
   const at::Tensor right = transposed_ ? matrix(w_, columns_, inner_, true) : matrix(w_, inner_, columns_);
-  at::cpu::mm_out(result, matrix(x, rows, inner_), right);
+  at::Tensor result = matrix(out, rows, columns_);
+  if (rows >= kLeastExactRows) {
+    at::cpu::mm_out(result, matrix(x, rows, inner_), right);
+    return;
+  }
+  at::Tensor padded = at::zeros({kLeastExactRows, inner_}, at::kBFloat16);
+  padded.narrow(0, 0, rows).copy_(matrix(x, rows, inner_));
+  result.copy_(at::cpu::mm(padded, right).narrow(0, 0, rows));
 }
 
 template <>
@@ -158,7 +166,7 @@ bool rows_are_exact(std::int64_t n, std::int64_t k, at::ScalarType dtype) {
       right.multiply(static_cast<const T*>(last.const_data_ptr()), rows, static_cast<T*>(out.data_ptr()));
     };
     multiply(kMaxRows, whole);
-    for (const std::int64_t rows : {16, 17, 23, 32, 48, 61, 64, 100, 128, 200, 256, 333, 448, 511}) {
+    for (const std::int64_t rows : {1, 2, 7, 15, 16, 17, 23, 32, 48, 61, 64, 100, 128, 200, 256, 333, 448, 511}) {
       const at::Tensor part = at::empty({rows, n}, dtype);
       multiply(rows, part);
       if (!part.equal(whole.narrow(0, kMaxRows - rows, rows))) return false;

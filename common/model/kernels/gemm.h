@@ -7,12 +7,11 @@
 // The matrix products of the model, on raw row-major memory. T: float or Bf16.
 // fp32 goes through our own kernels, whose rows are exact whatever the row count. bf16 goes through oneDNN: its micro-kernels
 // on packed weights where the CPU has matrix tiles (AMX), else ATen's GEMM, whose rows have the same bits for every row count
-// from kMinRows to kMaxRows (measured; `rows_are_exact` probes it). So callers pad to kMinRows and cut into chunks of at most
-// kMaxRows.
+// from 16 to kMaxRows (measured; `rows_are_exact` probes it): fewer rows are padded there, and callers cut into chunks of at
+// most kMaxRows.
 
 namespace troupe {
 
-inline constexpr std::int64_t kMinRows = 16;
 inline constexpr std::int64_t kMaxRows = 512;
 
 /// A weight matrix w[n, k] made ready to be multiplied with from the right: a packed copy, or where there is no use for one,
@@ -51,11 +50,8 @@ struct RowChunks {
   std::int64_t largest() const { return count == 0 ? 0 : (rows + count - 1) / count; }
 };
 
-/// Rows that the product of `rows` rows is run with.
-inline std::int64_t padded_rows(std::int64_t rows) { return rows < kMinRows ? kMinRows : rows; }
-
 /// Whether on this machine, with this library and thread count, rows of a product with wᵀ, w[n, k], have the same bits at
-/// every row count tried between kMinRows and kMaxRows. Milliseconds.
+/// every row count tried up to kMaxRows. Milliseconds.
 bool rows_are_exact(std::int64_t n, std::int64_t k, at::ScalarType dtype);
 
 }  // namespace troupe
