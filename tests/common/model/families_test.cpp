@@ -34,12 +34,13 @@ at::Tensor logprobs_of(const Transformer& model, const at::Tensor& ids_T) {
 
 /// `count` tokens after `prompt`, the most probable each time, one at a time through the cache as an actor draws them.
 at::Tensor greedy_continuation(const Transformer& model, const at::Tensor& prompt_T, std::int64_t count) {
-  KvCache cache(model.parameters().architecture(), 1, prompt_T.numel() + count, at::kFloat);
+  const std::vector<std::int32_t> pages = {1, 0};
+  KvCache cache(model.parameters().architecture(), std::ssize(pages), at::kFloat);
   at::Tensor ids = prompt_T.clone(), found = at::empty({count}, at::kLong);
-  for (std::int64_t i = 0, position = 0; i < count; ++i) {
-    std::vector<std::int64_t> positions;
-    for (std::int64_t row = 0; row < ids.numel(); ++row) positions.push_back(position++);
-    const at::Tensor hidden = model.forward_cached(ids, positions, std::vector<std::int64_t>(positions.size(), 0), cache);
+  CachedRun run{0, prompt_T.numel(), 0, {}, pages};
+  for (std::int64_t i = 0; i < count; ++i) {
+    const at::Tensor hidden = model.forward_cached(ids, {&run, 1}, cache);
+    run = {run.first_position + run.tokens, 1, 0, {}, pages};
     ids = model.logits(hidden.narrow(0, hidden.size(0) - 1, 1).contiguous()).argmax(-1);
     found[i] = ids[0];
   }
