@@ -259,6 +259,8 @@ void ActorLoop::use(ArrivedWeights weights) {
   options.slots = options_.local.actors.slots;
   options.max_tokens = run_.data.max_prompt_tokens + run_.sampling.max_tokens;
   options.on_new_weights = on_new_weights_named(run_.actors.on_new_weights);
+  options.kv_memory_gib = options_.local.actors.kv_memory_gib;
+  options.tokenizer = &model_->tokenizer;
   const std::uint64_t version = weights.version;
   engine_.emplace(std::move(weights.parameters), version, options);
   logger_.info("ready, weights version=" + std::to_string(version) + " slots=" + std::to_string(options.slots));
@@ -298,21 +300,21 @@ void ActorLoop::generate() {
 void ActorLoop::hand_over(FinishedRequest finished) {
   const auto found = leases_.find(finished.id);
   check(found != leases_.end(), "ActorLoop: a finished request without a lease");
-  const OpenLease& open = found->second;
+  const Lease& lease = found->second.lease;
   const std::int64_t now_ms = clock_.now_ms();
 
   RolloutGroup group;
-  group.lease_id = open.lease.lease_id;
-  group.incarnation = open.lease.incarnation;
-  group.group = open.lease.group;
-  group.purpose = open.lease.purpose;
+  group.lease_id = lease.lease_id;
+  group.incarnation = lease.incarnation;
+  group.group = lease.group;
+  group.purpose = lease.purpose;
   group.completions = std::move(finished.completions);
-  group.generate_s = static_cast<double>(now_ms - open.since_ms) / 1000.0;
+  group.generate_s = static_cast<double>(now_ms - found->second.since_ms) / 1000.0;
 
   std::uint64_t tokens = 0;
   for (Completion& completion : group.completions) {
     tokens += completion.token_ids.size();
-    completion.text = completion_text(completion, model_->tokenizer);
+    completion.text = completion_text(completion, lease.sampling, model_->tokenizer);
   }
   leases_.erase(found);
   results_.emplace(group.lease_id, Result{encode(group), tokens, now_ms, false});

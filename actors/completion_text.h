@@ -7,8 +7,8 @@
 
 namespace troupe {
 
-/// A completion's text without the stop token and special tokens; ids that pad a model's vocabulary beyond its tokenizer's have
-/// no text.
-std::string completion_text(const Completion& completion, const Tokenizer& tokenizer);
+/// The text of a completion without special tokens, without the stop token and from the first stop text on nothing. Ids that
+/// the tokenizer does not have are left out.
+std::string completion_text(const Completion& completion, const SamplingParams& sampling, const Tokenizer& tokenizer);
 
 }  // namespace troupe

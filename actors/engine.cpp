@@ -52,6 +52,7 @@ SequenceSchedulerOptions scheduler_options(const Architecture& architecture, con
   result.slots = options.slots;
   result.max_tokens = positions_of(architecture, options);
   result.pages = pages;
+  result.tokenizer = options.tokenizer;
   result.vocabulary = architecture.vocabulary;
   result.prefill_tokens = options.prefill_tokens;
   return result;
@@ -137,7 +138,9 @@ void Engine::draw(const at::Tensor& logits_NV) {
       const double uniform = uniform_at(seed, place.group, place.sample, place.position);
       const std::span<const float> row_of_logits(logits + row * vocabulary, static_cast<std::size_t>(vocabulary));
       try {
-        drawn_[index] = draw_token(row_of_logits, *place.sampling, uniform, scratch_[index]);
+        const bool may_stop = static_cast<std::int32_t>(place.position) >= place.sampling->min_tokens;
+        const auto banned = may_stop ? std::span<const std::int32_t>() : place.sampling->stop_ids;
+        drawn_[index] = draw_token(row_of_logits, *place.sampling, banned, uniform, scratch_[index]);
       } catch (const DeviceError& error) {
         throw DeviceError("group " + std::to_string(place.group) + ", sample " + std::to_string(place.sample) +
                           ", position " + std::to_string(place.position) + ", policy version " +

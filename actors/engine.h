@@ -30,6 +30,7 @@ struct EngineOptions {
   std::int64_t prefill_tokens = 512;  // prompt rows of one forward
   double kv_memory_gib = 0;           // keys and values; 0: what the slots can need, at most half of the machine's memory
   OnNewWeights on_new_weights = OnNewWeights::kRecompute;
+  const Tokenizer* tokenizer = nullptr;  // for stop texts; outlives the engine
 };
 
 /// Sums since the engine was made.

@@ -14,6 +14,7 @@
 namespace troupe {
 namespace {
 
+constexpr float kBanned = -1e30F;    // a logit without probability at any temperature
 constexpr std::size_t kBlock = 64;  // a multiple of 8: tokens whose probabilities are computed at once
 
 /// e^x for x <= 0 to 2 ulp, 0 below -87: Cody-Waite reduction and Cephes' polynomial. Without a branch or a call, so
@@ -144,12 +145,23 @@ void validate_sampling(const SamplingParams& sampling) {
   if (sampling.top_k < 0) refuse("top_k", std::to_string(sampling.top_k), "0 (all) or more");
   if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) refuse("min_p", std::to_string(sampling.min_p), "0 to 1");
   if (sampling.max_tokens < 1) refuse("max_tokens", std::to_string(sampling.max_tokens), "1 or more");
+  if (sampling.min_tokens < 0 || sampling.min_tokens >= sampling.max_tokens) {
+    refuse("min_tokens", std::to_string(sampling.min_tokens), "0 to max_tokens - 1");
+  }
+  for (const std::string& text : sampling.stop_texts) {
+    if (text.empty()) refuse("stop_texts", "[\"\"]", "texts that are not empty");
+  }
 }
 
-DrawnToken draw_token(std::span<const float> logits, const SamplingParams& sampling, double uniform,
-                      SamplerScratch& scratch) {
+DrawnToken draw_token(std::span<const float> logits, const SamplingParams& sampling, std::span<const std::int32_t> banned,
+                      double uniform, SamplerScratch& scratch) {
   check(!logits.empty(), "draw_token: no logits");
   require_finite(logits);
+  if (!banned.empty()) {
+    scratch.allowed.assign(logits.begin(), logits.end());
+    for (const std::int32_t id : banned) scratch.allowed[static_cast<std::size_t>(id)] = kBanned;
+    logits = scratch.allowed;
+  }
   if (sampling.temperature == 0) {
     const auto index = static_cast<std::size_t>(std::ranges::max_element(logits) - logits.begin());
     const float lse = log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()), 1.0F);

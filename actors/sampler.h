@@ -19,6 +19,7 @@ struct DrawnToken {
 struct SamplerScratch {
   std::vector<std::int32_t> ids;
   std::vector<float> logits;
+  std::vector<float> allowed;
 };
 
 /// @throws ConfigError naming the field, its value and the range.
@@ -36,8 +37,10 @@ void validate_sampling(const SamplingParams& sampling);
 /// equals), then min-p relative to the most probable. What stays is renormalised, and the log-probability is that of
 /// the result.
 ///
+/// `banned` ids have no probability, whatever the temperature.
+///
 /// @throws DeviceError naming a logit that is not finite: the weights or the forward pass are broken.
-DrawnToken draw_token(std::span<const float> logits, const SamplingParams& sampling, double uniform,
-                      SamplerScratch& scratch);
+DrawnToken draw_token(std::span<const float> logits, const SamplingParams& sampling, std::span<const std::int32_t> banned,
+                      double uniform, SamplerScratch& scratch);
 
 }  // namespace troupe

@@ -48,6 +48,15 @@ void SequenceScheduler::validate(const Request& request) const {
                       ", together " + std::to_string(total) + ": expected at most the " +
                       std::to_string(options_.max_tokens) + " positions of a sequence");
   }
+  if (!request.sampling.stop_texts.empty() && options_.tokenizer == nullptr) {
+    throw ConfigError(where + "sampling.stop_texts: there is no tokenizer to find them with");
+  }
+  for (const std::int32_t id : request.sampling.stop_ids) {
+    if (id < 0 || id >= options_.vocabulary) {
+      throw ConfigError(where + "sampling.stop_ids has " + std::to_string(id) + ": expected 0 to " +
+                        std::to_string(options_.vocabulary - 1));
+    }
+  }
   const std::int64_t prefix = static_cast<std::int64_t>(request.prompt_ids.size()) - 1;
   const std::int64_t pages = pages_of(prefix) + pages_of(total - prefix);
   if (pages > options_.pages) {
@@ -146,6 +155,7 @@ SequenceScheduler::Sequence SequenceScheduler::next_sequence() {
   sequence.tokens = request.request.prompt_ids;
   sequence.logprobs.reserve(max_tokens);
   sequence.versions.reserve(max_tokens);
+  if (const auto& texts = request.request.sampling.stop_texts; !texts.empty()) sequence.stop_texts.emplace(texts, *options_.tokenizer);
   if (request.started == request.request.samples) waiting_.pop_front();
   return sequence;
 }
@@ -266,7 +276,9 @@ bool SequenceScheduler::append(Sequence& sequence, const DrawnToken& drawn, std:
   sequence.versions.push_back(version);
   ++request.tokens;
 
-  const bool stopped = std::ranges::find(sampling.stop_ids, drawn.id) != sampling.stop_ids.end();
+  const bool may_stop = sequence.logprobs.size() > static_cast<std::size_t>(sampling.min_tokens);
+  const bool text_stops = sequence.stop_texts && sequence.stop_texts->push(drawn.id);
+  const bool stopped = may_stop && (text_stops || std::ranges::find(sampling.stop_ids, drawn.id) != sampling.stop_ids.end());
   if (!stopped && sequence.logprobs.size() < static_cast<std::size_t>(sampling.max_tokens)) return false;
   retire(sequence, stopped ? FinishReason::kStop : FinishReason::kLength);
   return true;

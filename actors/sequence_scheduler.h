@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "actors/sampler.h"
+#include "actors/stop_texts.h"
 #include "common/messages/messages.h"
 #include "common/model/kv_cache.h"
 
@@ -37,6 +39,7 @@ struct SequenceSchedulerOptions {
   std::int64_t pages = 0;       // of the cache
   std::int64_t vocabulary = 0;
   std::int64_t prefill_tokens = 512;  // rows of one forward spent on prompts; running sequences come on top
+  const Tokenizer* tokenizer = nullptr;  // for stop texts; outlives the scheduler
 };
 
 /// One forward: a row for each token to be computed, run after run. `draws` are the rows whose result a token is to be drawn
@@ -116,6 +119,7 @@ class SequenceScheduler {
     std::vector<std::int32_t> tokens;  // prompt and completion
     std::vector<float> logprobs;
     std::vector<std::uint64_t> versions;
+    std::optional<StopTexts> stop_texts;
     std::int64_t own_tokens() const { return static_cast<std::int64_t>(tokens.size()) - request->prefix.tokens; }
   };
 

@@ -20,7 +20,7 @@ int actor_command(const std::vector<std::string>& words, const Environment& envi
 int rewarder_command(const std::vector<std::string>& words, const Environment& environment);
 int sft_command(const std::vector<std::string>& words, const Environment& environment);
 
-// model_commands.cpp
+// score_command.cpp, generate_command.cpp
 int score_command(const std::vector<std::string>& words);
 int generate_command(const std::vector<std::string>& words);
 

@@ -46,6 +46,7 @@ class Redraw {
       : terms_(scheduler_options(config, 1)), weights_(weights), tokenizer_(tokenizer) {
     terms_.sampling.stop_ids = weights.begin()->second.architecture().eos_ids;
     options_.slots = config.actors.slots;
+    options_.tokenizer = &tokenizer_;
     options_.max_tokens = config.data.max_prompt_tokens + config.sampling.max_tokens;
   }
 
@@ -71,7 +72,7 @@ class Redraw {
       }
     }
     for (std::vector<Completion>& completions : all) {
-      for (Completion& completion : completions) completion.text = completion_text(completion, tokenizer_);
+      for (Completion& completion : completions) completion.text = completion_text(completion, terms_.sampling, tokenizer_);
     }
     return all;
   }

@@ -32,6 +32,7 @@ struct ActorsConfig {
   int count = 1;
   int threads = 1;                     // of each actor
   int slots = 64;                      // sequences generated at once
+  double kv_memory_gib = 0;            // of each actor; 0: what the slots can need, at most half of the machine's
   std::string weights = "auto";        // auto | shm | stream
   std::string on_new_weights = "recompute";  // recompute | keep | finish
   bool operator==(const ActorsConfig&) const = default;
@@ -97,6 +98,8 @@ struct SamplingConfig {
   int top_k = 0;  // 0: all
   double min_p = 0.0;
   int max_tokens = 256;
+  int min_tokens = 0;  // stop tokens and strings count from here on
+  std::string stop;    // a JSON array of strings
   bool operator==(const SamplingConfig&) const = default;
 };
 
@@ -229,6 +232,9 @@ std::string config_hash(const Config& config);
 /// Why `b` cannot go on with the run of `a`: the number-changing keys in which they differ, each as "key: a -> b", and
 /// run.steps where `b` has fewer. Empty where it can.
 std::vector<std::string> config_differences(const Config& a, const Config& b);
+
+/// The texts that end a completion. @throws ConfigError where sampling.stop is not a JSON array of 1 to 16 strings of 1 to 256 bytes.
+std::vector<std::string> stop_strings(const SamplingConfig& sampling);
 
 /// The settings that keep sampler and trainer from agreeing to the bit, each with its value and reason. Empty where run.exact
 /// can hold.

@@ -134,6 +134,8 @@ void add_roles(std::vector<Option>& options) {
   actors("count", &ActorsConfig::count, kConduct, between(0, 65536), "actor processes; 0: started by hand");
   actors("threads", &ActorsConfig::threads, kConduct, between(1, 1024), "threads of each actor");
   actors("slots", &ActorsConfig::slots, kConduct, between(1, 65536), "sequences that an actor generates at once");
+  actors("kv_memory_gib", &ActorsConfig::kv_memory_gib, kConduct, at_least(0),
+         "an actor's memory for keys and values; 0: what its slots can need, at most half of the machine's");
   actors("weights", &ActorsConfig::weights, kConduct, one_of({"auto", "shm", "stream"}),
          "how weights reach the actors: shared memory or a ZeroMQ stream");
   actors("on_new_weights", &ActorsConfig::on_new_weights, kNumbers, one_of({"recompute", "keep", "finish"}),
@@ -198,6 +200,10 @@ void add_data(std::vector<Option>& options) {
   sampling("min_p", &SamplingConfig::min_p, kNumbers, from_to_below(0, 1),
            "least probability relative to the most probable token's");
   sampling("max_tokens", &SamplingConfig::max_tokens, kNumbers, at_least(1), "longest completion in tokens");
+  sampling("min_tokens", &SamplingConfig::min_tokens, kNumbers, at_least(0),
+           "tokens before which neither a stop token is drawn nor a stop string counts");
+  sampling("stop", &SamplingConfig::stop, kNumbers, any(),
+           "texts that end a completion, as a JSON array of strings: [\"</answer>\"]");
 }
 
 void add_learning(std::vector<Option>& options) {

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 
@@ -82,6 +83,9 @@ void Config::validate() const {
   expect(model.path.empty() || cold_start.steps == 0,
          "model.path = " + model.path + ": expected it empty, because cold_start.steps = " + number(cold_start.steps) +
              " starts from random weights");
+  stop_strings(sampling);
+  expect(sampling.min_tokens < sampling.max_tokens, "sampling.min_tokens = " + number(sampling.min_tokens) +
+                                                        ": expected less than sampling.max_tokens = " + number(sampling.max_tokens));
   check_cold_start(cold_start);
   check_loss(*this);
   check_rewards(rewards);
@@ -101,6 +105,19 @@ void Config::validate_for_training() const {
          "sampling.temperature = 0: expected a number above 0, equal completions of a prompt teach nothing");
 }
 
+std::vector<std::string> stop_strings(const SamplingConfig& sampling) {
+  const std::string what = "sampling.stop = " + sampling.stop + ": expected a JSON array of 1 to 16 strings of 1 to 256 bytes";
+  if (sampling.stop.empty()) return {};
+  const nlohmann::json json = nlohmann::json::parse(sampling.stop, nullptr, false);
+  expect(json.is_array() && !json.empty() && json.size() <= 16, what);
+  std::vector<std::string> strings;
+  for (const nlohmann::json& each : json) {
+    expect(each.is_string() && !each.get_ref<const std::string&>().empty() && each.get_ref<const std::string&>().size() <= 256, what);
+    strings.push_back(each);
+  }
+  return strings;
+}
+
 std::vector<std::string> exactness_obstacles(const Config& config) {
   std::vector<std::string> obstacles;
   const auto add = [&](bool stands_in_the_way, const std::string& what) {
@@ -109,6 +126,7 @@ std::vector<std::string> exactness_obstacles(const Config& config) {
   add(config.sampling.top_p < 1, "sampling.top_p = " + shortest(config.sampling.top_p) + " truncates the distribution");
   add(config.sampling.top_k > 0, "sampling.top_k = " + number(config.sampling.top_k) + " truncates the distribution");
   add(config.sampling.min_p > 0, "sampling.min_p = " + shortest(config.sampling.min_p) + " truncates the distribution");
+  add(config.sampling.min_tokens > 0, "sampling.min_tokens = " + number(config.sampling.min_tokens) + " keeps stop tokens back");
   add(config.run.max_lag > 0, "run.max_lag = " + number(config.run.max_lag) + " trains tokens of older weights");
   add(config.actors.on_new_weights == "keep", "actors.on_new_weights = keep mixes versions in the KV cache");
   return obstacles;

@@ -30,7 +30,7 @@ enum class MessageType : std::uint16_t {
   kWeightChunk = 19,
 };
 
-inline constexpr std::uint16_t kProtocolVersion = 2;
+inline constexpr std::uint16_t kProtocolVersion = 3;
 inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{1} << 30;  // of the body
 inline constexpr std::size_t kFrameHeaderBytes = 24;
 

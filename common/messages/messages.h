@@ -17,7 +17,9 @@ struct SamplingParams {
   std::int32_t top_k = 0;
   double min_p = 0.0;
   std::int32_t max_tokens = 256;
+  std::int32_t min_tokens = 0;         // stop ids cannot be drawn, and stop texts do not count, before so many tokens
   std::vector<std::int32_t> stop_ids;
+  std::vector<std::string> stop_texts;  // a completion ends with the token that completes one
   bool operator==(const SamplingParams&) const = default;
 };
 

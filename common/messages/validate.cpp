@@ -79,7 +79,10 @@ void check_sampling(const std::string& field, const SamplingParams& sampling) {
   in_range(field + ".top_k", sampling.top_k, 0, std::numeric_limits<std::int32_t>::max());
   in_range(field + ".min_p", sampling.min_p, 0.0, 1.0);
   in_range(field + ".max_tokens", sampling.max_tokens, 1, static_cast<std::int32_t>(kMaxTokens));
+  in_range(field + ".min_tokens", sampling.min_tokens, 0, sampling.max_tokens - 1);
   are_ids(field + ".stop_ids", sampling.stop_ids, 0, kMaxComponents);
+  count_in(field + ".stop_texts", sampling.stop_texts.size(), 0, kMaxComponents);
+  for (const std::string& text : sampling.stop_texts) count_in(field + ".stop_texts (bytes)", text.size(), 1, kMaxName);
 }
 
 void check_completion(const std::string& field, const Completion& completion, std::size_t place) {

@@ -190,7 +190,7 @@ namespace troupe {
 
 template <class Archive>
 void serialize(Archive& ar, SamplingParams& m) {
-  wire::fields(ar, m.temperature, m.top_p, m.top_k, m.min_p, m.max_tokens, m.stop_ids);
+  wire::fields(ar, m.temperature, m.top_p, m.top_k, m.min_p, m.max_tokens, m.min_tokens, m.stop_ids, m.stop_texts);
 }
 template <class Archive>
 void serialize(Archive& ar, Lease& m) {

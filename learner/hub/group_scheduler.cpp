@@ -37,6 +37,8 @@ SchedulerOptions scheduler_options(const Config& config, std::uint64_t incarnati
   o.sampling.top_k = config.sampling.top_k;
   o.sampling.min_p = config.sampling.min_p;
   o.sampling.max_tokens = config.sampling.max_tokens;
+  o.sampling.min_tokens = config.sampling.min_tokens;
+  o.sampling.stop_texts = stop_strings(config.sampling);
   o.train_seed = seed_for(config.run.seed, Stream::kSampling);
   o.evaluate_seed = seed_for(config.run.seed, Stream::kEvaluation);
   o.lease_ms = ms(config.deadline.lease_s);

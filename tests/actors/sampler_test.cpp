@@ -22,7 +22,7 @@ std::vector<float> logits_of(const std::vector<double>& probabilities) {
 
 DrawnToken draw(const std::vector<float>& logits, const SamplingParams& sampling, double uniform) {
   SamplerScratch scratch;
-  return draw_token(logits, sampling, uniform, scratch);
+  return draw_token(logits, sampling, {}, uniform, scratch);
 }
 
 SamplingParams truncated(int top_k, double top_p, double min_p) {
@@ -157,9 +157,27 @@ TEST_SUITE("actors/sampler") {
     const std::vector<float> narrow = logits_of({0.5, 0.25, 0.25});
     SamplerScratch scratch;
 
-    (void)draw_token(wide, truncated(4, 0.9, 0.1), 0.5, scratch);
+    (void)draw_token(wide, truncated(4, 0.9, 0.1), {}, 0.5, scratch);
 
-    CHECK(draw_token(narrow, truncated(2, 1, 0), 0.3, scratch) == draw(narrow, truncated(2, 1, 0), 0.3));
+    CHECK(draw_token(narrow, truncated(2, 1, 0), {}, 0.3, scratch) == draw(narrow, truncated(2, 1, 0), 0.3));
+  }
+
+  TEST_CASE("banned tokens are never drawn, and the others share their probability") {
+    const std::vector<float> logits = {0.5F, 4.0F, 0.25F, -1.0F, 3.0F};
+    const std::vector<std::int32_t> banned = {1, 4};
+    const std::vector<float> rest = {0.5F, 0.25F, -1.0F};
+    const std::vector<std::int32_t> ids = {0, 2, 3};
+    SamplerScratch scratch;
+    SamplingParams greedy;
+    greedy.temperature = 0;
+    for (const SamplingParams& sampling : {SamplingParams{}, truncated(2, 1, 0), truncated(0, 0.7, 0), greedy}) {
+      for (const double uniform : {0.0, 0.3, 0.6, 0.9, 0.999}) {
+        const DrawnToken drawn = draw_token(logits, sampling, banned, uniform, scratch);
+        const DrawnToken expected = draw(rest, sampling, uniform);
+        CHECK(drawn.id == ids[static_cast<std::size_t>(expected.id)]);
+        CHECK(drawn.logprob == doctest::Approx(expected.logprob).epsilon(1e-6));
+      }
+    }
   }
 
   TEST_CASE("a logit that is not finite is an error that names the token") {
@@ -192,6 +210,12 @@ TEST_SUITE("actors/sampler") {
     SamplingParams no_tokens;
     no_tokens.max_tokens = 0;
     cases.push_back({"max_tokens", no_tokens});
+    SamplingParams no_end;
+    no_end.min_tokens = no_end.max_tokens;
+    cases.push_back({"min_tokens", no_end});
+    SamplingParams empty_text;
+    empty_text.stop_texts = {"x", ""};
+    cases.push_back({"stop_texts", empty_text});
     for (const Case& c : cases) {
       CHECK_THROWS_WITH_AS(validate_sampling(c.sampling), doctest::Contains(c.field), ConfigError);
     }

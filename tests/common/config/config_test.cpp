@@ -166,6 +166,10 @@ TEST_SUITE("config/config") {
     const Case cases[] = {
         {{"--batch.prompts", "2", "--batch.updates", "3"}, "batch.updates = 3: expected at most batch.prompts = 2"},
         {{"--loss.dual_clip", "1"}, "loss.dual_clip = 1: expected 0 (off) or a number above 1"},
+        {{"--sampling.stop=</answer>"}, "sampling.stop = </answer>: expected a JSON array of 1 to 16 strings"},
+        {{"--sampling.stop=[\"a\", \"\"]"}, "sampling.stop"},
+        {{"--sampling.stop=[3]"}, "sampling.stop"},
+        {{"--sampling.min_tokens=8", "--sampling.max_tokens=8"}, "sampling.min_tokens = 8: expected less than"},
         {{"--loss.overlong_buffer=9", "--sampling.max_tokens=8"}, "loss.overlong_buffer = 9: expected at most"},
         {{"--group.size", "1"}, "group.size = 1: loss.advantage = grpo compares"},
         {{"--checkpoint.keep_best", "true"}, "checkpoint.keep_best = true: expected eval.every above 0"},
@@ -364,12 +368,22 @@ TEST_SUITE("config/config_hash") {
   }
 }
 
+TEST_SUITE("config/stop_strings") {
+  TEST_CASE("the texts of sampling.stop") {
+    CHECK(stop_strings({}).empty());
+    SamplingConfig sampling;
+    sampling.stop = R"(["</answer>", "\n\n"])";
+    CHECK(stop_strings(sampling) == std::vector<std::string>{"</answer>", "\n\n"});
+  }
+}
+
 TEST_SUITE("config/exactness_obstacles") {
   TEST_CASE("each setting that makes exactness impossible is named with its value") {
     const std::pair<std::string, std::string> cases[] = {
         {"--sampling.top_p=0.9", "sampling.top_p = 0.9"},
         {"--sampling.top_k=50", "sampling.top_k = 50"},
         {"--sampling.min_p=0.1", "sampling.min_p = 0.1"},
+        {"--sampling.min_tokens=3", "sampling.min_tokens = 3"},
         {"--run.max_lag=2", "run.max_lag = 2"},
         {"--actors.on_new_weights=keep", "actors.on_new_weights = keep"}};
 
@@ -383,6 +397,6 @@ TEST_SUITE("config/exactness_obstacles") {
       CHECK(obstacles[0].starts_with(name + " "));
       all.push_back(override_text);
     }
-    CHECK(exactness_obstacles(parse("", all)).size() == 5);
+    CHECK(exactness_obstacles(parse("", all)).size() == 6);
   }
 }

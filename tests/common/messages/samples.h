@@ -19,7 +19,8 @@ inline Score score() {
 inline Lease lease() {
   Lease m{.lease_id = (std::uint64_t{3} << 48) + 9, .incarnation = 3, .group = 12, .attempt = 1, .purpose = Purpose::kEvaluate,
           .seed = 0xfedcba9876543210, .policy_version = 5, .samples = 8, .prompt_ids = {1, 2, 3}, .sampling = {}};
-  m.sampling = {.temperature = 0.7, .top_p = 0.9, .top_k = 40, .min_p = 0.05, .max_tokens = 128, .stop_ids = {2, 3}};
+  m.sampling = {.temperature = 0.7, .top_p = 0.9, .top_k = 40, .min_p = 0.05, .max_tokens = 128, .min_tokens = 4, .stop_ids = {2, 3},
+                .stop_texts = {"</answer>"}};
   return m;
 }
 inline RolloutGroup rollout_group() {

@@ -55,6 +55,8 @@ TEST_SUITE("messages/validate") {
     SAYS(lease, m.sampling.min_p = 1.5, "Lease.sampling.min_p");
     SAYS(lease, m.sampling.max_tokens = 0, "Lease.sampling.max_tokens");
     SAYS(lease, m.sampling.stop_ids = {-5}, "Lease.sampling.stop_ids[0]");
+    SAYS(lease, m.sampling.min_tokens = m.sampling.max_tokens, "Lease.sampling.min_tokens");
+    SAYS(lease, m.sampling.stop_texts = {""}, "Lease.sampling.stop_texts (bytes)");
     ACCEPTS(lease, m.sampling.temperature = 0);
     ACCEPTS(lease, m.sampling.top_p = 1);
     ACCEPTS(lease, m.samples = 65536);

@@ -1,0 +1,34 @@
+#include "launch/model_rows.h"
+
+#include "common/base/error.h"
+
+namespace troupe {
+
+at::ScalarType dtype_named(const std::string& name) {
+  if (name == "fp32") return at::kFloat;
+  if (name == "bf16") return at::kBFloat16;
+  throw ConfigError("--dtype: expected fp32 or bf16, found '" + name + "'");
+}
+
+std::vector<std::int32_t> ids_of(const Row& row, std::int64_t vocabulary) {
+  std::vector<std::int32_t> ids;
+  const auto& list = row.json.at("ids");
+  if (!list.is_array()) throw ConfigError(row.where + ": `ids` must be a list of token ids, found " + list.dump());
+  for (const auto& id : list) {
+    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= vocabulary) {
+      throw ConfigError(row.where + ": `ids`: expected integers from 0 to " + std::to_string(vocabulary - 1) + ", found " + id.dump());
+    }
+    ids.push_back(id.get<std::int32_t>());
+  }
+  return ids;
+}
+
+std::string text_of(const Row& row, const char* key) {
+  const auto found = row.json.find(key);
+  if (found == row.json.end() || !found->is_string()) {
+    throw ConfigError(row.where + ": expected a text under `" + key + "` or a list under `ids`, found " + row.json.dump().substr(0, 200));
+  }
+  return found->get<std::string>();
+}
+
+}  // namespace troupe
