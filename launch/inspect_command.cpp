@@ -15,6 +15,7 @@
 #include "learner/checkpoint_folder.h"
 #include "learner/health/health.h"
 #include "learner/hub/ledger.h"
+#include "learner/hub/leftovers.h"
 #include "learner/hub/prune.h"
 #include "learner/stages/run_record.h"
 
@@ -111,7 +112,7 @@ void show_overview(const RunFolder& folder, const LedgerState& state) {
   }
 }
 
-int show_prune(const RunFolder& folder, std::int64_t step) {
+int show_prune(const RunFolder& folder, const LedgerState& state, std::int64_t step) {
   const FolderLock lock(folder.lock());  // says who runs where the run is alive
   std::vector<std::int64_t> whole;
   for (const std::int64_t checkpoint : complete_checkpoints(folder.checkpoints())) {
@@ -122,6 +123,7 @@ int show_prune(const RunFolder& folder, std::int64_t step) {
   const PruneResult result = prune_rollouts(folder, step, whole);
   std::cout << "deleted " << result.deleted.size() << " files of the rollout log, " << result.bytes << " bytes; kept "
             << result.kept.size() << ", with the groups of step " << result.needed_from << " and later\n";
+  for (const auto& path : clear_shared_memory(folder, state.started->run_id)) std::cout << "removed the shared memory " << path.string() << '\n';
   return 0;
 }
 
@@ -142,7 +144,7 @@ int inspect_command(const std::vector<std::string>& words) {
   const RunFolder folder{values["RUN"].as<std::string>()};
   const LedgerState state = state_of(folder);
   if (given("audit")) return show_audit(folder, given("json"));
-  if (given("prune")) return show_prune(folder, values["prune"].as<std::int64_t>());
+  if (given("prune")) return show_prune(folder, state, values["prune"].as<std::int64_t>());
   if (given("group")) {
     const auto version = given("evaluation") ? std::optional(values["evaluation"].as<std::uint64_t>()) : std::nullopt;
     const Json life = group_life(folder, state, values["group"].as<std::uint64_t>(), version);

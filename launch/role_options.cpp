@@ -23,6 +23,13 @@ void on_signal(int signal) {
   g_stop_requested = true;
 }
 
+/// When the run was finished, where it is.
+std::optional<std::filesystem::file_time_type> end_of(const RunFolder& folder) {
+  std::error_code not_there;
+  const auto time = std::filesystem::last_write_time(folder.summary(), not_there);
+  return not_there ? std::nullopt : std::optional(time);
+}
+
 }  // namespace
 
 RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words) {
@@ -74,7 +81,13 @@ std::string find_hub(const RoleOptions& options, const std::function<bool()>& st
 }
 
 std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options, std::function<bool()> stop) {
-  return [options, stop = std::move(stop)] { return std::make_unique<ZmqPeerChannel>(find_hub(options, stop)); };
+  return [options, stop = std::move(stop), earlier = end_of(options.folder)] {
+    const auto end = end_of(options.folder);
+    if (end && end != earlier && !has_live_owner(options.folder)) {
+      throw ConfigError(options.folder.summary().string() + " is there: the run is finished");
+    }
+    return std::make_unique<ZmqPeerChannel>(find_hub(options, stop));
+  };
 }
 
 std::function<bool()> stop_on_signals() {

@@ -33,7 +33,8 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
 /// loopback.
 std::string find_hub(const RoleOptions& options, const std::function<bool()>& stop);
 
-/// Makes a fresh channel to where `find_hub` then says, each time it is called.
+/// Makes a fresh channel to where `find_hub` then says, each time it is called. @throws as find_hub; ConfigError where the run has
+/// been finished since this function was called, and nobody goes on with it.
 std::function<std::unique_ptr<PeerChannel>()> hub_connector(const RoleOptions& options, std::function<bool()> stop);
 
 /// Sets a flag on SIGTERM, SIGUSR1 (preemption) and the first SIGINT; a second SIGINT ends the process at once with 75. The

@@ -84,6 +84,12 @@ class Supervisor {
     if (count > 1) {
       std::vector<std::string> mpirun = {"mpirun", "--bind-to", "none", "--oversubscribe", "-np", std::to_string(count)};
       if (geteuid() == 0) mpirun.insert(mpirun.begin() + 1, "--allow-run-as-root");
+      const std::filesystem::path memory = options_.folder.mpi_memory();
+      std::error_code error;
+      std::filesystem::remove_all(memory, error);  // with what the ranks of a killed attempt left
+      if (std::filesystem::create_directory(memory, error)) {
+        mpirun.insert(mpirun.begin() + 1, {"--mca", "btl_vader_backing_directory", memory.string(), "--mca", "orte_tmpdir_base", memory.string()});
+      }
       command.insert(command.begin(), mpirun.begin(), mpirun.end());
     }
     std::filesystem::remove(options_.folder.hub());  // of an earlier attempt: helpers start when the new one is there
@@ -178,6 +184,8 @@ class Supervisor {
       while (!helper.process->ended() && !deadline.expired()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
       helper.process->stop(1);
     }
+    std::error_code ignored;  // cleared at the next start, then
+    std::filesystem::remove_all(options_.folder.mpi_memory(), ignored);
     return code;
   }
 

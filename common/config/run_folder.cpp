@@ -10,11 +10,18 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/base/checksum.h"
 #include "common/base/error.h"
 #include "common/base/files.h"
 #include "common/base/text.h"
 
 namespace troupe {
+
+std::filesystem::path RunFolder::mpi_memory() const {
+  constexpr std::size_t kDigits = 16;
+  const std::filesystem::path one_name = std::filesystem::weakly_canonical(lock()).parent_path();
+  return "/dev/shm/troupe-mpi-" + xxh3_128_hex(one_name.string()).substr(0, kDigits);
+}
 
 void write_hub_address(const RunFolder& folder, const HubAddress& address) {
   const nlohmann::ordered_json json = {

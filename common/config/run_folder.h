@@ -26,6 +26,9 @@ struct RunFolder {
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path samples() const { return root / "samples.jsonl"; }
   std::filesystem::path summary() const { return root / "summary.json"; }
+  /// Where `troupe run` has MPI keep its shared memory: a folder in /dev/shm that is this run directory's, by whatever path it is
+  /// named. Ranks that were killed leave theirs there.
+  std::filesystem::path mpi_memory() const;
 };
 
 /// Where the hub of a run listens: RUN/hub.json.

@@ -77,6 +77,8 @@ void PeerSession::State::ensure_channel() {
     channel = options.connect();
     channel_asked_at = kNever;
     next_send_at = now();
+  } catch (const ConfigError& e) {
+    end(SessionState::kLost, kExitLost, e.what());
   } catch (const Error& e) {
     drop_channel(e.what());
   }
@@ -207,6 +209,7 @@ std::optional<std::string> PeerSession::poll(Deadline deadline) {
   State& s = *state_;
   while (!s.ended()) {
     s.ensure_channel();
+    if (s.ended()) break;
     s.send_what_is_due(make_heartbeat);
     const std::int64_t wait_ms = std::min(deadline.remaining_ms(), s.next_event_ms());
     if (s.channel) {

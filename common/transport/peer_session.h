@@ -22,7 +22,8 @@ enum class SessionState {
 };
 
 struct SessionOptions {
-  std::function<std::unique_ptr<PeerChannel>()> connect;  // makes a fresh channel; also used after the hub came back
+  /// Makes a fresh channel; also used after the hub came back. A ConfigError ends the session: waiting would not mend it.
+  std::function<std::unique_ptr<PeerChannel>()> connect;
   Hello hello;
   double heartbeat_s = 10;  // silence after which the hub is taken for gone and the peer connects anew
   double reconnect_s = 60;  // silence after which the session is lost

@@ -73,14 +73,25 @@ std::vector<std::string> processes_of(const fs::path& root) {
   return found;
 }
 
+std::vector<fs::path> shared_memory_of(const RunFolder& folder, const std::string& run_id) {
+  std::vector<fs::path> found;
+  if (!run_id.empty()) found = entries_naming("/dev/shm", "troupe-" + run_id + "-");
+  if (fs::exists(folder.mpi_memory())) found.push_back(folder.mpi_memory());
+  return found;
+}
+
 }  // namespace
+
+std::vector<fs::path> clear_shared_memory(const RunFolder& folder, const std::string& run_id) {
+  std::vector<fs::path> found = shared_memory_of(folder, run_id);
+  std::error_code gone;
+  for (const fs::path& path : found) fs::remove_all(path, gone);
+  return found;
+}
 
 std::vector<std::string> leftovers_of(const RunFolder& folder, const std::string& run_id, std::int64_t grace_ms) {
   std::vector<std::string> found;
   for (const fs::path& path : temporaries_in(folder.root)) found.push_back("the temporary " + path.string());
-  if (!run_id.empty()) {
-    for (const fs::path& path : entries_naming("/dev/shm", run_id)) found.push_back("the shared memory " + path.string());
-  }
   const fs::path root = fs::canonical(folder.root);
   const Deadline deadline = Deadline::after_ms(grace_ms);
   std::vector<std::string> processes = processes_of(root);
@@ -88,6 +99,8 @@ std::vector<std::string> leftovers_of(const RunFolder& folder, const std::string
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     processes = processes_of(root);
   }
+  // After the processes: the supervisor clears MPI's when the learners have ended.
+  for (const fs::path& path : shared_memory_of(folder, run_id)) found.push_back("the shared memory " + path.string());
   found.insert(found.end(), processes.begin(), processes.end());
   return found;
 }

@@ -13,4 +13,7 @@ namespace troupe {
 /// within `grace_ms` are not counted). This process and its parents are not of the run. Reads only.
 std::vector<std::string> leftovers_of(const RunFolder& folder, const std::string& run_id, std::int64_t grace_ms);
 
+/// Removes what the processes of a killed run left in this host's shared memory; its names. For the run's owner alone (RUN/run.lock).
+std::vector<std::filesystem::path> clear_shared_memory(const RunFolder& folder, const std::string& run_id);
+
 }  // namespace troupe

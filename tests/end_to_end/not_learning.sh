@@ -3,6 +3,7 @@
 . "$(dirname "$0")/common.sh"
 
 tiny=(configs/smoke.cfg --learners.count 1 --actors.count 1 --checkpoint.every 100)
+always=(--reward.accuracy.weight 0 --reward.format.weight 0 --reward.tags.weight 0 --reward.any.kind regex --reward.any.pattern '[^]*')
 
 # says TEXT: the last run said it, loudly and once while it went on.
 says() {
@@ -39,6 +40,11 @@ expect_text '"steps": 6' "$run/summary.json"
 expect_code 1 "$troupe" run "${dead[@]}" --run-dir "$work/filtered" --strict --batch.dynamic_sampling true
 says "thrown away by dynamic sampling without filling a batch"
 
+# Larger steps, in which some completions earn what the form pays: then it is the answers that are never right.
+expect_code 0 "$troupe" run "${tiny[@]}" --data.train "$work/rows.jsonl" --reward.accuracy.kind exact --run-dir "$work/never_right" \
+  --group.size 16 --batch.prompts 8
+says "since step 1: no answer is right. Likely cause: the rows' gold (gold or answer)"
+
 # Certain before anything is generated.
 expect_code 1 "$troupe" run "${tiny[@]}" --run-dir "$work/zero" --strict --optimizer.lr 0
 says "from the start: the weights do not change. Likely cause: optimizer.lr = 0"
@@ -57,6 +63,16 @@ awk '/NOT LEARNING .* cut off/ { said = said ? said : NR } /^step 1\// { step = 
 expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/fast" --optimizer.lr 0.3 --run.steps 8
 says "the KL divergence to the reference has run away"
 
+# No gradient, and weights that decay to nothing: the policy forgets all that it knew.
+expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/forgets" "${always[@]}" --loss.kl_coef 0 --optimizer.lr 0.3 \
+  --optimizer.weight_decay 1 --run.steps 8
+says "the entropy has run away"
+
+# Steps that are far too long, away from what it knew: soon it writes one thing only.
+expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/collapse" --reward.accuracy.weight 0 --reward.format.weight 0 \
+  --reward.tags.weight -1 --loss.kl_coef 0 --optimizer.lr 0.03 --health.min_entropy 0.02 --run.steps 12
+says "the entropy has collapsed"
+
 # Greedy sampling: the completions of a group are alike, and the learner's distribution is another one. (What the model
 # writes of some prompts pays, so that at least the groups differ.)
 expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/greedy" --sampling.top_k 1 --batch.prompts 8 \
@@ -64,6 +80,5 @@ expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/greedy" --sampling.top
 says "at lag 0 trainer and sampler disagree by a log ratio"
 says "100 % of the groups have equal rewards"
 
-expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/solved" --reward.accuracy.weight 0 --reward.format.weight 0 \
-  --reward.tags.weight 0 --reward.any.kind regex --reward.any.pattern '[^]*'
+expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/solved" "${always[@]}"
 says "since step 1: every reward is 1. Likely cause:"

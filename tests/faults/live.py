@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import time
 import uuid
@@ -59,6 +60,7 @@ class Run:
         self.options = {f"deadline.{key}": value * SCALE for key, value in DEADLINES.items()}
         self.options.update({key.replace("__", "."): value for key, value in options.items()})
         self.mark = self.beside.with_suffix(".mark")
+        self.mpi_memory = set()  # folders that killed mpiruns had
         self.attempts = 0
         self.children = []
 
@@ -142,6 +144,10 @@ class Run:
         def all_gone():
             pids = self.processes()
             for pid in pids:
+                with contextlib.suppress(OSError):
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                    if "btl_vader_backing_directory" in words:
+                        self.mpi_memory.add(Path(words[words.index("btl_vader_backing_directory") + 1]))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             return not pids
@@ -162,6 +168,15 @@ class Run:
             return {}
         expect(found.returncode == 0, f"inspect --json: {found.stderr}")
         return {step["step"]: step["weights_hash"] for step in json.loads(found.stdout)["steps"]}
+
+    def records(self):
+        """The ledger's records, in order."""
+        data = (self.dir / "ledger.log").read_bytes()
+        at = 0
+        while at < len(data):  # header of 32 bytes: magic 4, type 2, zero 2, body length 8, checksums 16
+            (length,) = struct.unpack_from("<Q", data, at + 8)
+            yield json.loads(data[at + 32 : at + 32 + length])
+            at += 32 + length
 
     def steps(self):
         """How many steps metrics.jsonl tells of: cheap to ask."""
@@ -184,15 +199,16 @@ class Run:
         return audit["final_hash"], lost, twice
 
     def shared_memory(self):
-        """What lies in shared memory under the run's id."""
+        """What lies in shared memory under the run's id, and MPI's where the run was killed."""
         ledger = self.dir / "ledger.log"
         run_id = re.search(rb'"run_id":"(\w+)"', ledger.read_bytes()) if ledger.exists() else None
-        return [path for path in Path("/dev/shm").iterdir() if run_id and run_id[1].decode() in path.name]
+        memory = [path for path in Path("/dev/shm").iterdir() if run_id and run_id[1].decode() in path.name]
+        return memory + [path for path in self.mpi_memory if path.exists()]
 
     def remove(self):
         """Ends the run and takes everything of it away; a killed one leaves what only its next start would clear."""
         self.kill_all()
         for path in self.shared_memory():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         for path in self.beside.parent.glob(self.beside.name + "*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

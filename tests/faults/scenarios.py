@@ -148,12 +148,37 @@ def whole_run_killed_sometime(bench, max_lag):
 # --- F1, F3, F4: one process is killed ---
 
 
+def leased_again_in_time(run, actor, has_lease):
+    """What the actor had when it was killed is given to others within twice deadline.heartbeat_s."""
+    killed_s = run.mark.stat().st_mtime + 0.05  # a file's time is a tick or two behind; another actor takes longer to start
+    patience_s = 2 * run.options["deadline.heartbeat_s"]
+    held, lost = {}, {}  # the killed actor's leases that gave no result; groups taken back from it, and when
+    for record in run.records():
+        kind, group = record["record"], (record.get("purpose"), record.get("group"))
+        if kind == "group_leased":
+            if group in lost:
+                took_s = record["unix_s"] - killed_s
+                expect(took_s <= patience_s, f"{group} was leased again {took_s:.2f} s after the kill, expected {patience_s:.2f}")
+                del lost[group]
+            if record["actor"].startswith(f"actor {actor} ") and record["unix_s"] <= killed_s:
+                held[record["lease_id"]] = group
+        elif kind == "group_rolled_out":
+            held.pop(record["lease_id"], None)
+        elif kind == "lease_lost" and record["lease_id"] in held and record["unix_s"] >= killed_s - 0.1:
+            lost[held.pop(record["lease_id"])] = record["unix_s"]
+            has_lease = False
+    expect(not has_lease, "no lease was taken back from the actor, which was killed at work")
+    expect(not lost, f"never leased again: {lost}")
+
+
 def one_killed_at(bench, who, point, most):
     """The supervisor starts another in its place (or all learners again), and the run ends in the same bits."""
     run = bench.run()
     child = run.supervise(f"{point}:{who}:{bench.dice.randint(1, most)}:kill")
     run.wait_mark(child)
     text = run.wait(child)
+    if who.startswith("actor"):
+        leased_again_in_time(run, 0, point == "actor.generate")
     if who.startswith("learner"):
         expect("starting them again" in text, f"the supervisor did not say that it starts the learners again:\n{text}")
     return bench.same_end(run)
@@ -165,6 +190,7 @@ def actor_killed_in_a_job(bench, point, most):
     child = run.job(f"{point}:actor0:{bench.dice.randint(1, most)}:kill", actors=2)
     run.wait_mark(child)
     run.wait(child)
+    leased_again_in_time(run, 0, point == "actor.generate")
     return bench.same_end(run)
 
 

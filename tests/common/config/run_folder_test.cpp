@@ -68,6 +68,16 @@ TEST_SUITE("config/run_folder") {
     CHECK(make_hub_token(folder) != token);
   }
 
+  TEST_CASE_FIXTURE(Fixture, "a run directory has one place for MPI's memory, however it is named, and no other has it") {
+    const std::filesystem::path place = folder.mpi_memory();
+
+    CHECK(place.string().starts_with("/dev/shm/troupe-mpi-"));
+    CHECK(RunFolder{folder.root / "logs" / ".."}.mpi_memory() == place);
+    CHECK(RunFolder{folder.root / ""}.mpi_memory() == place);
+    CHECK(RunFolder{std::filesystem::relative(folder.root)}.mpi_memory() == place);
+    CHECK(RunFolder{folder.root / "logs"}.mpi_memory() != place);
+  }
+
   TEST_CASE("a hub on loopback is reachable from its own host alone, one beyond it from everywhere") {
     const HubAddress loopback{"tcp://127.0.0.1:5", 7, "n1", 3};
     CHECK_NOTHROW(check_reachable(loopback, "n1"));

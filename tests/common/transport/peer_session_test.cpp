@@ -165,12 +165,25 @@ TEST_SUITE("transport/peer_session") {
   }
 
   TEST_CASE("a hub that is never there is lost too, with the reason") {
-    PeerSession session({.connect = []() -> std::unique_ptr<PeerChannel> { throw ConfigError("no hub.json"); },
+    PeerSession session({.connect = []() -> std::unique_ptr<PeerChannel> { throw TransportError("no hub.json"); },
                          .hello = samples::hello(), .heartbeat_s = 0.05, .reconnect_s = 0.25},
                         quiet());
 
     CHECK(run_until(session, nullptr, [&] { return session.state() == SessionState::kLost; }));
     CHECK(session.reason() == "the hub gave no answer for 0.25 s (no hub.json)");
+  }
+
+  TEST_CASE("what waiting would not mend ends the session at once") {
+    int tries = 0;
+    PeerSession session({.connect = [&]() -> std::unique_ptr<PeerChannel> { ++tries; throw ConfigError("the run is finished"); },
+                         .hello = samples::hello(), .heartbeat_s = 5, .reconnect_s = 10},
+                        quiet());
+
+    CHECK(session.poll(Deadline::after_ms(9000)) == std::nullopt);
+    CHECK(session.state() == SessionState::kLost);
+    CHECK(session.exit_code() == 75);
+    CHECK(session.reason() == "the run is finished");
+    CHECK(tries == 1);
   }
 
   TEST_CASE("a role that was busy for long does not take its own silence for the hub's") {

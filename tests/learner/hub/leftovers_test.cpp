@@ -61,14 +61,21 @@ TEST_SUITE("hub/leftovers") {
     spill(folder.root / "metrics.jsonl", "{}");
     const fs::path memory = "/dev/shm/troupe-" + id + "-v3";
     spill(memory, "x");
+    const fs::path other = "/dev/shm/troupe-" + id + "b-v3";  // of another run
+    spill(other, "x");
+    fs::create_directory(folder.mpi_memory());
+    spill(folder.mpi_memory() / "vader_segment.host.0.1", "x");
 
     Lines found = leftovers_of(folder, id, 100);
-    fs::remove(memory);
     std::sort(found.begin(), found.end());
 
-    CHECK(found == Lines{"the shared memory " + memory.string(),
+    CHECK(found == Lines{"the shared memory " + memory.string(), "the shared memory " + folder.mpi_memory().string(),
                          "the temporary " + (folder.checkpoints() / ".tmp-step-3-99").string(),
                          "the temporary " + (folder.root / "config.cfg.tmp-abc").string()});
+    CHECK(clear_shared_memory(folder, id) == std::vector<fs::path>{memory, folder.mpi_memory()});
+    CHECK(leftovers_of(folder, id, 100).size() == 2);
+    CHECK(fs::remove(other));
+    CHECK(clear_shared_memory(folder, id).empty());
   }
 
   TEST_CASE("a process that works in the run directory is named; one of another run is not") {
