@@ -9,6 +9,7 @@
 #include "common/gguf/gguf_tokenizer.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/gguf_checkpoint.h"
+#include "common/tokenizer/vocabulary_files.h"
 #include "launch/commands.h"
 
 namespace troupe {
@@ -17,16 +18,26 @@ namespace {
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
 
-/// Writes the folder of a GGUF file's model; its architecture.
+/// Both return the model's architecture.
+Architecture convert_folder(const fs::path& source, const fs::path& target, at::ScalarType dtype) {
+  const Parameters parameters = load_parameters(source, dtype);
+  if (fs::exists(tokenizer_file_of(source))) {
+    save_hugging_face(parameters, source, target);
+  } else {
+    std::cerr << source.string() << " has no tokenizer: only the weights are written\n";
+    save_weights(parameters, target);
+  }
+  return parameters.architecture();
+}
+
 Architecture convert_gguf(const fs::path& source, const fs::path& target, at::ScalarType dtype) {
   const GgufFile file(source);
   const Parameters parameters = load_gguf(file, dtype);
   GgufTokenizerFiles tokenizer = gguf_tokenizer(file);
   tokenizer.tokenizer_config["model_max_length"] = parameters.architecture().max_positions;
-  fs::create_directories(target);
+  save_weights(parameters, target);
   write_file_atomically(target / "tokenizer.json", tokenizer.tokenizer.dump(1) + "\n");
   write_file_atomically(target / "tokenizer_config.json", tokenizer.tokenizer_config.dump(2) + "\n");
-  save_hugging_face(parameters, target, target);
   return parameters.architecture();
 }
 
@@ -41,14 +52,7 @@ int convert_command(const std::vector<std::string>& words) {
   if (name != "fp32" && name != "bf16") throw ConfigError("--dtype: expected fp32 or bf16, found '" + name + "'");
   const at::ScalarType dtype = name == "fp32" ? at::kFloat : at::kBFloat16;
   if (fs::exists(target) && !fs::is_directory(target)) throw ConfigError(target.string() + ": expected a folder, found a file");
-  Architecture a;
-  if (fs::is_directory(source)) {
-    const Parameters parameters = load_parameters(source, dtype);
-    save_hugging_face(parameters, source, target);
-    a = parameters.architecture();
-  } else {
-    a = convert_gguf(source, target, dtype);
-  }
+  const Architecture a = fs::is_directory(source) ? convert_folder(source, target, dtype) : convert_gguf(source, target, dtype);
   std::cerr << target.string() << ": " << a.model_type << ", " << a.layers << " layers, hidden " << a.hidden << ", " << a.vocabulary
             << " tokens, " << ParameterLayout(a).total << " parameters in " << name << "\n";
   return 0;
