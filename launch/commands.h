@@ -24,6 +24,10 @@ int sft_command(const std::vector<std::string>& words, const Environment& enviro
 int score_command(const std::vector<std::string>& words);
 int generate_command(const std::vector<std::string>& words);
 
+// convert_command.cpp
+/// A GGUF file or a Hugging Face directory to a Hugging Face directory of one safetensors file.
+int convert_command(const std::vector<std::string>& words);
+
 // row_commands.cpp
 int tokenize_command(const std::vector<std::string>& words);
 int grade_command(const std::vector<std::string>& words);

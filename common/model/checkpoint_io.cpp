@@ -122,6 +122,12 @@ void check_tensor(const StoredTensor& stored, const ParameterSpec& spec) {
 /// A buffer that old versions of transformers stored beside the parameters; it follows from the config.
 bool is_derived(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw TransportError("cannot create the folder " + folder.string() + ": " + error.message());
+}
+
 /// Older forms of a tokenizer become a tokenizer.json.
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
   if (!fs::exists(tokenizer_file_of(from))) throw ConfigError((from / "tokenizer.json").string() + " is missing");
@@ -183,13 +189,15 @@ Parameters load_parameters(const fs::path& folder, at::ScalarType dtype) {
 }
 
 void save_hugging_face(const Parameters& parameters, const fs::path& tokenizer_folder, const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw TransportError("cannot create the folder " + folder.string() + ": " + error.message());
+  make_folder(folder);
   copy_tokenizer(tokenizer_folder, folder);
-  const Architecture& architecture = parameters.architecture();
-  write_tokenizer_config(folder, architecture);
+  write_tokenizer_config(folder, parameters.architecture());
+  save_weights(parameters, folder);
+}
 
+void save_weights(const Parameters& parameters, const fs::path& folder) {
+  make_folder(folder);
+  const Architecture& architecture = parameters.architecture();
   nlohmann::json config = architecture_json(architecture);
   const std::string dtype = parameters.flat().scalar_type() == at::kFloat ? "float32" : "bfloat16";
   config["dtype"] = dtype;

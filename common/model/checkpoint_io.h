@@ -16,4 +16,7 @@ Parameters load_parameters(const std::filesystem::path& folder, at::ScalarType d
 void save_hugging_face(const Parameters& parameters, const std::filesystem::path& tokenizer_folder,
                        const std::filesystem::path& folder);
 
+/// The same without a tokenizer.
+void save_weights(const Parameters& parameters, const std::filesystem::path& folder);
+
 }  // namespace troupe
