@@ -14,7 +14,7 @@ using Maker = std::unique_ptr<Reward> (*)(RewardParameters&);
 
 const std::map<std::string, Maker>& makers() {
   static const std::map<std::string, Maker> kMakers = {
-      {"arithmetic", make_arithmetic}, {"countdown", make_countdown}, {"exact", make_exact},
+      {"arithmetic", make_arithmetic}, {"code", make_code},           {"countdown", make_countdown}, {"exact", make_exact},
       {"format", make_format},         {"length", make_length},       {"math", make_math},
       {"overlong", make_overlong},     {"regex", make_regex},         {"repetition", make_repetition},
       {"tags", make_tags},

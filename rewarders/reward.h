@@ -38,6 +38,11 @@ class Reward {
   virtual Grade grade(const GradedItem& item) const = 0;
   /// @throws ConfigError saying what the row lacks that every grade needs.
   virtual void check_row(const nlohmann::json& row) const { (void)row; }
+  /// Gets what grade() needs of this machine, and says what that is; empty where it needs nothing. Called once, before grade().
+  /// @throws ConfigError where it is not to be had.
+  virtual std::string prepare() { return ""; }
+  /// Seconds that one grade() may take beyond those of plain reckoning.
+  virtual double extra_s() const { return 0; }
 };
 
 /// The function of `config.kind` with its parameters. @throws ConfigError naming an unknown kind (and the known ones) or parameter.

@@ -25,6 +25,13 @@ std::unique_ptr<Reward> make_countdown(RewardParameters& parameters);
 /// characters count as no match.
 std::unique_ptr<Reward> make_regex(RewardParameters& parameters);
 
+// code_reward.cpp
+/// `code`: 1 where the program in the completion passes all tests of the row; `score = share`: the share that it passes. Rows have
+/// `test` (defines check(candidate)), `entry_point` and `prompt`, as HumanEval; `test_list` with `test_setup_code` or `test_imports`,
+/// as MBPP; or `tests`, a list of {"input", "output"}. `lang` is python (default) or cpp; cpp takes `tests` only. Parameters time_s
+/// (10; of all tests together) and memory_mib (1024). Runs in a sandbox (sandbox.h), or not at all.
+std::unique_ptr<Reward> make_code(RewardParameters& parameters);
+
 // shape_rewards.cpp
 /// `format` (DeepSeek-R1, 2.2.2): 1 where the completion is <think>…</think> <answer>…</answer>, each tag exactly once, in
 /// order, with only white space around and between.
