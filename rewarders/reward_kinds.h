@@ -32,6 +32,12 @@ std::unique_ptr<Reward> make_regex(RewardParameters& parameters);
 /// (10; of all tests together) and memory_mib (1024). Runs in a sandbox (sandbox.h), or not at all.
 std::unique_ptr<Reward> make_code(RewardParameters& parameters);
 
+// external_reward.cpp
+/// `external`: what a program of the user's says. It runs under /bin/sh as `command` and stays; for each completion it gets a line
+/// {"row", "completion", "tokens", "cut_off"} and answers within timeout_s (10) by a line {"value": number, "reason": word}; a value
+/// of null means that it failed. One that dies, is late or answers something else is started anew; the completion has no value then.
+std::unique_ptr<Reward> make_external(RewardParameters& parameters);
+
 // shape_rewards.cpp
 /// `format` (DeepSeek-R1, 2.2.2): 1 where the completion is <think>…</think> <answer>…</answer>, each tag exactly once, in
 /// order, with only white space around and between.

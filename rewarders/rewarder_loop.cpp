@@ -25,13 +25,14 @@ constexpr std::int64_t kBusyPollMs = 1;  // while scores are on their way: the l
 /// Verifier processes, each fed by a thread of its own, between a queue of tasks and one of scores.
 class ScoringPool {
  public:
-  ScoringPool(const std::vector<RewardConfig>& rewards, const RewarderOptions& options)
+  ScoringPool(const std::vector<RewardConfig>& rewards, const RewarderOptions& options, const Logger& logger)
       : timeout_s_(options.score_timeout_s),
         tasks_(static_cast<std::size_t>(2 * options.verifiers)),
         scores_(static_cast<std::size_t>(4 * options.verifiers)) {
     for (int i = 0; i < options.verifiers; ++i) {
       processes_.push_back(std::make_unique<VerifierProcess>(rewards, options.verifier_command));
     }
+    for (const std::string& line : processes_.front()->about()) logger.info(line);
     for (auto& process : processes_) threads_.emplace_back([this, &process] { work(*process); });
   }
 
@@ -138,7 +139,7 @@ class Rewarder {
     const Config config = parse_config(session_.welcome().config, "the hub's configuration", {});
     unsent_.clear();
     waiting_.clear();
-    pool_ = std::make_unique<ScoringPool>(config.rewards, options_);
+    pool_ = std::make_unique<ScoringPool>(config.rewards, options_, logger_);
     send(encode(Credit{static_cast<std::uint32_t>(2 * options_.verifiers)}));
     logger_.info("registered with the hub on " + session_.welcome().host);
   }

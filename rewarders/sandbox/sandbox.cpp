@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cmath>
+#include <csignal>
 
 #include "common/base/error.h"
 #include "common/base/text.h"
@@ -113,6 +114,7 @@ void become(const std::vector<Place>& places, const std::vector<std::string>& do
   if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 || setresuid(kNobody, kNobody, kNobody) != 0)) {
     return;
   }
+  signal(SIGPIPE, SIG_DFL);
   execve(words[0], words, environment);
 }
 
