@@ -122,7 +122,7 @@ Verdict PythonTests::run(const PythonItem& item, const SandboxLimits& limits, bo
   }
   if (!verdict) tester_.reset();
   const std::string told = verdict ? verdict->at("reason").get<std::string>() : "lost";
-  if (outcome.end == SandboxEnd::kFailed || told == "not_started") return {0, 0, "verifier_failed"};
+  if (outcome.end == SandboxEnd::kFailed || told == "no_verdict") return {0, 0, "verifier_failed"};
   if (!verdict) return {0, 1, outcome.end == SandboxEnd::kTimeLimit ? "time_limit" : "verifier_failed"};
   return {verdict->at("passed"), verdict->at("total"), told == "lost" ? reason_of(outcome) : told};
 }

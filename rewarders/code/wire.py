@@ -1,24 +1,19 @@
-# The first part of worker.py and of tester.py: values and messages between them, one JSON text a line.
+# The first part of worker.py and of tester.py: how values travel between them.
 #
-# Built-in values travel as such, those of classes derived from them as their base. What else there is stays with the worker and
-# travels as a number, so that no class of the program's comes to life beside the tests.
-import collections
-import decimal
-import fractions
-import json
-import math
+# Built-in values travel as such, those of classes derived from them as their base. What else there is stays with the program and
+# travels as a number, so that no class of the program's comes to life beside the tests. No import here that takes time.
 import sys
-import types
+from _collections import deque
 
 sys.set_int_max_str_digits(0)
-kLongestLine = 8 << 20  # bytes
-kSequences = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "deque": collections.deque}
+kSequences = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
 kBytes = {"bytes": bytes, "bytearray": bytearray}
 kTypes = {kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, type(None), object)}
+kNumbers = {"decimal": "Decimal", "fractions": "Fraction"}  # classes by module; only there once the module is
 
 
 def encode(value, opaque):
-    """The JSON of a value; `opaque` gives that of one that is not built in."""
+    """Lists, texts, numbers, True, False and None for a value; `opaque` gives them for one that is not built in."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -39,11 +34,12 @@ def encode(value, opaque):
             return [name, kind.hex(value)]
     if isinstance(value, range):
         return ["range", [value.start, value.stop, value.step]]
-    if isinstance(value, (decimal.Decimal, fractions.Fraction)):
-        return ["decimal" if isinstance(value, decimal.Decimal) else "fraction", str(value)]
+    for module, name in kNumbers.items():
+        if module in sys.modules and isinstance(value, getattr(sys.modules[module], name)):
+            return [module, str(value)]
     if isinstance(value, type) and kTypes.get(value.__name__) is value:
         return ["type", value.__name__]
-    if isinstance(value, types.ModuleType):
+    if isinstance(value, type(sys)):
         return ["module", value.__name__]
     if type(value).__module__ == "numpy":
         return encode(value.tolist(), opaque)
@@ -51,7 +47,7 @@ def encode(value, opaque):
 
 
 def decode(item, opaque):
-    """The reverse; `opaque` makes the value of what is not built in. ValueError for anything that encode does not write."""
+    """The reverse; `opaque` makes the value of what is not built in. Fails on what encode does not write."""
     if not isinstance(item, list):
         if isinstance(item, dict):
             raise ValueError("a JSON object")
@@ -67,32 +63,8 @@ def decode(item, opaque):
         return complex(*rest)
     if tag == "range":
         return range(*rest[0])
-    if tag == "decimal":
-        return decimal.Decimal(rest[0])
-    if tag == "fraction":
-        return fractions.Fraction(rest[0])
+    if tag in kNumbers:
+        return getattr(__import__(tag), kNumbers[tag])(rest[0])
     if tag == "type":
         return kTypes[rest[0]]
     return opaque(tag, rest[0])
-
-
-class TooLong(Exception):
-    """A message over kLongestLine."""
-
-
-class Line:
-    """Lines over a socket."""
-
-    def __init__(self, socket):
-        self.socket = socket
-        self.file = socket.makefile("rb")
-
-    def send(self, message):
-        self.socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self):
-        """The next message; EOFError at the end."""
-        line = self.file.readline(kLongestLine + 1)
-        if not line.endswith(b"\n"):
-            raise TooLong if len(line) > kLongestLine else EOFError
-        return json.loads(line)

@@ -104,6 +104,7 @@ TEST_SUITE("rewarders/code_reward") {
         "import sys\ndef add(a, b):\n    f = sys._getframe()\n    while f.f_back: f = f.f_back\n    return f.f_globals.get('expected', f.f_code.co_consts)",
         "import gc\ndef add(a, b):\n    return next(s for s in gc.get_objects() if isinstance(s, list) and any('assert add' in str(x) for x in s))",
         "import os, glob\ndef add(a, b):\n    return open(sorted(glob.glob('/proc/*/cmdline'))[-1]).read() + str(os.listdir('/'))",
+        "import os\nos.write(4, b'[\"loaded\", [[\"add\", [\"kept\", 0]], [\"__test__\", true], [\"abs\", 1]]]\\n')\ndef add(a, b): pass",
         "import threading\nthreading.Thread(target=lambda: __import__('os').close(4)).start()",
         "def check(candidate): pass\ndef add(a, b): return None",
     };
@@ -118,6 +119,9 @@ TEST_SUITE("rewarders/code_reward") {
     const Code code;
     const Json nodes = {{"test_setup_code", "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)"},
                         {"test_list", {"assert height(root) == 3", "assert root.left.value == 2", "assert list(walk(root)) == [1, 2, 3]"}}};
+    const Json builtin = {{"test_list", {"assert sum(10, 15) == 6"}}};
+    const Json numbers = {{"test_list", {"assert f(1) == [1.5, float('inf'), -0.0, 10 ** 30, True, None, b'a', {1: {2}}, (3,), frozenset([4]), 'é\\n']"}}};
+    const Json lambdas = {{"test_list", {"assert f(lambda x: x) == 1"}}};
     const Json others = {{"test_imports", {"import math"}},
                          {"test_list",
                           {"assert math.isclose(half(1), 0.5)", "try:\n    half('x')\n    assert False\nexcept TypeError:\n    pass",
@@ -126,6 +130,9 @@ TEST_SUITE("rewarders/code_reward") {
     CHECK(code.told(nodes, "class Node:\n    def __init__(self, value):\n        self.value = value\n        self.left = None\n"
                            "def walk(n):\n    while n:\n        yield n.value\n        n = n.left\n"
                            "def height(n): return len(list(walk(n)))") == "1.0 ok");
+    CHECK(code.told(builtin, "def sum(a, b): return 6") == "1.0 ok");
+    CHECK(code.told(numbers, "def f(x): return [1.5, float('inf'), -0.0, 10 ** 30, True, None, b'a', {1: {2}}, (3,), frozenset([4]), 'é\\n']") == "1.0 ok");
+    CHECK(code.told(lambdas, "def f(g): return g(1)") == "null verifier_failed");
     CHECK(code.told(others, "import sys\nfrom collections import Counter\ndef half(x): return x / 2\ndef count(s): return Counter(s)") == "1.0 ok");
   }
 
