@@ -3,6 +3,7 @@
 #include "common/base/error.h"
 #include "common/base/strict_json.h"
 #include "common/base/text.h"
+#include "common/data/rows.h"
 #include "rewarders/code/output_tests.h"
 #include "rewarders/code/program.h"
 #include "rewarders/code/python_tests.h"
@@ -11,7 +12,7 @@
 namespace troupe {
 namespace {
 
-constexpr const char* kWhere = "code reward: the row";
+constexpr const char* kWhere = "row";
 constexpr double kStartS = 5;  // starting and ending sandboxes on a busy machine
 
 std::string text_of(const nlohmann::json& row, const std::string& key) { return json_get_or<std::string>(row, key, "", kWhere); }
@@ -20,7 +21,7 @@ std::vector<std::string> texts_of(const nlohmann::json& row, const std::string& 
   std::vector<std::string> texts;
   const auto found = row.find(key);
   if (found == row.end() || found->is_null()) return texts;
-  if (!found->is_array()) throw ConfigError(std::string(kWhere) + ": expected a list of texts under `" + key + "`, found " + found->dump());
+  if (!found->is_array()) throw ConfigError(std::string(kWhere) + ": \"" + key + "\": expected a list of texts, found " + found->dump());
   for (const auto& text : *found) texts.push_back(json_as<std::string>(text, key, kWhere));
   return texts;
 }
@@ -28,7 +29,7 @@ std::vector<std::string> texts_of(const nlohmann::json& row, const std::string& 
 std::vector<OutputTest> output_tests_of(const nlohmann::json& row) {
   const nlohmann::json& list = row.at("tests");
   if (!list.is_array() || list.empty()) {
-    throw ConfigError(std::string(kWhere) + ": expected a list of {\"input\", \"output\"} under `tests`, found " + list.dump());
+    throw ConfigError(std::string(kWhere) + ": \"tests\": expected a list of {\"input\", \"output\"}, found " + list.dump());
   }
   std::vector<OutputTest> tests;
   for (const auto& test : list) {
@@ -39,6 +40,7 @@ std::vector<OutputTest> output_tests_of(const nlohmann::json& row) {
 
 PythonItem python_item_of(const nlohmann::json& row, const std::string& program) {
   PythonItem item;
+  item.program = program;
   if (row.contains("test")) {
     item.check = json_get<std::string>(row, "test", kWhere);
     item.entry_point = json_get<std::string>(row, "entry_point", kWhere);
@@ -48,11 +50,22 @@ PythonItem python_item_of(const nlohmann::json& row, const std::string& program)
   }
   item.asserts = texts_of(row, "test_list");
   if (item.asserts.empty()) {
-    throw ConfigError(std::string(kWhere) + " has none of `test` with `entry_point`, `test_list`, and `tests`: " + row.dump());
+    throw ConfigError("a reward of kind code expects \"test\" with \"entry_point\", \"test_list\" or \"tests\", found the keys " + keys_of(row));
   }
   item.setup = join(texts_of(row, "test_imports"), "\n") + "\n" + text_of(row, "test_setup_code");
-  item.program = program;
   return item;
+}
+
+/// The language that the row wants, if it does.
+std::optional<Language> language_in(const nlohmann::json& row) {
+  const std::string lang = text_of(row, "lang");
+  const auto language = language_named(lang);
+  const std::string where = std::string(kWhere) + ": \"lang\": ";
+  if (!lang.empty() && !language) throw ConfigError(where + "expected python or cpp, found \"" + lang + "\"");
+  if (language == Language::kCpp && !row.contains("tests")) {
+    throw ConfigError(where + "programs in C++ are tested by \"tests\" alone, found the keys " + keys_of(row));
+  }
+  return language;
 }
 
 class CodeReward final : public Reward {
@@ -64,14 +77,16 @@ class CodeReward final : public Reward {
     python_tests_ = std::make_unique<PythonTests>(*sandbox_);
     return "code sandbox: " + sandbox_->describe();
   }
+  void check_row(const nlohmann::json& row) const override {
+    language_in(row);
+    row.contains("tests") ? static_cast<void>(output_tests_of(row)) : static_cast<void>(python_item_of(row, ""));
+  }
   double extra_s() const override { return kCompileS + limits_.time_s + kStartS; }
 
   Grade grade(const GradedItem& item) const override {
     check(sandbox_ != nullptr, "a code reward is prepared before it grades");
     const auto program = program_of(item.completion);
-    const std::string lang = text_of(item.row, "lang");
-    const auto wanted = language_named(lang);
-    if (!lang.empty() && !wanted) throw ConfigError(std::string(kWhere) + ": `lang` is '" + lang + "'; known are python and cpp");
+    const auto wanted = language_in(item.row);
     if (!program) return {0.0, "no_answer"};
     const Language language = wanted.value_or(program->language.value_or(Language::kPython));
     const Verdict verdict = verdict_on(item.row, program->text, language);

@@ -31,15 +31,17 @@ class LanguageReward final : public Reward {
     if (!share) return {0.0, "no_answer"};
     return {*share, *share > 0.5 ? "ok" : "wrong"};
   }
+  void check_row(const nlohmann::json& row) const override { target(row); }
 
  private:
   std::string target(const nlohmann::json& row) const {
-    const std::string named = json_get_or<std::string>(row, "language", "", "language reward: the row");
-    if (!named.empty()) return known_language(named, "language reward: the row's `language`");
+    const std::string named = json_get_or<std::string>(row, "language", "", "row");
+    if (!named.empty()) return known_language(named, "row: \"language\"");
     if (!language_.empty()) return language_;
-    const auto found = language_of(question_of({row, "language reward: the row"}, ""));
-    if (!found) throw ConfigError("language reward: the row has no `language`, and its question is too short to tell: " + row.dump());
-    return *found;
+    const std::string question = question_of({row, "row"}, "");
+    const auto found = language_of(question);
+    if (found) return *found;
+    throw ConfigError("a reward of kind language expects \"language\" or a question that is long enough to tell, found \"" + question + "\"");
   }
 
   std::string language_;
@@ -88,8 +90,7 @@ class JsonReward final : public Reward {
   Grade grade(const GradedItem& item) const override {
     const std::string text = json_text(item.completion);
     if (text.empty()) return {0.0, "no_answer"};
-    const auto own = item.row.find("schema");
-    const auto schema = own == item.row.end() ? schema_ : std::optional(JsonSchema(*own, "json reward: the row"));
+    const auto schema = schema_for(item.row);
     try {
       const nlohmann::json value = parse_json(text, "");
       return !schema || schema->accepts(value) ? Grade{1.0, "ok"} : Grade{0.0, "wrong"};
@@ -97,8 +98,14 @@ class JsonReward final : public Reward {
       return {0.0, "wrong"};
     }
   }
+  void check_row(const nlohmann::json& row) const override { schema_for(row); }
 
  private:
+  std::optional<JsonSchema> schema_for(const nlohmann::json& row) const {
+    const auto own = row.find("schema");
+    return own == row.end() ? schema_ : std::optional(JsonSchema(*own, "row"));
+  }
+
   static std::string json_text(const std::string& completion) {
     if (completion.find("```") == std::string::npos) {
       if (const auto tagged = last_tagged(completion, "answer")) return *tagged;
@@ -114,7 +121,7 @@ class JsonReward final : public Reward {
 
 std::unique_ptr<Reward> make_language(RewardParameters& parameters) {
   const std::string language = parameters.text("language", "");
-  return std::make_unique<LanguageReward>(language.empty() ? "" : known_language(language, "a reward of kind language, key `language`"));
+  return std::make_unique<LanguageReward>(language.empty() ? "" : known_language(language, "a reward of kind language: key \"language\""));
 }
 
 std::unique_ptr<Reward> make_readability(RewardParameters&) { return std::make_unique<ReadabilityReward>(); }

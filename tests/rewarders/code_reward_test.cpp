@@ -50,6 +50,23 @@ TEST_SUITE("rewarders/code_reward") {
     CHECK(code.told(outputs, "```cpp\n#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << a + b; }\n```") == "1.0 ok");
   }
 
+  TEST_CASE("reference solutions of HumanEval and MBPP pass, and their functions without a body do not") {
+    const Code code;
+    std::ifstream file(std::string(TROUPE_TEST_DATA) + "/data/code/sample.jsonl");
+    REQUIRE(file);
+    int rows = 0;
+    for (std::string line; std::getline(file, line); ++rows) {
+      const Json row = Json::parse(line);
+      CAPTURE(row["task_id"].dump());
+      const std::string solution = row.contains("code") ? row["code"] : row["canonical_solution"];
+      CHECK(code.told(row, solution) == "1.0 ok");
+      CHECK(code.told(row, "Let me think.\n```python\n" + (row.contains("code") ? "" : row["prompt"].get<std::string>()) + solution + "\n```") == "1.0 ok");
+      const std::string name = row.contains("entry_point") ? row["entry_point"] : Json("f");
+      CHECK(code.grade(row, "def " + name + "(*args):\n    return None\n").value == 0.0);
+    }
+    CHECK(rows == 13);
+  }
+
   TEST_CASE("score = share counts the tests that pass, also behind one that fails") {
     const Code code(Parameters{{"score", "share"}});
     const Json check = {{"entry_point", "f"}, {"test", "def check(candidate):\n    assert True\n    for i in range(4):\n        assert candidate(i) == i\n"}};
@@ -139,9 +156,9 @@ TEST_SUITE("rewarders/code_reward") {
   TEST_CASE("rows without tests, or with an unknown language, are refused by name") {
     const Code code;
 
-    CHECK_THROWS_WITH_AS(code.grade({{"question", "?"}}, "x"), doctest::Contains("has none of `test`"), ConfigError);
-    CHECK_THROWS_WITH_AS(code.grade({{"tests", "x"}}, "x"), doctest::Contains("under `tests`"), ConfigError);
-    CHECK_THROWS_WITH_AS(code.grade({{"tests", Json::array()}, {"lang", "cobol"}}, "x"), doctest::Contains("'cobol'"), ConfigError);
+    CHECK_THROWS_WITH_AS(code.grade({{"question", "?"}}, "x"), doctest::Contains("found the keys question"), ConfigError);
+    CHECK_THROWS_WITH_AS(code.grade({{"tests", "x"}}, "x"), doctest::Contains("\"tests\": expected a list"), ConfigError);
+    CHECK_THROWS_WITH_AS(code.grade({{"tests", Json::array()}, {"lang", "cobol"}}, "x"), doctest::Contains("found \"cobol\""), ConfigError);
     CHECK_THROWS_AS(make_reward({"code", "code", 1.0, {{"score", "some"}}}), ConfigError);
   }
 }
