@@ -44,25 +44,36 @@ void LineProcess::start() {
   std::vector<char*> arguments;
   for (std::string& word : command_) arguments.push_back(word.data());
   arguments.push_back(nullptr);
-  const int failure = posix_spawnp(&pid_, command_.front().c_str(), &actions, nullptr, arguments.data(), environ);
+  pid_t pid = -1;
+  const int failure = posix_spawnp(&pid, command_.front().c_str(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0) {
-    pid_ = -1;
-    throw TransportError("cannot start the verifier process " + command_.front() + ": " + std::strerror(failure));
-  }
+  if (failure != 0) throw TransportError("cannot start the verifier process " + command_.front() + ": " + std::strerror(failure));
   to_child_ = std::move(input[1]);
   from_child_ = std::move(output[0]);
   fcntl(to_child_.get(), F_SETFL, O_NONBLOCK);
   pending_.clear();
+  const std::lock_guard lock(mutex_);
+  pid_ = pid;
 }
 
-void LineProcess::stop() {
+void LineProcess::stop(std::int64_t grace_ms) {
   if (pid_ < 0) return;
-  kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
-  pid_ = -1;
   to_child_ = FileDescriptor();
+  const Deadline grace = Deadline::after_ms(grace_ms);
+  const std::lock_guard lock(mutex_);
+  bool gone = false;
+  while (!(gone = waitpid(pid_, nullptr, WNOHANG) != 0) && !grace.expired()) poll(nullptr, 0, 2);
+  if (!gone) {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  pid_ = -1;
   from_child_ = FileDescriptor();
+}
+
+void LineProcess::end() {
+  const std::lock_guard lock(mutex_);
+  if (pid_ >= 0) kill(pid_, SIGKILL);
 }
 
 bool LineProcess::write_line(const std::string& line, Deadline deadline) {

@@ -111,8 +111,8 @@ void VerifierProcess::start() {
 void VerifierProcess::meet() {
   if (met_) return;
   const auto line = process_.read_line(Deadline::after_s(kStartS));
-  if (!line) throw TransportError("a verifier process does not start: no word from it within " + shortest(kStartS) + " s, or it died");
-  const nlohmann::json said = nlohmann::json::parse(*line);
+  const nlohmann::json said = line ? nlohmann::json::parse(*line, nullptr, false) : nlohmann::json();
+  if (!said.is_object()) throw TransportError("a verifier process does not start: it died, or said nothing of use within " + shortest(kStartS) + " s");
   if (said.contains("refused")) throw ConfigError(said.at("refused").get<std::string>());
   about_ = said.at("about").get<std::vector<std::string>>();
   met_ = true;
@@ -144,6 +144,7 @@ Score VerifierProcess::score(const std::string& row, const std::string& completi
   Score last = failed_score(rewards_);
   for (int attempt = 0; attempt < 2; ++attempt) {
     meet();
+    if (cancelled_) break;
     auto score = ask(line, Deadline::after_s(timeout_s + extra_s_));
     if (score && score->reward) return *score;
     if (score) {
@@ -151,10 +152,16 @@ Score VerifierProcess::score(const std::string& row, const std::string& completi
       continue;
     }
     process_.stop();
+    if (cancelled_) break;
     ++restarts_;
     start();
   }
   return last;
+}
+
+void VerifierProcess::cancel() {
+  cancelled_ = true;
+  process_.end();
 }
 
 }  // namespace troupe

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ class VerifierProcess {
   /// where this one died. @throws as about().
   Score score(const std::string& row, const std::string& completion, std::uint32_t tokens, FinishReason finish, double timeout_s);
 
+  /// Gives up the score() that another thread waits for, and all later ones: they have no values. Any thread.
+  void cancel();
+
   /// How often a process had to be replaced.
   int restarts() const { return restarts_; }
 
@@ -43,6 +47,7 @@ class VerifierProcess {
   std::vector<RewardConfig> rewards_;
   double extra_s_ = 0;
   LineProcess process_;
+  std::atomic<bool> cancelled_ = false;
   bool met_ = false;  // it has said what it is about
   std::vector<std::string> about_;
   int restarts_ = 0;

@@ -50,6 +50,9 @@ std::string reason_with_errors(const SandboxOutcome& outcome) {
   if (says("MemoryError") || errors.find("std::bad_alloc") != std::string_view::npos) return "memory_limit";
   if (says("SyntaxError") || says("IndentationError") || says("TabError")) return "compile_error";
   if (says("No space left") || says("File too large")) return "output_limit";
+  // "[Errno 2] No such file or directory: '/etc/shadow'": of what it may not see.
+  const std::size_t path = line.find(": '/");
+  if (says("Error: [Errno") && path != std::string_view::npos && !line.substr(path + 3).starts_with("/tmp/")) return "forbidden";
   if (says("PermissionError") || says("Read-only file system") || says("BlockingIOError")) return "forbidden";
   return "runtime_error";
 }
@@ -81,7 +84,7 @@ Verdict run_output_tests(const Sandbox& sandbox, const std::string& program, Lan
       ++verdict.passed;
       continue;
     }
-    if (verdict.reason == "ok") verdict.reason = well ? "wrong" : reason_with_errors(outcome);
+    if (verdict.reason == "ok") verdict.reason = outcome.memory_kill ? "memory_limit" : well ? "wrong" : reason_with_errors(outcome);
     if (!share || deadline.expired()) break;
   }
   return verdict;

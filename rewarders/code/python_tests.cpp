@@ -124,7 +124,8 @@ Verdict PythonTests::run(const PythonItem& item, const SandboxLimits& limits, bo
   const std::string told = verdict ? verdict->at("reason").get<std::string>() : "lost";
   if (outcome.end == SandboxEnd::kFailed || told == "no_verdict") return {0, 0, "verifier_failed"};
   if (!verdict) return {0, 1, outcome.end == SandboxEnd::kTimeLimit ? "time_limit" : "verifier_failed"};
-  return {verdict->at("passed"), verdict->at("total"), told == "lost" ? reason_of(outcome) : told};
+  const bool short_of_memory = outcome.memory_kill && told != "ok";
+  return {verdict->at("passed"), verdict->at("total"), short_of_memory ? "memory_limit" : told == "lost" ? reason_of(outcome) : told};
 }
 
 }  // namespace troupe

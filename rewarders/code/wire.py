@@ -19,7 +19,7 @@ def encode(value, opaque):
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return int.__int__(value)
+        return int.__int__(value) if int.bit_length(value) < 512 else ["int", hex(int.__int__(value))]  # in linear time
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, complex):
@@ -59,6 +59,8 @@ def decode(item, opaque):
         return {decode(key, opaque): decode(part, opaque) for key, part in rest[0]}
     if tag in kBytes:
         return kBytes[tag].fromhex(rest[0])
+    if tag == "int":
+        return int(rest[0], 16)
     if tag == "complex":
         return complex(*rest)
     if tag == "range":

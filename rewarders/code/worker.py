@@ -58,6 +58,8 @@ class Worker:
         except BaseException as error:
             known = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
             number = error.errno if isinstance(error, OSError) else None
+            if number == 2 and str(error.filename).startswith("/") and not str(error.filename).startswith("/tmp/"):
+                number = 13  # it is not that there is no such file: it may not see it
             return text_of(["raised", known.__name__, type(error).__name__ + ": " + str(error)[:500], number])
 
 

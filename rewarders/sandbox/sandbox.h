@@ -31,6 +31,7 @@ struct SandboxOutcome {
   int code = 0;
   std::string output;  // standard output
   std::string errors;  // standard error
+  bool memory_kill = false;  // the cgroup ended one of its processes for lack of memory, whatever became of the others
 };
 
 /// A file that the program finds, read-only.

@@ -129,6 +129,7 @@ SandboxOutcome SandboxedProcess::finish() {
   char mark = 0;
   const bool started = read(started_.get(), &mark, 1) == 1;
   outcome_.code = WIFEXITED(*status_) ? WEXITSTATUS(*status_) : WTERMSIG(*status_);
+  outcome_.memory_kill = cgroup_ && cgroup_->ran_out_of_memory();
   outcome_.end = started ? end_of(*status_) : SandboxEnd::kFailed;
   if (outcome_.end == SandboxEnd::kKilled && WIFEXITED(*status_)) outcome_.code -= kSignalBase;
   return std::move(outcome_);
@@ -136,7 +137,7 @@ SandboxOutcome SandboxedProcess::finish() {
 
 SandboxEnd SandboxedProcess::end_of(int status) const {
   const bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  if (!well && cgroup_ && cgroup_->ran_out_of_memory()) return SandboxEnd::kMemoryLimit;
+  if (!well && outcome_.memory_kill) return SandboxEnd::kMemoryLimit;
   if (broken_) return *broken_;
   if (!WIFEXITED(status)) return SandboxEnd::kKilled;
   switch (WEXITSTATUS(status) - kSignalBase) {

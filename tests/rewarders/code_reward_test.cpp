@@ -98,6 +98,8 @@ TEST_SUITE("rewarders/code_reward") {
         {"def add(a, b):\n    while True: print('x' * 1000000)", "0.0 output_limit"},
         {"def add(a, b):\n    for i in range(9): open('/tmp/%d' % i, 'w').write('x' * (10 << 20))", "0.0 output_limit"},
         {"open('/usr/a', 'w')", "0.0 forbidden"},
+        {"open('/etc/shadow')", "0.0 forbidden"},
+        {"open('data.txt')", "0.0 runtime_error"},
         {"import socket\nsocket.create_connection(('1.1.1.1', 80))", "0.0 forbidden"},
         {"#include <iostream>\nint main() {}", "0.0 compile_error"},
         {"```cpp\nint main() {}\n```", "0.0 compile_error"},
@@ -137,7 +139,7 @@ TEST_SUITE("rewarders/code_reward") {
     const Json nodes = {{"test_setup_code", "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)"},
                         {"test_list", {"assert height(root) == 3", "assert root.left.value == 2", "assert list(walk(root)) == [1, 2, 3]"}}};
     const Json builtin = {{"test_list", {"assert sum(10, 15) == 6"}}};
-    const Json numbers = {{"test_list", {"assert f(1) == [1.5, float('inf'), -0.0, 10 ** 30, True, None, b'a', {1: {2}}, (3,), frozenset([4]), 'é\\n']"}}};
+    const Json numbers = {{"test_list", {"assert f(1) == [1.5, float('inf'), -0.0, 10 ** 30, -10 ** 3000, True, None, b'a', {1: {2}}, (3,), frozenset([4]), 'é\\n']"}}};
     const Json lambdas = {{"test_list", {"assert f(lambda x: x) == 1"}}};
     const Json others = {{"test_imports", {"import math"}},
                          {"test_list",
@@ -148,7 +150,7 @@ TEST_SUITE("rewarders/code_reward") {
                            "def walk(n):\n    while n:\n        yield n.value\n        n = n.left\n"
                            "def height(n): return len(list(walk(n)))") == "1.0 ok");
     CHECK(code.told(builtin, "def sum(a, b): return 6") == "1.0 ok");
-    CHECK(code.told(numbers, "def f(x): return [1.5, float('inf'), -0.0, 10 ** 30, True, None, b'a', {1: {2}}, (3,), frozenset([4]), 'é\\n']") == "1.0 ok");
+    CHECK(code.told(numbers, "def f(x): return [1.5, float('inf'), -0.0, 10 ** 30, -10 ** 3000, True, None, b'a', {1: {2}}, (3,), frozenset([4]), 'é\\n']") == "1.0 ok");
     CHECK(code.told(lambdas, "def f(g): return g(1)") == "null verifier_failed");
     CHECK(code.told(others, "import sys\nfrom collections import Counter\ndef half(x): return x / 2\ndef count(s): return Counter(s)") == "1.0 ok");
   }

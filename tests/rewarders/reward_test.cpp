@@ -161,9 +161,9 @@ TEST_SUITE("rewarders/reward") {
         {{form}, R"({"reward": 1})", "\"reward\": expected a string or a list of strings, found 1"},
         {{kind("code")}, R"({"question": "?"})",
          "[reward.code]: a reward of kind code expects \"test\" with \"entry_point\", \"test_list\" or \"tests\", found the keys question"},
-        {{kind("code")}, R"({"test_list": ["assert f()"], "lang": "cobol"})",
+        {{kind("code")}, R"({"test_list": ["assert f"], "lang": "cobol"})",
          "[reward.code]: row: \"lang\": expected python or cpp, found \"cobol\""},
-        {{kind("code")}, R"({"test_list": ["assert f()"], "lang": "cpp"})",
+        {{kind("code")}, R"({"test_list": ["assert f"], "lang": "cpp"})",
          "[reward.code]: row: \"lang\": programs in C++ are tested by \"tests\" alone, found the keys lang, test_list"},
         {{kind("language")}, R"({"question": "1+1"})",
          "[reward.language]: a reward of kind language expects \"language\" or a question that is long enough to tell, found \"1+1\""},
@@ -176,7 +176,7 @@ TEST_SUITE("rewarders/reward") {
     };
     const std::string base = (std::filesystem::temp_directory_path() / ("troupe-rows-" + std::to_string(::getpid()))).string();
     const std::string good = base + "-good.jsonl", path = base + ".jsonl";
-    const std::string good_row = R"({"question": "1+1=", "answer": "2", "nums": [1], "target": 1})";
+    const std::string good_row = R"({"question": "1+1=", "answer": "2", "nums": [1], "target": 1, "test_list": ["assert f"], "language": "en"})";
     std::ofstream(good) << good_row << '\n';
     for (const Case& c : cases) {
       std::ofstream(path) << good_row << '\n' << c.row << '\n';

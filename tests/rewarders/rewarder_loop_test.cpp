@@ -25,7 +25,7 @@ constexpr const char* kPeer = "rewarder";
 class OneRewarder {
  public:
   OneRewarder() {
-    const std::string script = "read rewards; while read line; do echo \"$line\" >>" + asked().string() +
+    const std::string script = "read rewards; echo '{\"about\": []}'; while read line; do echo \"$line\" >>" + asked().string() +
                                "; sleep 0.2; echo '{\"reward\": 1, \"components\": {}}'; done";
     options_.connect = [this] { return channel_.connect(kPeer); };
     options_.hello.role = Role::kRewarder;
