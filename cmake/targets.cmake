@@ -27,3 +27,12 @@ function(troupe_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABEL}" TIMEOUT ${arg_TIMEOUT})
 endfunction()
+
+# embed_text(NAME input): the text of a file as the constant NAME of namespace troupe; the variable NAME is the source file to add.
+function(embed_text name input)
+  set(output ${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp)
+  add_custom_command(OUTPUT ${output} VERBATIM
+    COMMAND ${CMAKE_COMMAND} -DINPUT=${input} -DNAME=${name} -DOUTPUT=${output} -P ${CMAKE_SOURCE_DIR}/cmake/embed_text.cmake
+    DEPENDS ${input} ${CMAKE_SOURCE_DIR}/cmake/embed_text.cmake)
+  set(${name} ${output} PARENT_SCOPE)
+endfunction()

@@ -30,6 +30,8 @@ int convert_command(const std::vector<std::string>& words);
 
 // row_commands.cpp
 int tokenize_command(const std::vector<std::string>& words);
+
+// grade_command.cpp
 int grade_command(const std::vector<std::string>& words);
 
 // replay_command.cpp

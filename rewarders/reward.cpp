@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
+#include <numeric>
 
 #include "common/base/error.h"
 #include "rewarders/reward_kinds.h"
@@ -14,9 +16,20 @@ using Maker = std::unique_ptr<Reward> (*)(RewardParameters&);
 
 const std::map<std::string, Maker>& makers() {
   static const std::map<std::string, Maker> kMakers = {
-      {"arithmetic", make_arithmetic}, {"countdown", make_countdown}, {"exact", make_exact},
-      {"format", make_format},         {"length", make_length},       {"math", make_math},
-      {"overlong", make_overlong},     {"regex", make_regex},         {"repetition", make_repetition},
+      {"arithmetic", make_arithmetic},
+      {"code", make_code},
+      {"countdown", make_countdown},
+      {"exact", make_exact},
+      {"external", make_external},
+      {"format", make_format},
+      {"json", make_json},
+      {"language", make_language},
+      {"length", make_length},
+      {"math", make_math},
+      {"overlong", make_overlong},
+      {"readability", make_readability},
+      {"regex", make_regex},
+      {"repetition", make_repetition},
       {"tags", make_tags},
   };
   return kMakers;
@@ -50,38 +63,76 @@ std::unique_ptr<Reward> make_reward(const RewardConfig& config) {
 struct RewardSet::Component {
   std::string name;
   double weight;
+  double clip_low;
+  double clip_high;
   bool always;
+  std::optional<std::size_t> gate;
   std::unique_ptr<Reward> reward;
 };
 
 RewardSet::RewardSet(const std::vector<RewardConfig>& configs) {
+  constexpr double kAny = std::numeric_limits<double>::max();
   for (const RewardConfig& config : configs) {
     RewardParameters parameters(config);
     const bool always = parameters.flag("always", false);
-    components_.push_back({config.name, config.weight, always, make_from(config, parameters)});
+    const double low = parameters.number("clip_low", -kAny, -kAny, kAny);
+    const double high = parameters.number("clip_high", kAny, low, kAny);
+    const std::string gate = parameters.text("gate", "");
+    const auto found = std::find_if(configs.begin(), configs.end(), [&](const RewardConfig& other) { return other.name == gate; });
+    if (!gate.empty() && (found == configs.end() || gate == config.name)) {
+      throw ConfigError("reward." + config.name + ".gate: expected the name of another [reward.NAME] section, found '" + gate + "'");
+    }
+    const auto place = gate.empty() ? std::nullopt : std::optional(static_cast<std::size_t>(found - configs.begin()));
+    components_.push_back({config.name, config.weight, low, high, always, place, make_from(config, parameters)});
   }
 }
 
 RewardSet::~RewardSet() = default;
 RewardSet::RewardSet(RewardSet&&) noexcept = default;
 
+std::vector<std::string> RewardSet::prepare() {
+  std::vector<std::string> said;
+  for (Component& component : components_) {
+    const std::string line = component.reward->prepare();
+    if (!line.empty()) said.push_back("reward." + component.name + ": " + line);
+  }
+  return said;
+}
+
+double RewardSet::extra_s() const {
+  return std::accumulate(components_.begin(), components_.end(), 0.0,
+                         [](double sum, const Component& component) { return sum + component.reward->extra_s(); });
+}
+
 std::vector<bool> RewardSet::chosen_by(const nlohmann::json& row) const {
   const nlohmann::json asked = row.is_object() ? row.value("reward", nlohmann::json("")) : nlohmann::json("");
-  if (!asked.is_string()) throw ConfigError(std::string("\"reward\": expected a string, found ") + asked.type_name());
-  const std::string chosen = asked;
-  const bool known = std::any_of(components_.begin(), components_.end(), [&](const Component& c) { return c.name == chosen; });
-  if (!chosen.empty() && !known) {
-    throw ConfigError("the row asks for reward '" + chosen + "', but the configuration has no [reward." + chosen + "]");
+  if (asked == "") return std::vector<bool>(components_.size(), true);
+  std::vector<bool> chosen;
+  for (const Component& component : components_) chosen.push_back(component.always);
+  for (const nlohmann::json& name : asked.is_array() ? asked : nlohmann::json::array({asked})) {
+    if (!name.is_string()) throw ConfigError(std::string("\"reward\": expected a string or a list of strings, found ") + asked.dump());
+    const auto found = std::find_if(components_.begin(), components_.end(), [&](const Component& c) { return name == c.name; });
+    if (found == components_.end()) {
+      const std::string text = name;
+      throw ConfigError("the row asks for reward '" + text + "', but the configuration has no [reward." + text + "]");
+    }
+    chosen[static_cast<std::size_t>(found - components_.begin())] = true;
   }
-  std::vector<bool> graded;
-  for (const Component& c : components_) graded.push_back(chosen.empty() || c.name == chosen || c.always);
+  return chosen;
+}
+
+std::vector<bool> RewardSet::with_gates(std::vector<bool> chosen) const {
+  std::vector<bool> graded = chosen;
+  for (std::size_t i = 0; i < components_.size(); ++i) {
+    if (chosen[i] && components_[i].gate) graded[*components_[i].gate] = true;
+  }
   return graded;
 }
 
 void RewardSet::check_row(const nlohmann::json& row) const {
-  const std::vector<bool> chosen = chosen_by(row);
+  const std::vector<bool> graded = with_gates(chosen_by(row));
   for (std::size_t i = 0; i < components_.size(); ++i) {
-    if (!chosen[i]) continue;
+    if (!graded[i]) continue;
     try {
       components_[i].reward->check_row(row);
     } catch (const ConfigError& error) {
@@ -92,23 +143,26 @@ void RewardSet::check_row(const nlohmann::json& row) const {
 
 Score RewardSet::score(const GradedItem& item) const {
   const std::vector<bool> chosen = chosen_by(item.row);
+  const std::vector<bool> graded = with_gates(chosen);
   Score score;
+  std::vector<std::optional<double>> values(components_.size());
+  for (std::size_t i = 0; i < components_.size(); ++i) {
+    if (!graded[i]) continue;
+    const auto start = std::chrono::steady_clock::now();
+    const Grade grade = components_[i].reward->grade(item);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    score.components.push_back({components_[i].name, grade.value, grade.reason, took.count()});
+    values[i] = grade.value;
+  }
   double sum = 0;
-  bool failed = false;
   for (std::size_t i = 0; i < components_.size(); ++i) {
     if (!chosen[i]) continue;
-    const Component& component = components_[i];
-    const auto start = std::chrono::steady_clock::now();
-    const Grade grade = component.reward->grade(item);
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    score.components.push_back({component.name, grade.value, grade.reason, took.count()});
-    if (grade.value) {
-      sum += component.weight * *grade.value;
-    } else {
-      failed = true;
-    }
+    const Component& c = components_[i];
+    if (!values[i] || (c.gate && !values[*c.gate])) return score;
+    const bool open = !c.gate || *values[*c.gate] >= 1.0;
+    sum += open ? c.weight * std::clamp(*values[i], c.clip_low, c.clip_high) : 0.0;
   }
-  if (!failed) score.reward = sum;
+  score.reward = sum;
   return score;
 }
 

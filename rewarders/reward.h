@@ -38,20 +38,37 @@ class Reward {
   virtual Grade grade(const GradedItem& item) const = 0;
   /// @throws ConfigError saying what the row lacks that every grade needs.
   virtual void check_row(const nlohmann::json& row) const { (void)row; }
+  /// Gets what grade() needs of this machine, and says what that is; empty where it needs nothing. Called once, before grade().
+  /// @throws ConfigError where it is not to be had.
+  virtual std::string prepare() { return ""; }
+  /// Seconds that one grade() may take beyond those of plain reckoning.
+  virtual double extra_s() const { return 0; }
 };
 
 /// The function of `config.kind` with its parameters. @throws ConfigError naming an unknown kind (and the known ones) or parameter.
 std::unique_ptr<Reward> make_reward(const RewardConfig& config);
 
-/// All components of a configuration, weighted and summed.
+/// All components of a configuration, weighted and summed. Every component has, beside its kind's own keys,
+///   weight              factor in the sum
+///   clip_low clip_high  bounds of its value in the sum
+///   gate                another component: this one counts 0 in the sum unless that one's value is at least 1
+///   always              counts for each row, also for one that chooses others
+/// The values that are reported are neither clipped nor gated.
 class RewardSet {
  public:
+  /// @throws ConfigError naming the section and key that is wrong.
   explicit RewardSet(const std::vector<RewardConfig>& configs);
   ~RewardSet();
   RewardSet(RewardSet&&) noexcept;
 
-  /// Reward and components with value, reason and milliseconds. The reward is empty where a component failed.
-  /// A row with a "reward" field is graded by that component alone (beside those marked `always = true`).
+  /// Gets what the components need of this machine before score() is called; what they say of it, a line each. @throws ConfigError.
+  std::vector<std::string> prepare();
+  /// Seconds that one score() may take beyond those of plain reckoning.
+  double extra_s() const;
+
+  /// Reward and components with value, reason and milliseconds. The reward is empty where a component that counts failed.
+  /// A row with a "reward" field (a name, or a list of names) is graded by those components alone, beside those that count always
+  /// and the gates of both. @throws ConfigError where the row names an unknown one.
   Score score(const GradedItem& item) const;
 
   /// @throws ConfigError saying which component cannot grade completions of this row, and what it lacks; or that it asks for
@@ -60,8 +77,10 @@ class RewardSet {
 
  private:
   struct Component;
-  /// Which components grade the row. @throws ConfigError where its "reward" names none of them.
+  /// Which components count for the row. @throws ConfigError where its "reward" names none of them.
   std::vector<bool> chosen_by(const nlohmann::json& row) const;
+  /// These, and the gates of those among them that have one.
+  std::vector<bool> with_gates(std::vector<bool> chosen) const;
 
   std::vector<Component> components_;
 };

@@ -25,6 +25,30 @@ std::unique_ptr<Reward> make_countdown(RewardParameters& parameters);
 /// characters count as no match.
 std::unique_ptr<Reward> make_regex(RewardParameters& parameters);
 
+// code_reward.cpp
+/// `code`: 1 where the program in the completion passes all tests of the row; `score = share`: the share that it passes. Rows have
+/// `test` (defines check(candidate)), `entry_point` and `prompt`, as HumanEval; `test_list` with `test_setup_code` or `test_imports`,
+/// as MBPP; or `tests`, a list of {"input", "output"}. `lang` is python (default) or cpp; cpp takes `tests` only. Parameters time_s
+/// (10; of all tests together) and memory_mib (1024). Runs in a sandbox (sandbox.h), or not at all.
+std::unique_ptr<Reward> make_code(RewardParameters& parameters);
+
+// external_reward.cpp
+/// `external`: what a program of the user's says. It runs under /bin/sh as `command` and stays; for each completion it gets a line
+/// {"row", "completion", "tokens", "cut_off"} and answers within timeout_s (10) by a line {"value": number, "reason": word}; a value
+/// of null means that it failed. One that dies, is late or answers something else is started anew; the completion has no value then.
+std::unique_ptr<Reward> make_external(RewardParameters& parameters);
+
+// text_rewards.cpp
+/// `language` (DeepSeek-R1, 2.3.2): the share of the chain of thought's words that are in the target language (language_share.h): the
+/// row's `language`, else the parameter `language`, else the language of the row's question.
+std::unique_ptr<Reward> make_language(RewardParameters& parameters);
+/// `readability`: the share of five signs of a readable answer that hold: no control characters and nothing that is not UTF-8; fences
+/// and \( \), \[ \], $$ closed; no line four times; no word over 60 letters; no paragraph over 2,000 characters.
+std::unique_ptr<Reward> make_readability(RewardParameters& parameters);
+/// `json`: 1 where the last fenced block, or else the <answer>, or else the completion is JSON and fits the row's `schema`, or else the
+/// one in the file that the parameter `schema` names, or else any (json_schema.h).
+std::unique_ptr<Reward> make_json(RewardParameters& parameters);
+
 // shape_rewards.cpp
 /// `format` (DeepSeek-R1, 2.2.2): 1 where the completion is <think>…</think> <answer>…</answer>, each tag exactly once, in
 /// order, with only white space around and between.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -25,26 +26,29 @@ constexpr std::int64_t kBusyPollMs = 1;  // while scores are on their way: the l
 /// Verifier processes, each fed by a thread of its own, between a queue of tasks and one of scores.
 class ScoringPool {
  public:
-  ScoringPool(const std::vector<RewardConfig>& rewards, const RewarderOptions& options)
+  ScoringPool(const std::vector<RewardConfig>& rewards, const RewarderOptions& options, const Logger& logger)
       : timeout_s_(options.score_timeout_s),
         tasks_(static_cast<std::size_t>(2 * options.verifiers)),
         scores_(static_cast<std::size_t>(4 * options.verifiers)) {
     for (int i = 0; i < options.verifiers; ++i) {
       processes_.push_back(std::make_unique<VerifierProcess>(rewards, options.verifier_command));
     }
+    for (const std::string& line : processes_.front()->about()) logger.info(line);
     for (auto& process : processes_) threads_.emplace_back([this, &process] { work(*process); });
   }
 
   ~ScoringPool() {
     tasks_.close();
     scores_.close();
+    for (auto& process : processes_) process->cancel();
     for (std::thread& thread : threads_) thread.join();
   }
 
   bool submit(ScoreTask& task) {
     const std::uint64_t lease_id = task.lease_id;
+    const std::lock_guard lock(mutex_);
     const bool taken = tasks_.push(task, Deadline::after_ms(0));
-    if (taken) in_work_.insert(lease_id);
+    if (taken) in_work_[lease_id] = 0;
     return taken;
   }
   std::optional<ScoredGroup> finished() {
@@ -52,12 +56,22 @@ class ScoringPool {
       auto scored = scores_.pop(Deadline::after_ms(0));
       if (!scored && scores_.closed() && failure_) std::rethrow_exception(failure_);
       if (!scored) return scored;
-      in_work_.erase(scored->lease_id);
       const std::lock_guard lock(mutex_);
+      in_work_.erase(scored->lease_id);
       if (revoked_.erase(scored->lease_id) == 0) return scored;
     }
   }
-  bool idle() const { return in_work_.empty(); }
+  bool idle() {
+    const std::lock_guard lock(mutex_);
+    return in_work_.empty();
+  }
+  /// How many completions of each task in work are scored.
+  std::vector<LeaseProgress> progress() {
+    const std::lock_guard lock(mutex_);
+    std::vector<LeaseProgress> progress;
+    for (const auto& [lease_id, scored] : in_work_) progress.push_back({lease_id, scored});
+    return progress;
+  }
 
   /// The completions of this task that are not scored yet are left alone, and its scores are not handed out.
   void revoke(std::uint64_t lease_id) {
@@ -94,6 +108,8 @@ class ScoringPool {
     for (std::size_t i = 0; i < task.completions.size() && !is_revoked(task.lease_id); ++i) {
       scored.scores.push_back(
           process.score(task.row, task.completions[i], task.token_counts[i], task.finish_reasons[i], timeout_s_));
+      const std::lock_guard lock(mutex_);
+      ++in_work_[task.lease_id];
     }
     scored.score_s = static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0;
     return scored;
@@ -103,9 +119,9 @@ class ScoringPool {
   BoundedQueue<ScoreTask> tasks_;
   BoundedQueue<ScoredGroup> scores_;
   std::vector<std::unique_ptr<VerifierProcess>> processes_;
-  std::set<std::uint64_t> in_work_;  // leases submitted and not yet finished
-  std::mutex mutex_;                 // over revoked_
-  std::set<std::uint64_t> revoked_;  // of those in work
+  std::mutex mutex_;                                // over the next two
+  std::map<std::uint64_t, std::uint64_t> in_work_;  // completions scored, by lease, of the tasks submitted and not yet finished
+  std::set<std::uint64_t> revoked_;                 // of those in work
   std::exception_ptr failure_;  // written before scores_ closes, read after
   std::vector<std::thread> threads_;
 };
@@ -113,7 +129,9 @@ class ScoringPool {
 class Rewarder {
  public:
   Rewarder(const RewarderOptions& options, const Logger& logger)
-      : options_(options), logger_(logger), session_({options.connect, options.hello, options.heartbeat_s, options.reconnect_s}, logger) {}
+      : options_(options), logger_(logger), session_({options.connect, options.hello, options.heartbeat_s, options.reconnect_s}, logger) {
+    session_.make_heartbeat = [this] { return heartbeat(); };
+  }
 
   int run() {
     while (session_.state() == SessionState::kConnecting || session_.state() == SessionState::kReady) {
@@ -138,9 +156,17 @@ class Rewarder {
     const Config config = parse_config(session_.welcome().config, "the hub's configuration", {});
     unsent_.clear();
     waiting_.clear();
-    pool_ = std::make_unique<ScoringPool>(config.rewards, options_);
+    pool_ = std::make_unique<ScoringPool>(config.rewards, options_, logger_);
     send(encode(Credit{static_cast<std::uint32_t>(2 * options_.verifiers)}));
     logger_.info("registered with the hub on " + session_.welcome().host);
+  }
+
+  /// A group takes as long as its programs run: what is scored of it keeps its lease.
+  Heartbeat heartbeat() {
+    Heartbeat beat;
+    if (pool_) beat.leases = pool_->progress();
+    for (const ScoreTask& task : waiting_) beat.leases.push_back({task.lease_id, 0});
+    return beat;
   }
 
   void take(const std::string& frame) {

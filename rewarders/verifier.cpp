@@ -1,32 +1,31 @@
 #include "rewarders/verifier.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <csignal>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
+#include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <iostream>
 
+#include <nlohmann/json.hpp>
+
 #include "common/base/error.h"
+#include "common/base/text.h"
 #include "rewarders/reward.h"
 #include "rewarders/score_json.h"
-
-extern char** environ;
 
 namespace troupe {
 namespace {
 
 constexpr rlim_t kMemoryLimitBytes = rlim_t{2} << 30;
+constexpr double kStartS = 60;  // until a verifier process has begun
 
 void limit_this_process() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const rlimit memory{kMemoryLimitBytes, kMemoryLimitBytes};
+  rlimit memory{};
+  getrlimit(RLIMIT_AS, &memory);
+  memory.rlim_cur = std::min(memory.rlim_max, kMemoryLimitBytes);  // programs that it starts may have more
   const rlimit none{0, 0};
   setrlimit(RLIMIT_AS, &memory);
   setrlimit(RLIMIT_CORE, &none);
@@ -69,10 +68,8 @@ nlohmann::ordered_json answer_to(const std::string& line, const RewardSet& rewar
   }
 }
 
-std::array<FileDescriptor, 2> make_pipe() {
-  std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) throw TransportError("cannot make a pipe to a verifier process");
-  return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+void say(const nlohmann::ordered_json& what) {
+  std::cout << what.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
 }
 
 }  // namespace
@@ -87,76 +84,51 @@ int run_verifier() {
   std::string line;
   if (!std::getline(std::cin, line)) return 2;
   const std::vector<RewardConfig> configs = rewards_from_json(nlohmann::json::parse(line));
-  const RewardSet rewards(configs);
-  while (std::getline(std::cin, line)) std::cout << answer_to(line, rewards, configs).dump() << '\n' << std::flush;
+  RewardSet rewards(configs);
+  try {
+    say({{"about", rewards.prepare()}});
+  } catch (const ConfigError& error) {
+    say({{"refused", error.what()}});
+    return 2;
+  }
+  while (std::getline(std::cin, line)) say(answer_to(line, rewards, configs));
   return 0;
 }
 
 VerifierProcess::VerifierProcess(const std::vector<RewardConfig>& rewards, std::vector<std::string> command)
-    : rewards_(rewards), command_(std::move(command)) {
-  const RewardSet checked(rewards_);  // a wrong section is an error here, not a failed verifier later
+    : rewards_(rewards), process_(std::move(command)) {
+  extra_s_ = RewardSet(rewards_).extra_s();  // a wrong section is an error here, not a failed verifier later
   start();
 }
 
-VerifierProcess::~VerifierProcess() { stop(); }
-
 void VerifierProcess::start() {
-  auto input = make_pipe();
-  auto output = make_pipe();
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, input[0].get(), STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output[1].get(), STDOUT_FILENO);
-  std::vector<char*> arguments;
-  for (std::string& word : command_) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  const int failure = posix_spawn(&pid_, command_.front().c_str(), &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0) {
-    pid_ = -1;
-    throw TransportError("cannot start the verifier process " + command_.front());
-  }
-  to_child_ = std::move(input[1]);
-  from_child_ = std::move(output[0]);
-  pending_.clear();
-  const std::string first = rewards_to_json(rewards_).dump() + "\n";
-  write_all(to_child_.get(), std::as_bytes(std::span(first)), "a verifier process");
+  process_.start();
+  met_ = false;
+  process_.write_line(rewards_to_json(rewards_).dump(), Deadline::after_s(kStartS));
 }
 
-void VerifierProcess::stop() {
-  if (pid_ < 0) return;
-  kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
-  pid_ = -1;
-  to_child_ = FileDescriptor();
-  from_child_ = FileDescriptor();
+/// Waits for what the process says first.
+void VerifierProcess::meet() {
+  if (met_) return;
+  const auto line = process_.read_line(Deadline::after_s(kStartS));
+  const nlohmann::json said = line ? nlohmann::json::parse(*line, nullptr, false) : nlohmann::json();
+  if (!said.is_object()) throw TransportError("a verifier process does not start: it died, or said nothing of use within " + shortest(kStartS) + " s");
+  if (said.contains("refused")) throw ConfigError(said.at("refused").get<std::string>());
+  about_ = said.at("about").get<std::vector<std::string>>();
+  met_ = true;
 }
 
-std::optional<std::string> VerifierProcess::read_line(Deadline deadline) {
-  for (;;) {
-    const std::size_t end = pending_.find('\n');
-    if (end != std::string::npos) {
-      std::string line = pending_.substr(0, end);
-      pending_.erase(0, end + 1);
-      return line;
-    }
-    pollfd waiting{from_child_.get(), POLLIN, 0};
-    if (poll(&waiting, 1, static_cast<int>(deadline.remaining_ms())) <= 0) return std::nullopt;
-    std::array<char, 65536> buffer{};
-    const ssize_t got = read(from_child_.get(), buffer.data(), buffer.size());
-    if (got <= 0) return std::nullopt;
-    pending_.append(buffer.data(), static_cast<std::size_t>(got));
-  }
+const std::vector<std::string>& VerifierProcess::about() {
+  meet();
+  return about_;
 }
 
 std::optional<Score> VerifierProcess::ask(const std::string& line, Deadline deadline) {
+  if (!process_.write_line(line, deadline)) return std::nullopt;
+  const auto answer = process_.read_line(deadline);
+  if (!answer) return std::nullopt;
   try {
-    write_all(to_child_.get(), std::as_bytes(std::span(line)), "a verifier process");
-    const auto answer = read_line(deadline);
-    if (!answer) return std::nullopt;
     return score_from_json(nlohmann::ordered_json::parse(*answer));
-  } catch (const TransportError&) {
-    return std::nullopt;  // it died: the pipe is closed
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   } catch (const ProtocolError&) {
@@ -168,14 +140,28 @@ Score VerifierProcess::score(const std::string& row, const std::string& completi
                              double timeout_s) {
   const nlohmann::json item = {
       {"row", row}, {"completion", completion}, {"tokens", tokens}, {"cut_off", finish == FinishReason::kLength}};
-  const std::string line = item.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string line = item.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  Score last = failed_score(rewards_);
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (auto score = ask(line, Deadline::after_s(timeout_s))) return *score;
-    stop();
+    meet();
+    if (cancelled_) break;
+    auto score = ask(line, Deadline::after_s(timeout_s + extra_s_));
+    if (score && score->reward) return *score;
+    if (score) {
+      last = *score;
+      continue;
+    }
+    process_.stop();
+    if (cancelled_) break;
     ++restarts_;
     start();
   }
-  return failed_score(rewards_);
+  return last;
+}
+
+void VerifierProcess::cancel() {
+  cancelled_ = true;
+  process_.end();
 }
 
 }  // namespace troupe

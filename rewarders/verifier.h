@@ -1,23 +1,20 @@
 #pragma once
 
-#include <sys/types.h>
-
+#include <atomic>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "common/base/clock.h"
-#include "common/base/files.h"
 #include "common/config/config.h"
 #include "common/messages/messages.h"
+#include "rewarders/line_process.h"
 
 namespace troupe {
 
-/// What `troupe verifier` does: reads the reward sections (JSON) from the first line of standard input, then one item a
-/// line {"row", "completion", "tokens", "cut_off"}, and answers each with a score's JSON line. Limits itself (memory, no core
-/// files, dies with its parent). Returns at the end of input.
+/// What `troupe verifier` does: reads the reward sections (JSON) from the first line of standard input and says {"about": […]}, what
+/// they found on this machine, or {"refused": "…"}; then takes one item a line {"row", "completion", "tokens", "cut_off"}, and answers
+/// each with a score's JSON line. Limits itself (memory, no core files, dies with its parent). Returns at the end of input.
 int run_verifier();
 
 /// A verifier process of the rewarder's, restarted when it dies or outlasts a deadline. A verifier that fails gives a score
@@ -25,29 +22,34 @@ int run_verifier();
 class VerifierProcess {
  public:
   /// `command` is the program and its arguments, by default this very program with the argument `verifier`.
+  /// @throws ConfigError where a section is wrong.
   VerifierProcess(const std::vector<RewardConfig>& rewards, std::vector<std::string> command);
-  ~VerifierProcess();
-  VerifierProcess(const VerifierProcess&) = delete;
-  VerifierProcess& operator=(const VerifierProcess&) = delete;
 
-  /// Scores one completion within `timeout_s`; a failure is tried once more in a fresh process.
+  /// What the rewards use of this machine, e.g. which sandbox: a line each. Waits for the process to have started.
+  /// @throws ConfigError where this machine lacks what they need, TransportError where the process does not start.
+  const std::vector<std::string>& about();
+
+  /// Scores one completion within `timeout_s` and what the rewards take beyond it; a failure is tried once more, in a fresh process
+  /// where this one died. @throws as about().
   Score score(const std::string& row, const std::string& completion, std::uint32_t tokens, FinishReason finish, double timeout_s);
+
+  /// Gives up the score() that another thread waits for, and all later ones: they have no values. Any thread.
+  void cancel();
 
   /// How often a process had to be replaced.
   int restarts() const { return restarts_; }
 
  private:
   void start();
-  void stop();
+  void meet();
   std::optional<Score> ask(const std::string& line, Deadline deadline);
-  std::optional<std::string> read_line(Deadline deadline);
 
   std::vector<RewardConfig> rewards_;
-  std::vector<std::string> command_;
-  pid_t pid_ = -1;
-  FileDescriptor to_child_;
-  FileDescriptor from_child_;
-  std::string pending_;  // read but not yet a whole line
+  double extra_s_ = 0;
+  LineProcess process_;
+  std::atomic<bool> cancelled_ = false;
+  bool met_ = false;  // it has said what it is about
+  std::vector<std::string> about_;
   int restarts_ = 0;
 };
 

@@ -62,7 +62,7 @@ struct Credit {
 
 struct LeaseProgress {
   std::uint64_t lease_id = 0;
-  std::uint64_t tokens = 0;  // generated so far, over all samples
+  std::uint64_t tokens = 0;  // generated so far, over all samples; from a rewarder: completions scored
   bool operator==(const LeaseProgress&) const = default;
 };
 

@@ -158,14 +158,25 @@ TEST_SUITE("rewarders/reward") {
          "[reward.countdown]: a reward of kind countdown expects a list under \"nums\" and a number under \"target\", found the keys nums"},
         {{form, math}, R"({"question": "1+1=", "reward": "code"})",
          "the row asks for reward 'code', but the configuration has no [reward.code]"},
-        {{form}, R"({"reward": 1})", "\"reward\": expected a string, found number"},
+        {{form}, R"({"reward": 1})", "\"reward\": expected a string or a list of strings, found 1"},
+        {{kind("code")}, R"({"question": "?"})",
+         "[reward.code]: a reward of kind code expects \"test\" with \"entry_point\", \"test_list\" or \"tests\", found the keys question"},
+        {{kind("code")}, R"({"test_list": ["assert f"], "lang": "cobol"})",
+         "[reward.code]: row: \"lang\": expected python or cpp, found \"cobol\""},
+        {{kind("code")}, R"({"test_list": ["assert f"], "lang": "cpp"})",
+         "[reward.code]: row: \"lang\": programs in C++ are tested by \"tests\" alone, found the keys lang, test_list"},
+        {{kind("language")}, R"({"question": "1+1"})",
+         "[reward.language]: a reward of kind language expects \"language\" or a question that is long enough to tell, found \"1+1\""},
+        {{kind("json")}, R"({"schema": {"typ": 1}})", "[reward.json]: row: schema: does not know the keyword \"typ\""},
         {{form, math}, R"({"question": "a poem", "reward": "format"})", nullptr},
+        {{form, math}, R"({"question": "a poem", "reward": ["format"]})", nullptr},
+        {{kind("code")}, R"({"tests": [{"input": "1", "output": "1"}], "lang": "C++"})", nullptr},
         {{sum}, R"({"question": "1+1="})", nullptr},
         {{form, math, exact, length}, R"({"question": "1+1=", "answer": 2})", nullptr},
     };
     const std::string base = (std::filesystem::temp_directory_path() / ("troupe-rows-" + std::to_string(::getpid()))).string();
     const std::string good = base + "-good.jsonl", path = base + ".jsonl";
-    const std::string good_row = R"({"question": "1+1=", "answer": "2", "nums": [1], "target": 1})";
+    const std::string good_row = R"({"question": "1+1=", "answer": "2", "nums": [1], "target": 1, "test_list": ["assert f"], "language": "en"})";
     std::ofstream(good) << good_row << '\n';
     for (const Case& c : cases) {
       std::ofstream(path) << good_row << '\n' << c.row << '\n';
@@ -184,6 +195,50 @@ TEST_SUITE("rewarders/reward") {
     }
     std::filesystem::remove(path);
     std::filesystem::remove(good);
+  }
+
+  TEST_CASE("a row may choose several; one that is always on counts once") {
+    const RewardSet set({{"a", "math", 1.0, {}}, {"b", "exact", 10.0, {}}, {"c", "tags", 100.0, {{"always", "true"}}}});
+    const std::string text = "<answer>7</answer>";
+
+    CHECK(set.score({{{"gold", "7"}, {"reward", {"a", "c"}}}, text, 0, FinishReason::kStop}).reward == 51.0);
+    CHECK(set.score({{{"gold", "7"}, {"reward", Json::array()}}, text, 0, FinishReason::kStop}).reward == 50.0);
+    CHECK(set.score({{{"gold", "7"}}, text, 0, FinishReason::kStop}).reward == 61.0);
+    CHECK_THROWS_AS(set.score({{{"gold", "7"}, {"reward", 3}}, text, 0, FinishReason::kStop}), ConfigError);
+  }
+
+  TEST_CASE("a gated component counts only where the other's value is 1, and is reported either way") {
+    const RewardSet set({{"accuracy", "math", 2.0, {{"gate", "format"}}}, {"format", "format", 0.5, {}}});
+    const std::string good = "<think>a</think><answer>7</answer>";
+    const std::string bare = "<answer>7</answer>";
+
+    CHECK(set.score({{{"gold", "7"}}, good, 0, FinishReason::kStop}).reward == 2.5);
+    const Score gated = set.score({{{"gold", "7"}}, bare, 0, FinishReason::kStop});
+    CHECK(gated.reward == 0.0);
+    CHECK(gated.components.at(0).value == 1.0);
+    // The gate of a component that the row chooses is graded, and does not count itself.
+    const Score chosen = set.score({{{"gold", "7"}, {"reward", "accuracy"}}, good, 0, FinishReason::kStop});
+    CHECK(chosen.reward == 2.0);
+    CHECK(chosen.components.size() == 2);
+    CHECK_THROWS_WITH_AS(RewardSet({{"a", "math", 1.0, {{"gate", "b"}}}}), doctest::Contains("reward.a.gate"), ConfigError);
+    CHECK_THROWS_AS(RewardSet({{"a", "math", 1.0, {{"gate", "a"}}}}), ConfigError);
+  }
+
+  TEST_CASE("a component is clipped in the sum, and reported as it is") {
+    const RewardSet set({{"a", "tags", 2.0, {{"clip_low", "0.5"}, {"clip_high", "0.75"}}}});
+    const auto of = [&](const std::string& text) { return set.score({Json::object(), text, 0, FinishReason::kStop}); };
+
+    CHECK(of("").reward == 1.0);
+    CHECK(of("").components.at(0).value == 0.0);
+    CHECK(of("<think></think><answer></answer>").reward == 1.5);
+    CHECK_THROWS_WITH_AS(RewardSet({{"a", "tags", 1.0, {{"clip_low", "1"}, {"clip_high", "0"}}}}), doctest::Contains("clip_high"), ConfigError);
+  }
+
+  TEST_CASE("a component that failed leaves the sum without value, unless it does not count") {
+    const RewardSet set({{"own", "external", 1.0, {{"command", "false"}}}, {"tags", "tags", 1.0, {}}});
+
+    CHECK_FALSE(set.score({Json::object(), "", 0, FinishReason::kStop}).reward.has_value());
+    CHECK(set.score({{{"reward", "tags"}}, "", 0, FinishReason::kStop}).reward == 0.0);
   }
 
   TEST_CASE("unknown kinds, keys and values are named with what is known") {

@@ -24,12 +24,13 @@ constexpr const char* kPeer = "rewarder";
 class OneRewarder {
  public:
   OneRewarder() {
-    const std::string script = "read rewards; while read line; do echo \"$line\" >>" + asked().string() +
+    const std::string script = "read rewards; echo '{\"about\": []}'; while read line; do echo \"$line\" >>" + asked().string() +
                                "; sleep 0.2; echo '{\"reward\": 1, \"components\": {}}'; done";
     options_.connect = [this] { return channel_.connect(kPeer); };
     options_.hello.role = Role::kRewarder;
     options_.hello.name = "rewarder 0";
     options_.hello.pid = 1;
+    options_.heartbeat_s = 3;
     options_.verifier_command = {"/bin/sh", "-c", script};
     thread_ = std::thread([this] { code_ = run_rewarder(options_, Logger("rewarder", LogLevel::kError)); });
     next(MessageType::kCredit);
@@ -72,6 +73,13 @@ class OneRewarder {
     while (asked_of(lease) == 0 && !deadline.expired()) receive(MessageType::kScoredGroup, Deadline::after_ms(10));
     REQUIRE(asked_of(lease) > 0);
   }
+  /// The next heartbeat that shows completions of this lease scored.
+  Heartbeat wait_for_progress_of(std::uint64_t lease) {
+    const Deadline deadline = Deadline::after_s(kPatienceS);
+    const auto shown = [&](const LeaseProgress& p) { return p.lease_id == lease && p.tokens > 0; };
+    while (std::none_of(beat_.leases.begin(), beat_.leases.end(), shown) && !deadline.expired()) receive(MessageType::kScoredGroup, Deadline::after_ms(10));
+    return beat_;
+  }
   int end() {
     tell(Shutdown{0, "over"});
     thread_.join();
@@ -97,6 +105,7 @@ class OneRewarder {
       welcome.config = print_config(Config{});
       tell(welcome);
     } else if (found == MessageType::kHeartbeat) {
+      beat_ = decode<Heartbeat>(bytes_of(incoming->frame));
       tell(Heartbeat{});
     }
     return found == type ? std::optional(incoming->frame) : std::nullopt;
@@ -109,6 +118,7 @@ class OneRewarder {
     return std::nullopt;
   }
 
+  Heartbeat beat_;  // the last
   ScratchFolder scratch_;
   InMemoryHubChannel channel_{64};
   RewarderOptions options_;
@@ -143,6 +153,22 @@ TEST_SUITE("rewarders/rewarder_loop") {
     CHECK(rewarder.asked_of(1) < 100);
     rewarder.give(1, 1);  // the number of a lease is its own again
     CHECK(rewarder.result().lease_id == 1);
+  }
+
+  TEST_CASE("heartbeats tell how many completions of each task are scored, and the end does not wait for the others") {
+    OneRewarder rewarder;
+    rewarder.give(1, 100);
+    rewarder.give(2, 1);
+
+    const Heartbeat beat = rewarder.wait_for_progress_of(1);
+    const std::int64_t asked = rewarder.asked_of(1);
+
+    REQUIRE(beat.leases.size() == 2);
+    CHECK(beat.leases[0].lease_id == 1);
+    CHECK(static_cast<std::int64_t>(beat.leases[0].tokens) <= asked);
+    CHECK(beat.leases[1] == LeaseProgress{2, 0});
+    CHECK(rewarder.end() == 0);
+    CHECK(rewarder.asked_of(1) < 100);
   }
 
   TEST_CASE("a task that is revoked before its turn is not begun; a lease that nobody has is nothing") {
