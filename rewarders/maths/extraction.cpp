@@ -81,8 +81,21 @@ std::string sentence(std::string_view text) {
   return std::string(rest);
 }
 
+/// Two words or more that are neither commands nor functions.
+bool is_prose(std::string_view text) {
+  int words = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool command = text[i] == '\\';
+    const std::size_t from = command ? ++i : i;
+    while (i < text.size() && std::isalpha(static_cast<unsigned char>(text[i])) != 0) ++i;
+    if (!command && i - from >= 2 && !math_word(text.substr(from, i - from))) ++words;
+  }
+  return words >= 2;
+}
+
 /// Whether it can be read and has no words in it, which make most sentences readable.
 bool is_pure_mathematics(std::string_view text) {
+  if (is_prose(text)) return false;
   const auto tree = parse_math(text, {}, nullptr);
   return tree && !math_contains(*tree, [](const MathNode& node) { return node.is(MathKind::kText) || node.is(MathKind::kQuantity); });
 }

@@ -132,7 +132,8 @@ std::optional<FoundAnswer> last_formula(std::string_view text) {
     std::size_t first = last;
     while (first > 0 && last - first < 5 && joins(text.substr(all[first - 1].end, all[first].begin - all[first - 1].end))) --first;
     std::string list = joined(text, all, first, last);
-    if (readable(list)) return FoundAnswer{std::move(list), all[last].end};
+    const bool everything = all.size() == 1 && trim(text).size() == all[0].end - all[0].begin;
+    if (everything || readable(list)) return FoundAnswer{std::move(list), all[last].end};
   }
   return bare;
 }

@@ -126,7 +126,8 @@ std::optional<char> choice_letter(std::string_view text) {
   if (plain.size() < at + 2 || plain[at] < 'a' || plain[at] > 'j') return std::nullopt;
   const char behind = plain[at + 1];
   const bool marked = at == 1 ? behind == ')' : behind == ')' || behind == '.' || behind == ':';
-  if (!marked || (at == 0 && behind == ':' && plain.size() > 2 && is_letter(plain[2]) && plain.size() == 3)) return std::nullopt;
+  const char next = at + 2 < plain.size() ? plain[at + 2] : ' ';
+  if (!marked || std::string_view("+-*/^=<>!,;)_").find(next) != std::string_view::npos) return std::nullopt;
   return static_cast<char>(plain[at] - 'a' + 'A');
 }
 
@@ -134,7 +135,7 @@ std::optional<std::string> date_or_time(std::string_view text) {
   constexpr std::size_t kMaxLength = 40;
   std::string unwrapped;
   for (const char c : text) {
-    if (c != '$' && c != '{' && c != '}' && c != '\\') unwrapped += c;
+    if (std::string_view("${}\\!").find(c) == std::string_view::npos) unwrapped += c;
   }
   if (unwrapped.size() > kMaxLength) return std::nullopt;
   std::vector<std::string> words = words_of(unwrapped);
