@@ -51,6 +51,13 @@ const MathNode* number_before_unit_letter(const MathNode& node) {
   return kLetters.find(node.parts[1].name[0]) == std::string::npos ? nullptr : &node.parts[0];
 }
 
+/// A value and the name of its unit. Beside another quantity, the m of "5 m" is a unit and no symbol.
+std::pair<const MathNode*, std::string> measured(const MathNode& node) {
+  if (node.is(MathKind::kQuantity)) return {&node.parts[0], node.name};
+  const MathNode* number = number_before_unit_letter(node);
+  return number == nullptr ? std::pair(&node, std::string()) : std::pair(number, node.parts[1].name);
+}
+
 bool is_scalar(const MathNode& node) {
   return !is_collection(node) && !node.is(MathKind::kMatrix) && !node.is(MathKind::kRelation) && !node.is(MathKind::kText);
 }
@@ -60,10 +67,12 @@ bool is_scalar(const MathNode& node) {
 bool MathComparison::same_text(const std::string& gold, const std::string& given) const { return folded(gold) == folded(given); }
 
 bool MathComparison::same_quantity(const MathNode& gold, const MathNode& given) {
-  const MathNode& gold_value = gold.is(MathKind::kQuantity) ? gold.parts[0] : gold;
-  const MathNode& given_value = given.is(MathKind::kQuantity) ? given.parts[0] : given;
-  const auto gold_unit = gold.is(MathKind::kQuantity) ? unit_of(gold.name) : std::nullopt;
-  const auto given_unit = given.is(MathKind::kQuantity) ? unit_of(given.name) : std::nullopt;
+  const auto [gold_node, gold_name] = measured(gold);
+  const auto [given_node, given_name] = measured(given);
+  const MathNode& gold_value = *gold_node;
+  const MathNode& given_value = *given_node;
+  const auto gold_unit = unit_of(gold_name);
+  const auto given_unit = unit_of(given_name);
   if (!gold_unit || !given_unit || *gold_unit == *given_unit) return same(gold_value, given_value);
   if (gold_unit->first != given_unit->first) return false;
   return same(math_node(MathKind::kProduct, "", gold_value, math_number(gold_unit->second)),

@@ -1,8 +1,8 @@
 #include "rewarders/maths/equivalence.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
+#include <stdexcept>
 #include <vector>
 
 #include "common/base/text.h"
@@ -68,13 +68,12 @@ void lower_names(MathNode& node) {
   for (MathNode& part : node.parts) lower_names(part);
 }
 
-bool any_reading_same(std::vector<MathNode> golds, std::vector<MathNode> givens, const EquivalenceOptions& options, MathMeter& meter) {
-  const bool case_matters = std::any_of(golds.begin(), golds.end(), tells_case_apart) ||
-                            std::any_of(givens.begin(), givens.end(), tells_case_apart);
-  if (!case_matters) {
-    for (MathNode& tree : golds) lower_names(tree);
-    for (MathNode& tree : givens) lower_names(tree);
-  }
+bool any_tells_case_apart(const std::vector<MathNode>& readings) {
+  return std::any_of(readings.begin(), readings.end(), tells_case_apart);
+}
+
+bool any_reading_same(const std::vector<MathNode>& golds, const std::vector<MathNode>& givens, const EquivalenceOptions& options) {
+  MathMeter meter;
   MathComparison comparison(options, meter);
   for (const MathNode& gold : golds) {
     for (const MathNode& given : givens) {
@@ -95,25 +94,38 @@ bool is_undefined(const std::vector<MathNode>& readings) {
 /// A letter alone, as the gold of a multiple-choice question.
 bool is_choice(const std::string& plain) { return plain.size() == 1 && plain[0] >= 'a' && plain[0] <= 'j'; }
 
-}  // namespace
-
-bool same_answer(std::string_view given, std::string_view gold, const EquivalenceOptions& options) {
-  if (given.size() > kMaxAnswerBytes || gold.size() > kMaxAnswerBytes) return false;
+bool decide(std::string_view given, std::string_view gold, const EquivalenceOptions& options) {
   const std::string plain_given = plain_words(given);
   const std::string plain_gold = plain_words(gold);
   if (plain_given.empty() || plain_gold.empty()) return false;
   const auto gold_time = date_or_time(gold);
   if (gold_time && date_or_time(given) == gold_time) return true;
   std::vector<MathNode> golds = readings_of(gold);
-  if (plain_given == plain_gold) return !is_undefined(golds);
   if (is_choice(plain_gold)) {
     const auto letter = choice_letter(given);
     if (letter && *letter - 'A' == plain_gold[0] - 'a') return true;
   }
   std::vector<MathNode> givens = readings_of(given);
-  if (golds.empty() || givens.empty()) return false;
-  MathMeter meter;
-  return any_reading_same(std::move(golds), std::move(givens), options, meter);
+  const bool case_matters = any_tells_case_apart(golds) || any_tells_case_apart(givens);
+  if (plain_given == plain_gold && (!case_matters || trim(given) == trim(gold))) return !is_undefined(golds);
+  if (!case_matters) {
+    for (MathNode& tree : golds) lower_names(tree);
+    for (MathNode& tree : givens) lower_names(tree);
+  }
+  return any_reading_same(golds, givens, options);
+}
+
+}  // namespace
+
+bool same_answer(std::string_view given, std::string_view gold, const EquivalenceOptions& options) {
+  if (given.size() > kMaxAnswerBytes || gold.size() > kMaxAnswerBytes) return false;
+  try {
+    return decide(given, gold, options);
+  } catch (const std::domain_error&) {  // Boost, at the limits of its numbers
+    return false;
+  } catch (const std::runtime_error&) {
+    return false;
+  }
 }
 
 }  // namespace troupe

@@ -40,8 +40,8 @@ std::optional<Formula> formula_at(std::string_view text, std::size_t at) {
     std::size_t end = text.substr(0, std::min(text.size(), from + kMaxFormulaBytes)).find(delimiter.close, from);
     while (end != std::string_view::npos && delimiter.open[0] == '$' && text[end - 1] == '\\') end = text.find(delimiter.close, end + 1);
     if (end == std::string_view::npos || end == from) continue;
-    const std::string_view inside = text.substr(from, end - from);
-    if (delimiter.one_line && inside.find('\n') != std::string_view::npos) continue;
+    const std::string_view inside = trim(text.substr(from, end - from));
+    if (delimiter.one_line && text.substr(from, end - from).find('\n') != std::string_view::npos) continue;
     return Formula{at, end + delimiter.close.size(), inside};
   }
   return std::nullopt;

@@ -28,7 +28,7 @@ bool has_decimal(const MathNode& node) {
 bool wants_whole_points(const MathNode& node) {
   return math_contains(node, [](const MathNode& part) {
     return part.is(MathKind::kApply) && (part.name == "factorial" || part.name == "binom" || part.name == "mod" ||
-                                         part.name == "gcd" || part.name == "lcm");
+                                         part.name == "gcd" || part.name == "lcm" || part.name == "sum" || part.name == "prod");
   });
 }
 

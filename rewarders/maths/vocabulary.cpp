@@ -80,6 +80,7 @@ const Words& plain_words() {
       {"or", {Type::kOperator, "or"}},       {"percent", {Type::kOperator, "%"}},    {"percentage", {Type::kOperator, "%"}},
       {"pct", {Type::kOperator, "%"}},       {"degrees", {Type::kOperator, "deg"}},  {"degree", {Type::kOperator, "deg"}},
       {"deg", {Type::kOperator, "deg"}},     {"mod", {Type::kOperator, "mod"}},      {"union", {Type::kOperator, "cup"}},
+      {"per", {Type::kOperator, "/"}},       {"sq", {Type::kText, "sq"}},
       {"alpha", {Type::kSymbol, "\\alpha"}}, {"beta", {Type::kSymbol, "\\beta"}},    {"theta", {Type::kSymbol, "\\theta"}},
       {"lambda", {Type::kSymbol, "\\lambda"}},
   };
@@ -140,9 +141,9 @@ constexpr UnitRow kUnits[] = {
     {"in inch inches", "length", 254, 10000}, {"ft foot feet", "length", 3048, 10000}, {"yd yard", "length", 9144, 10000},
     {"mi mile", "length", 1609344, 1000}, {"mg milligram", "mass", 1, 1000}, {"g gram", "mass", 1, 1},
     {"kg kilogram", "mass", 1000, 1}, {"ml milliliter millilitre", "volume", 1, 1000}, {"l liter litre", "volume", 1, 1},
-    {"gal gallon", "gallon", 1, 1}, {"lb lbs pound", "pound", 1, 1}, {"oz ounce", "ounce", 1, 1}, {"s sec second", "time", 1, 1},
-    {"min minute", "time", 60, 1}, {"h hr hour", "time", 3600, 1}, {"day", "time", 86400, 1}, {"week", "time", 604800, 1},
-    {"month", "month", 1, 1}, {"yr year", "month", 12, 1}, {"km/h kmh kph", "speed", 1000, 3600}, {"m/s", "speed", 1, 1},
+    {"gal gallon", "gallon", 1, 1}, {"lb lbs pound", "pound", 1, 1}, {"oz ounce", "ounce", 1, 1}, {"s sec secs second", "time", 1, 1},
+    {"min mins minute", "time", 60, 1}, {"h hr hrs hour", "time", 3600, 1}, {"day", "time", 86400, 1}, {"week", "time", 604800, 1},
+    {"month", "month", 1, 1}, {"yr yrs year", "month", 12, 1}, {"km/h kmh kph", "speed", 1000, 3600}, {"m/s", "speed", 1, 1},
     {"mph mi/h", "mph", 1, 1}, {"dollar usd", "dollar", 1, 1}, {"cent", "dollar", 1, 100}, {"acre", "acre", 1, 1},
 };
 
