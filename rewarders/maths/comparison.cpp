@@ -113,6 +113,7 @@ bool MathComparison::same(const MathNode& gold, const MathNode& given) {
     if (same_as_sets(gold, given)) return true;
     return gold.is(MathKind::kList) && given.is(MathKind::kList) && same_collection(gold, given);
   }
+  if (is_condition(given) && !is_condition(gold)) return false;
   if (gold.is(MathKind::kRelation) || given.is(MathKind::kRelation)) {
     return gold.kind == given.kind && same_relation(gold, given);
   }

@@ -129,6 +129,8 @@ class MathLexer {
       if (length == 0 && starts(sure)) length = sure.size();
     }
     const bool sure_comma = length > 0;
+    const bool indian = starts(",\\!") && is_digit(peek(length)) && is_digit(peek(length + 1)) && !is_digit(peek(length + 2));
+    if (indian) return length;  // 56,\!01,\!78,\!000
     if (length == 0 && peek() == ',' && (depth_ == 0 || spaced_commas_)) length = 1;
     if (length == 0 && peek() == ' ' && peek(1) != ' ') length = 1;
     if (length == 0 || (!sure_comma && (first_group > 3))) return 0;
@@ -273,6 +275,7 @@ class MathLexer {
   void escaped() {
     const char c = peek(1);
     at_ += 2;
+    if (at_ > text_.size()) return;  // a backslash at the very end
     if (c == '{') {
       ++depth_;
       emit(Type::kOpen, "\\{");

@@ -149,6 +149,8 @@ MathNode MathParser::postfix() {
       node = math_node(MathKind::kDegrees, "", std::move(node));
     } else if (take(Type::kOperator, "^")) {
       node = raised(std::move(node));
+      const bool scale = node.is(MathKind::kDegrees) && (token().is(Type::kSymbol, "C") || token().is(Type::kSymbol, "F"));
+      if (scale) ++at_;  // 20^\circ C
     } else if (token().type == Type::kText && node.is(MathKind::kText)) {
       node.name += " " + symbol().name;
     } else if (token().type == Type::kText) {

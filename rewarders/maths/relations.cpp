@@ -62,7 +62,10 @@ bool MathComparison::same_assignment(const MathNode& gold, const MathNode& given
     const std::string& argument = gold_name.parts[0].name;
     return same(gold.parts.back(), renamed(given.parts.back(), given_name.parts[0].name, argument));
   }
-  return same(gold_name, given_name) && same(gold.parts.back(), given.parts.back());
+  // y = 2x + 3 says what f(x) = 2x + 3 says.
+  const bool function_and_letter = (defines_function(gold_name) && given_name.is(MathKind::kSymbol)) ||
+                                   (defines_function(given_name) && gold_name.is(MathKind::kSymbol));
+  return (function_and_letter || same(gold_name, given_name)) && same(gold.parts.back(), given.parts.back());
 }
 
 /// One sign of each chain with its two sides.

@@ -76,6 +76,7 @@ std::optional<std::string> time_of_day(std::string_view text, std::vector<std::s
   if (colon == std::string_view::npos || colon == 0 || colon + 3 > text.size()) return std::nullopt;
   if (!is_digit(text[colon - 1]) || !is_digit(text[colon + 1]) || !is_digit(text[colon + 2])) return std::nullopt;
   if (words.size() == 4 && words[3] == "m") words = {words[0], words[1], words[2] + "m"};
+  if (words.size() == 3 && words[2] == "00") words.pop_back();
   const bool half_named = words.size() == 3 && (words[2] == "am" || words[2] == "pm");
   if (!(words.size() == 2 || half_named) || !is_number(words[0]) || !is_number(words[1]) || words[1].size() != 2) return std::nullopt;
   int hour = std::stoi(words[0]);
@@ -134,12 +135,13 @@ std::optional<char> choice_letter(std::string_view text) {
 std::optional<std::string> date_or_time(std::string_view text) {
   constexpr std::size_t kMaxLength = 40;
   std::string unwrapped;
-  for (const char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (text.substr(i).starts_with("\\text")) i += 5;
     if (std::string_view("${}\\!").find(c) == std::string_view::npos) unwrapped += c;
   }
   if (unwrapped.size() > kMaxLength) return std::nullopt;
   std::vector<std::string> words = words_of(unwrapped);
-  if (!words.empty() && (words.front() == "text" || words.front() == "textbf")) words.erase(words.begin());
   if (words.size() < 2) return std::nullopt;
   if (const auto time = time_of_day(unwrapped, words)) return time;
   const bool iso = words.size() == 3 && words[0].size() == 4 && words[1].size() == 2 && words[2].size() == 2 && is_number(words[0]) &&
