@@ -5,12 +5,12 @@
 #include "common/base/text.h"
 #include "common/data/rows.h"
 #include "rewarders/answer.h"
+#include "rewarders/maths/equivalence.h"
+#include "rewarders/maths/extraction.h"
 #include "rewarders/reward_kinds.h"
 
 namespace troupe {
 namespace {
-
-const std::vector<std::string> kSources = {"tag", "boxed", "hash", "number"};
 
 Grade right_or_wrong(bool right) { return right ? Grade{1.0, "ok"} : Grade{0.0, "wrong"}; }
 Grade no_answer() { return {0.0, "no_answer"}; }
@@ -29,16 +29,17 @@ Rational arithmetic_gold(const nlohmann::json& row) {
 
 class MathReward final : public Reward {
  public:
-  explicit MathReward(std::vector<std::string> sources) : sources_(std::move(sources)) {}
+  MathReward(std::vector<std::string> sources, EquivalenceOptions options) : sources_(std::move(sources)), options_(options) {}
   Grade grade(const GradedItem& item) const override {
-    const std::string gold = needed_gold(item.row, "math");
+    const std::string gold = gold_answer(needed_gold(item.row, "math"));
     const auto answer = final_answer(item.completion, sources_);
-    return answer ? right_or_wrong(same_answer(*answer, gold)) : no_answer();
+    return answer ? right_or_wrong(same_answer(*answer, gold, options_)) : no_answer();
   }
   void check_row(const nlohmann::json& row) const override { needed_gold(row, "math"); }
 
  private:
   std::vector<std::string> sources_;
+  EquivalenceOptions options_;
 };
 
 class ExactReward final : public Reward {
@@ -124,14 +125,15 @@ class RegexReward final : public Reward {
   bool full_;
 };
 
-std::vector<std::string> sources_of(RewardParameters& parameters) {
-  return parameters.words("from", "tag,boxed,hash", kSources);
+std::vector<std::string> sources_of(RewardParameters& parameters, const std::string& fallback = "tag,boxed,hash") {
+  return parameters.words("from", fallback, answer_sources());
 }
 
 }  // namespace
 
 std::unique_ptr<Reward> make_math(RewardParameters& parameters) {
-  return std::make_unique<MathReward>(sources_of(parameters));
+  auto sources = sources_of(parameters, join(usual_answer_sources(), ","));
+  return std::make_unique<MathReward>(std::move(sources), EquivalenceOptions{.ordered_lists = parameters.flag("ordered", false)});
 }
 
 std::unique_ptr<Reward> make_exact(RewardParameters& parameters) {

@@ -1,7 +1,7 @@
 #include "rewarders/answer.h"
 
 #include <algorithm>
-#include <cctype>
+#include <string>
 
 #include "common/base/text.h"
 
@@ -71,20 +71,6 @@ std::string without_latex_fraction(std::string text) {
     return text.substr(0, at) + text.substr(from, middle - from) + "/" + text.substr(middle + 2, text.size() - middle - 3);
   }
   return text;
-}
-
-std::string plain_text(std::string_view text) {
-  std::string result;
-  std::string_view inner = trim(text);
-  while (inner.size() >= 2 && inner.front() == '$' && inner.back() == '$') inner = trim(inner.substr(1, inner.size() - 2));
-  if (inner.starts_with("\\text{") && inner.ends_with("}")) inner = trim(inner.substr(6, inner.size() - 7));
-  if (inner.ends_with('.')) inner.remove_suffix(1);
-  for (const char c : inner) {
-    if (std::isspace(static_cast<unsigned char>(c)) == 0) {
-      result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    }
-  }
-  return result;
 }
 
 /// Recursive descent over + - * / and parentheses.
@@ -158,62 +144,7 @@ class ExpressionParser {
   std::size_t at_ = 0;
 };
 
-/// The last number in running text: digits with separators, an optional sign directly in front.
-std::optional<std::string> last_number(std::string_view text) {
-  std::size_t end = text.size();
-  while (end > 0 && !is_digit(text[end - 1])) --end;
-  if (end == 0) return std::nullopt;
-  std::size_t begin = end;
-  while (begin > 0 && (is_digit(text[begin - 1]) || text[begin - 1] == ',' || text[begin - 1] == '.')) --begin;
-  while (!is_digit(text[begin])) ++begin;
-  if (begin > 0 && text[begin - 1] == '-') --begin;
-  return std::string(text.substr(begin, end - begin));
-}
-
 }  // namespace
-
-std::optional<std::string> last_tagged(std::string_view text, std::string_view tag) {
-  const std::string open = "<" + std::string(tag) + ">";
-  const std::string close = "</" + std::string(tag) + ">";
-  const std::size_t end = text.rfind(close);
-  if (end == std::string_view::npos) return std::nullopt;
-  const std::size_t begin = text.substr(0, end).rfind(open);
-  if (begin == std::string_view::npos) return std::nullopt;
-  return std::string(trim(text.substr(begin + open.size(), end - begin - open.size())));
-}
-
-std::optional<std::string> last_boxed(std::string_view text) {
-  constexpr std::string_view kBoxed = "\\boxed{";
-  const std::size_t at = text.rfind(kBoxed);
-  if (at == std::string_view::npos) return std::nullopt;
-  int depth = 1;
-  for (std::size_t i = at + kBoxed.size(); i < text.size(); ++i) {
-    depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
-    if (depth == 0) return std::string(trim(text.substr(at + kBoxed.size(), i - at - kBoxed.size())));
-  }
-  return std::nullopt;
-}
-
-std::optional<std::string> final_answer(std::string_view completion, const std::vector<std::string>& sources) {
-  for (const std::string& source : sources) {
-    std::optional<std::string> found;
-    if (source == "tag") found = last_tagged(completion, "answer");
-    if (source == "boxed") found = last_boxed(completion);
-    if (source == "hash") {
-      const std::size_t at = completion.rfind("####");
-      if (at != std::string_view::npos) {
-        const std::string_view rest = completion.substr(at + 4);
-        found = std::string(trim(rest.substr(0, rest.find('\n'))));
-      }
-    }
-    if (source == "number") found = last_number(completion);
-    if (found) {
-      const auto boxed = source == "tag" ? last_boxed(*found) : std::nullopt;
-      return boxed ? boxed : found;
-    }
-  }
-  return std::nullopt;
-}
 
 std::optional<Rational> parse_number(std::string_view text) {
   std::string cleaned(trim(text));
@@ -256,14 +187,6 @@ std::optional<Rational> parse_number(std::string_view text) {
   if (!value) return std::nullopt;
   if (percent) *value /= 100;
   return negative ? Rational(-*value) : *value;
-}
-
-bool same_answer(std::string_view given, std::string_view gold) {
-  const auto a = parse_number(given);
-  const auto b = parse_number(gold);
-  if (a && b) return *a == *b;
-  const std::string text = plain_text(given);
-  return !text.empty() && text == plain_text(gold);
 }
 
 std::optional<Rational> evaluate_arithmetic(std::string_view expression, std::vector<Rational>* numbers) {

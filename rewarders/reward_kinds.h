@@ -10,11 +10,12 @@ namespace troupe {
 // The kinds of reward, by the file that holds them. Each maker reads its parameters and leaves the rest.
 
 // accuracy_rewards.cpp
-/// `math`: 1 where the final answer equals the row's gold (answer.h), else 0. Parameter `from`: where the answer is looked
-/// for, in order, of tag, boxed, hash, number (default tag,boxed,hash).
+/// `math`: 1 where the final answer is the same as the row's gold (maths/equivalence.h), else 0. Parameters: `from`, where the
+/// answer is looked for, in order, of those in maths/extraction.h (default tag,boxed,hash,phrase,last); `ordered = true`: a list
+/// without brackets must come in the gold's order.
 std::unique_ptr<Reward> make_math(RewardParameters& parameters);
-/// `exact`: 1 where the final answer is the gold, byte for byte after trimming. Parameter `from` as for math; `whole`
-/// compares the whole completion.
+/// `exact`: 1 where the final answer is the gold, byte for byte after trimming. Parameter `from` as for math (default
+/// tag,boxed,hash); `whole` compares the whole completion.
 std::unique_ptr<Reward> make_exact(RewardParameters& parameters);
 /// `arithmetic`: 1 where the final answer has the value of the gold or, in a row without one, of the question's expression.
 std::unique_ptr<Reward> make_arithmetic(RewardParameters& parameters);

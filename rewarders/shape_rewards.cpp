@@ -8,7 +8,8 @@
 #include "common/base/error.h"
 #include "common/base/text.h"
 #include "common/data/rows.h"
-#include "rewarders/answer.h"
+#include "rewarders/maths/equivalence.h"
+#include "rewarders/maths/extraction.h"
 #include "rewarders/reward_kinds.h"
 
 namespace troupe {
@@ -76,8 +77,8 @@ class LengthReward final : public Reward {
   };
   LengthReward(double max_tokens, Range correct, Range wrong) : max_tokens_(max_tokens), correct_(correct), wrong_(wrong) {}
   Grade grade(const GradedItem& item) const override {
-    const auto answer = final_answer(item.completion, {"tag", "boxed", "hash"});
-    const bool right = answer && same_answer(*answer, gold_of(item.row));
+    const auto answer = final_answer(item.completion, usual_answer_sources());
+    const bool right = answer && same_answer(*answer, gold_answer(gold_of(item.row)));
     // A short right answer earns the most, a short wrong one the least.
     const Range range = right ? correct_ : Range{wrong_.high, wrong_.low};
     const double progress = std::min(1.0, static_cast<double>(item.tokens) / max_tokens_);

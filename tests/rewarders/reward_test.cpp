@@ -32,7 +32,12 @@ TEST_SUITE("rewarders/reward") {
     CHECK(graded(kind("math"), row, "<answer>1000</answer>").value == 1.0);
     CHECK(graded(kind("math"), row, "\\boxed{1000.0}").value == 1.0);
     CHECK(graded(kind("math"), row, "<answer>999</answer>").reason == "wrong");
-    CHECK(graded(kind("math"), row, "it is 1000").reason == "no_answer");
+    CHECK(graded(kind("math"), row, "it is 1000").value == 1.0);
+    CHECK(graded(kind("math"), row, "who knows?").reason == "no_answer");
+    CHECK(graded(kind("math", {{"from", "tag,boxed,hash"}}), row, "it is 1000").reason == "no_answer");
+    CHECK(graded(kind("math"), {{"gold", "so it is \\boxed{\\frac{1}{2}}."}}, "\\boxed{0.5}").value == 1.0);
+    CHECK(graded(kind("math"), {{"gold", "1, 2"}}, "\\boxed{2, 1}").value == 1.0);
+    CHECK(graded(kind("math", {{"ordered", "true"}}), {{"gold", "1, 2"}}, "\\boxed{2, 1}").value == 0.0);
     CHECK(graded(kind("math", {{"from", "number"}}), row, "it is 1000.").value == 1.0);
     CHECK_THROWS_AS(graded(kind("math"), {{"question", "?"}}, "<answer>1</answer>"), ConfigError);
   }

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "rewarders/maths/lexer.h"
+#include "rewarders/maths/node.h"
+
+namespace troupe {
+
+/// How an ambiguous text is read.
+struct MathReading {
+  bool tight_products = false;  // 1/2x is 1/(2x), not (1/2)x
+  bool decimal_comma = false;   // 1,5 is 1.5, not a list
+
+  bool operator==(const MathReading&) const = default;
+};
+
+/// The tree of an answer, or nothing where it is not mathematics that we understand, over 3,000 nodes or over 80 deep.
+/// A ± has become a list of both. `ambiguous` (may be null) receives whether tight products would be read otherwise.
+std::optional<MathNode> parse_math(std::string_view text, const MathReading& reading, bool* ambiguous);
+
+/// Recursive descent over the tokens. Once anything fails, every function returns an empty node at once.
+class MathParser {
+ public:
+  MathParser(std::vector<MathToken> tokens, bool tight_products) : tokens_(std::move(tokens)), tight_products_(tight_products) {}
+
+  std::optional<MathNode> whole();
+  bool ambiguous() const { return ambiguous_; }
+
+ private:
+  using Type = MathTokenType;
+  using Group = std::vector<MathNode>;
+  struct Items {
+    std::vector<Group> groups;  // between semicolons
+    std::string separator = ",";
+  };
+
+  const MathToken& token(std::size_t ahead = 0) const;
+  bool at_operator(std::string_view name) const { return token().is(Type::kOperator, name); }
+  bool take(Type type, std::string_view text);
+  MathNode fail();
+
+  // structures.cpp: lists, brackets, relations and sets, matrices
+  Items items();
+  bool take_separator(Items& items);
+  MathNode list_of(Items items);
+  MathNode relation();
+  MathNode set_expression();
+  MathNode bracket();
+  MathNode parentheses(const std::string& open, Items items);
+  MathNode set(const std::string& close);
+  MathNode environment();
+  MathNode matrix(const std::string& name);
+
+  // parser.cpp: scalars
+  MathNode sum();
+  MathNode term();
+  MathNode implicit_factors(MathNode left);
+  MathNode unary();
+  MathNode postfix();
+  MathNode raised(MathNode base);
+  MathNode primary();
+  MathNode number();
+  MathNode symbol();
+  MathNode absolute();
+  bool at_factor() const;
+  bool at_plain_fraction() const;
+
+  // commands.cpp: what takes braces, and functions
+  MathNode command();
+  MathNode argument();
+  MathNode root();
+  MathNode decorated(const std::string& mark);
+  MathNode big_operator(const std::string& name);
+  MathNode function();
+  MathNode function_argument();
+  MathNode unit(MathNode quantity);
+  std::string subscript();
+  std::string raw_group();
+
+  std::vector<MathToken> tokens_;
+  bool tight_products_;
+  bool ambiguous_ = false;
+  bool failed_ = false;
+  bool in_set_builder_ = false;
+  std::size_t at_ = 0;
+  int depth_ = 0;
+  int nodes_ = 0;
+  int bars_ = 0;
+};
+
+/// The node without ±: itself, or the two that it stands for.
+std::vector<MathNode> without_plus_minus(MathNode node);
+
+}  // namespace troupe
