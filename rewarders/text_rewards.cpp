@@ -7,11 +7,11 @@
 #include "common/base/text.h"
 #include "common/base/utf8.h"
 #include "common/data/rows.h"
-#include "rewarders/answer.h"
 #include "rewarders/code/program.h"
 #include "rewarders/json_schema.h"
 #include "rewarders/language/language_share.h"
 #include "rewarders/language/prose.h"
+#include "rewarders/maths/extraction.h"
 #include "rewarders/reward_kinds.h"
 
 namespace troupe {
