@@ -96,7 +96,7 @@ TEST_SUITE("hub/hub_core") {
     auto rewarder = world.join(Role::kRewarder, "rewarder 0");
     FakePeer stranger(world.channel, "\x01stranger");
     std::string newer = encode(hello_of(Role::kActor, "x"));
-    newer[4] = 3;
+    newer[4] = static_cast<char>(kProtocolVersion + 1);
     std::string torn = encode(hello_of(Role::kActor, "x"));
     torn.pop_back();
     std::string flipped = encode(hello_of(Role::kActor, "x"));
@@ -109,8 +109,9 @@ TEST_SUITE("hub/hub_core") {
 
     const auto refusals = stranger.refusals();
     REQUIRE(refusals.size() == frames.size());
-    CHECK(refusals[3].reason ==
-          "frame: protocol version 3, but this program speaks version 2: run the same Troupe on both sides");
+    CHECK(refusals[3].reason == "frame: protocol version " + std::to_string(kProtocolVersion + 1) +
+                                    ", but this program speaks version " + std::to_string(kProtocolVersion) +
+                                    ": run the same Troupe on both sides");
     CHECK_FALSE(refusals[3].register_again);
     CHECK(world.core->status(world.now_ms).refused_frames == static_cast<std::int64_t>(frames.size()));
     CHECK(numbers_of(world.core->take_batch(1)) == std::vector<std::uint64_t>{0, 1});
