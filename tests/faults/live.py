@@ -174,9 +174,33 @@ class Run:
         data = (self.dir / "ledger.log").read_bytes()
         at = 0
         while at < len(data):  # header of 32 bytes: magic 4, type 2, zero 2, body length 8, checksums 16
-            (length,) = struct.unpack_from("<Q", data, at + 8)
+            length = struct.unpack_from("<Q", data, at + 8)[0] if at + 32 <= len(data) else 0
+            if not 0 < length <= len(data) - at - 32:
+                return  # it is being written
             yield json.loads(data[at + 32 : at + 32 + length])
             at += 32 + length
+
+    def leased_again_in_time(self, actor, has_lease):
+        """What the actor had when it was killed is given to others within twice deadline.heartbeat_s."""
+        killed_s = self.mark.stat().st_mtime + 0.05  # a file's time is a tick or two behind; another actor takes longer to start
+        patience_s = 2 * self.options["deadline.heartbeat_s"]
+        held, lost = {}, {}  # the killed actor's leases that gave no result; groups taken back from it, and when
+        for record in self.records():
+            kind, group = record["record"], (record.get("purpose"), record.get("group"))
+            if kind == "group_leased":
+                if group in lost:
+                    took_s = record["unix_s"] - killed_s
+                    expect(took_s <= patience_s, f"{group} was leased again {took_s:.2f} s after the kill, expected {patience_s:.2f}")
+                    del lost[group]
+                if record["actor"].startswith(f"actor {actor} ") and record["unix_s"] <= killed_s:
+                    held[record["lease_id"]] = group
+            elif kind == "group_rolled_out":
+                held.pop(record["lease_id"], None)
+            elif kind == "lease_lost" and record["lease_id"] in held and record["unix_s"] >= killed_s - 0.1:
+                lost[held.pop(record["lease_id"])] = record["unix_s"]
+                has_lease = False
+        expect(not has_lease, "no lease was taken back from the actor, which was killed at work")
+        expect(not lost, f"never leased again: {lost}")
 
     def steps(self):
         """How many steps metrics.jsonl tells of: cheap to ask."""

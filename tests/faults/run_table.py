@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 
 import bad_starts
+import peers
 import scenarios
 import system_calls
 from live import SCALE, Failure, Run
@@ -77,7 +78,7 @@ def main():
     seed = int(os.environ.get("TROUPE_FAULT_SEED", random.randrange(2**31)))
     print(f"seed {seed} (TROUPE_FAULT_SEED repeats it), time scale {SCALE}", flush=True)
 
-    rows = [*scenarios.table(points, arguments.long), *(system_calls.table() if arguments.long else []), *bad_starts.table()]
+    rows = [*scenarios.table(points, arguments.long), *peers.table(), *(system_calls.table() if arguments.long else []), *bad_starts.table()]
     wanted = [row for row in rows if arguments.only in row.name]
     with tempfile.TemporaryDirectory(prefix="troupe-faults-") as folder:
         table = Table(scenarios.Bench(Path(folder), seed))

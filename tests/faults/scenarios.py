@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import time
 import uuid
@@ -148,29 +147,6 @@ def whole_run_killed_sometime(bench, max_lag):
 # --- F1, F3, F4: one process is killed ---
 
 
-def leased_again_in_time(run, actor, has_lease):
-    """What the actor had when it was killed is given to others within twice deadline.heartbeat_s."""
-    killed_s = run.mark.stat().st_mtime + 0.05  # a file's time is a tick or two behind; another actor takes longer to start
-    patience_s = 2 * run.options["deadline.heartbeat_s"]
-    held, lost = {}, {}  # the killed actor's leases that gave no result; groups taken back from it, and when
-    for record in run.records():
-        kind, group = record["record"], (record.get("purpose"), record.get("group"))
-        if kind == "group_leased":
-            if group in lost:
-                took_s = record["unix_s"] - killed_s
-                expect(took_s <= patience_s, f"{group} was leased again {took_s:.2f} s after the kill, expected {patience_s:.2f}")
-                del lost[group]
-            if record["actor"].startswith(f"actor {actor} ") and record["unix_s"] <= killed_s:
-                held[record["lease_id"]] = group
-        elif kind == "group_rolled_out":
-            held.pop(record["lease_id"], None)
-        elif kind == "lease_lost" and record["lease_id"] in held and record["unix_s"] >= killed_s - 0.1:
-            lost[held.pop(record["lease_id"])] = record["unix_s"]
-            has_lease = False
-    expect(not has_lease, "no lease was taken back from the actor, which was killed at work")
-    expect(not lost, f"never leased again: {lost}")
-
-
 def one_killed_at(bench, who, point, most):
     """The supervisor starts another in its place (or all learners again), and the run ends in the same bits."""
     run = bench.run()
@@ -178,7 +154,7 @@ def one_killed_at(bench, who, point, most):
     run.wait_mark(child)
     text = run.wait(child)
     if who.startswith("actor"):
-        leased_again_in_time(run, 0, point == "actor.generate")
+        run.leased_again_in_time(0, point == "actor.generate")
     if who.startswith("learner"):
         expect("starting them again" in text, f"the supervisor did not say that it starts the learners again:\n{text}")
     return bench.same_end(run)
@@ -190,7 +166,7 @@ def actor_killed_in_a_job(bench, point, most):
     child = run.job(f"{point}:actor0:{bench.dice.randint(1, most)}:kill", actors=2)
     run.wait_mark(child)
     run.wait(child)
-    leased_again_in_time(run, 0, point == "actor.generate")
+    run.leased_again_in_time(0, point == "actor.generate")
     return bench.same_end(run)
 
 
@@ -223,19 +199,6 @@ def learner_stopped(bench, rank):
     expect(took <= patience, f"the learners were started again after {took:.1f} s, expected {patience:.1f}")
     expect(re.search(rf"rank {1 - rank}: .*rank {rank}", text), f"rank {rank} was not named:\n{text}")
     expect("exited with code 75" in text, f"the learners did not leave with 75:\n{text}")
-    return bench.same_end(run)
-
-
-def all_actors_killed(bench):
-    """F2: the learners say whom they wait for; actors that come later finish the run."""
-    run = bench.run(actors__count=0)
-    child = run.supervise()
-    actors = [run.start(run.command("actor"), f"actor.generate:*:{bench.dice.randint(10, 60)}:kill", once=False) for _ in range(2)]
-    for actor in actors:
-        run.wait(actor, -signal.SIGKILL)
-    wait_for(60, "the learners to say what they wait for", lambda: "no actor is connected" in child.log.read_text())
-    run.start(run.command("actor"))
-    run.wait(child)
     return bench.same_end(run)
 
 
@@ -399,7 +362,6 @@ def table(points, long):
     for point, most in ACTOR.items():
         add(f"F1 actor killed at {point}", repeat, one_killed_at, "actor0", point, most)
     add("F1 actor killed in a job", repeat, actor_killed_in_a_job, "actor.generate", 40)
-    add("F2 all actors killed, another comes later", 1, all_actors_killed)
     for point, most in REWARDER.items():
         add(f"F3 rewarder killed at {point}", repeat, one_killed_at, "rewarder0", point, most)
     for point, most in FOLLOWER.items():
