@@ -9,6 +9,7 @@
 #include "common/gguf/gguf_tokenizer.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/gguf_checkpoint.h"
+#include "common/tokenizer/tokenizer.h"
 #include "common/tokenizer/vocabulary_files.h"
 #include "launch/commands.h"
 
@@ -18,13 +19,15 @@ namespace {
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
 
+constexpr const char* kNoTokenizer = "only weights are written: there is no tokenizer in ";
+
 /// Both return the model's architecture.
 Architecture convert_folder(const fs::path& source, const fs::path& target, at::ScalarType dtype) {
   const Parameters parameters = load_parameters(source, dtype);
   if (fs::exists(tokenizer_file_of(source))) {
     save_hugging_face(parameters, source, target);
   } else {
-    std::cerr << source.string() << " has no tokenizer: only the weights are written\n";
+    std::cerr << kNoTokenizer << source.string() << '\n';
     save_weights(parameters, target);
   }
   return parameters.architecture();
@@ -33,12 +36,24 @@ Architecture convert_folder(const fs::path& source, const fs::path& target, at::
 Architecture convert_gguf(const fs::path& source, const fs::path& target, at::ScalarType dtype) {
   const GgufFile file(source);
   const Parameters parameters = load_gguf(file, dtype);
+  const Architecture& a = parameters.architecture();
+  if (!file.metadata().contains("tokenizer.ggml.model")) {
+    std::cerr << kNoTokenizer << source.string() << '\n';
+    save_weights(parameters, target);
+    return a;
+  }
   GgufTokenizerFiles tokenizer = gguf_tokenizer(file);
-  tokenizer.tokenizer_config["model_max_length"] = parameters.architecture().max_positions;
+  tokenizer.tokenizer_config["model_max_length"] = a.max_positions;
+  const std::string text = tokenizer.tokenizer.dump(1) + "\n";
+  const std::int64_t tokens = Tokenizer::from_json(text, source.string() + ": tokenizer").vocabulary_size();
+  if (tokens > a.vocabulary) {
+    throw ConfigError(source.string() + ": expected a row of token_embd.weight for each of " + std::to_string(tokens) + " tokens, found " +
+                      std::to_string(a.vocabulary));
+  }
   save_weights(parameters, target);
-  write_file_atomically(target / "tokenizer.json", tokenizer.tokenizer.dump(1) + "\n");
+  write_file_atomically(target / "tokenizer.json", text);
   write_file_atomically(target / "tokenizer_config.json", tokenizer.tokenizer_config.dump(2) + "\n");
-  return parameters.architecture();
+  return a;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 # Installs what is missing, builds everything, and runs every CPU test. Options go on to ctest:
 #   ./tests/run.sh -L cpu        only the tests that take seconds
 #   ./tests/run.sh -R loss -V    one of them, with its output
+#   ./tests/run.sh -L fuzz       the parsers of foreign files against libFuzzer, a minute in all (clang++ is needed, and builds apart)
 #   ./tests/run.sh --long        also the long fault table: 20 seeds of each fault point, 20 random moments a lag (hours)
 set -euo pipefail
 cd "$(dirname "$0")/.."

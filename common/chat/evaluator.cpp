@@ -367,7 +367,8 @@ Value Evaluator::call_macro(const Macro& macro, const CallArguments& arguments) 
   const ScopePtr scope = std::make_shared<TemplateScope>(TemplateScope{macro.scope, {}});
   for (std::size_t i = 0; i < arguments.positional.size(); ++i) scope->values[parameters[i].name] = arguments.positional[i];
   for (const auto& [name, value] : arguments.named) {
-    const bool is_known = std::any_of(parameters.begin(), parameters.end(), [&](const auto& parameter) { return parameter.name == name; });
+    const bool is_known = std::any_of(parameters.begin(), parameters.end(),
+                                      [&wanted = name](const auto& parameter) { return parameter.name == wanted; });
     if (!is_known) throw ConfigError(what + ": there is no parameter '" + name + "'");
     if (!scope->values.emplace(name, value).second) throw ConfigError(what + ": the argument '" + name + "' is given twice");
   }

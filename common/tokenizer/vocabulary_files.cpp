@@ -95,7 +95,7 @@ std::map<std::string, AddedTokenText> added_tokens(const fs::path& folder, const
   for (const auto& [id, entry] : decoder.items()) {
     const std::string here = where.string() + ": added_tokens_decoder";
     const auto content = json_get<std::string>(entry, "content", here);
-    const auto flag = [&](const char* key) { return json_get_or<bool>(entry, key, false, here); };
+    const auto flag = [&here, &token = entry](const char* key) { return json_get_or<bool>(token, key, false, here); };
     added[content] = {id_of(id, here), content, flag("special"), flag("single_word"), flag("lstrip"), flag("rstrip"), flag("normalized")};
   }
   std::vector<std::string> special = {"<|endoftext|>"};  // the default of both classes
