@@ -75,7 +75,12 @@ bool check_config(const Config& config) {
       return a.model_type + ", " + std::to_string(a.layers) + " layers, hidden " + std::to_string(a.hidden);
     });
   }
-  good &= checked("rewards", [&] { const RewardSet rewards(config.rewards); return std::to_string(config.rewards.size()) + " components"; });
+  good &= checked("rewards", [&] {
+    RewardSet rewards(config.rewards);
+    std::string found = std::to_string(config.rewards.size()) + " components";
+    for (const std::string& line : rewards.prepare()) found += "; " + line;
+    return found;
+  });
   for (const std::string& spec : {config.data.train, config.data.eval}) {
     if (spec.empty()) continue;
     good &= checked("rows " + spec, [&] {

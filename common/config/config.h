@@ -40,7 +40,8 @@ struct ActorsConfig {
 
 struct RewardersConfig {
   int count = 1;
-  int verifiers = 1;  // verifier processes of each rewarder
+  int verifiers = 1;         // verifier processes of each rewarder
+  double max_failed = 0.5;   // share of groups
   bool operator==(const RewardersConfig&) const = default;
 };
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A reward of one's own: one JSON object a line in, one a line out. Here: does the completion name the gold answer, briefly?"""
+"""A reward of one's own: a JSON object a line in, one a line out. Here: is the gold answer named, briefly?"""
 import json
 import sys
 

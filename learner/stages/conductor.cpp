@@ -16,6 +16,7 @@
 #include "common/base/files.h"
 #include "common/base/metric_names.h"
 #include "common/base/random.h"
+#include "common/base/text.h"
 #include "common/config/run_folder.h"
 #include "common/model/architecture.h"
 #include "common/transport/zmq_hub_channel.h"
@@ -195,6 +196,7 @@ void Conductor::say(const std::vector<Health::News>& news) {
 
 void Conductor::look_at_batch(std::int64_t step, const IntakeMetrics& intake) {
   refused_before_ = hub_->status().refused_groups;
+  scored_groups_ += intake.groups;
   if (step != 1) return;
   std::vector<MetricValues> looks = {metrics_of(intake)};
   std::int64_t completions = intake.completions;
@@ -211,7 +213,19 @@ std::map<std::string, std::int64_t> Conductor::refused_since_batch() const {
   return refused;
 }
 
+/// Such a run would learn from the rows that happen to be graded, or wait for ever.
+std::optional<std::string> Conductor::failing_verifiers() const {
+  const auto refused = hub_->status().refused_groups;
+  const auto found = refused.find("failed");
+  const std::int64_t failed = found == refused.end() ? 0 : found->second;
+  const std::int64_t groups = failed + scored_groups_;
+  if (groups < config_.batch.prompts || static_cast<double>(failed) <= config_.rewarders.max_failed * static_cast<double>(groups)) return std::nullopt;
+  return "a verifier failed on " + std::to_string(failed) + " of " + std::to_string(groups) + " groups, and rewarders.max_failed is " +
+         shortest(config_.rewarders.max_failed) + ": the rewarders' logs say why";
+}
+
 std::optional<std::string> Conductor::reason_to_stop() const {
+  if (auto failing = failing_verifiers()) return failing;
   const auto finding = config_.run.strict ? health_.reason_to_stop() : std::nullopt;
   return finding ? std::optional("--strict: NOT LEARNING " + describe(*finding)) : std::nullopt;
 }

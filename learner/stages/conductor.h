@@ -51,7 +51,7 @@ class Conductor {
   /// The groups of a live step, before it trains: a first look at whether they can teach anything.
   void look_at_batch(std::int64_t step, const IntakeMetrics& intake);
   void step_done(const StepReport& report, const StepTrained& trained);
-  /// Why a strict run must not go on; nothing where it may, or is not strict.
+  /// Why the run must not go on: its verifiers fail (rewarders.max_failed), or it is a strict one that does not learn.
   std::optional<std::string> reason_to_stop() const;
   void note(const std::string& text) { display_.note(text); }
 
@@ -64,6 +64,7 @@ class Conductor {
  private:
   void start_hub(const std::filesystem::path& model_folder);
   std::map<std::string, std::int64_t> refused_since_batch() const;
+  std::optional<std::string> failing_verifiers() const;
   void say(const std::vector<Health::News>& news);
   void write_samples(std::uint64_t version, const std::vector<GroupRecord>& records) const;
 
@@ -84,6 +85,7 @@ class Conductor {
   std::map<std::string, double> evaluation_;  // of the version that the next step starts from
   Health health_;
   std::optional<IntakeMetrics> first_evaluation_;  // of version 0, in this attempt
+  std::int64_t scored_groups_ = 0;                 // in this attempt, with a reward each
   std::map<std::string, std::int64_t> refused_before_;  // groups up to the last batch, by reason
   std::vector<std::uint64_t> published_;           // checksums of the newest version's parts
   std::optional<double> weights_changed_;          // share of them that the present step changed

@@ -45,6 +45,11 @@ expect_code 0 "$troupe" run "${tiny[@]}" --data.train "$work/rows.jsonl" --rewar
   --group.size 16 --batch.prompts 8
 says "since step 1: no answer is right. Likely cause: the rows' gold (gold or answer)"
 
+# Where verifiers fail there is no reward to learn from: the run stops, strict or not, unless it may go on for ever.
+broken=("${tiny[@]}" --reward.judge.kind external --reward.judge.command false)
+expect_code 1 "$troupe" run "${broken[@]}" --run-dir "$work/broken"
+expect_text "groups, and rewarders.max_failed is 0.5: the rewarders' logs say why" "$work/last.log"
+
 # Certain before anything is generated.
 expect_code 1 "$troupe" run "${tiny[@]}" --run-dir "$work/zero" --strict --optimizer.lr 0
 says "from the start: the weights do not change. Likely cause: optimizer.lr = 0"
