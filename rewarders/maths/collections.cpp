@@ -36,7 +36,8 @@ bool MathComparison::same_in_any_order(const std::vector<MathNode>& gold, const 
   return all_found_in(gold, given, true) && all_found_in(given, gold, false);
 }
 
-bool MathComparison::all_found_in(const std::vector<MathNode>& elements, const std::vector<MathNode>& others, bool elements_are_gold) {
+bool MathComparison::all_found_in(const std::vector<MathNode>& elements, const std::vector<MathNode>& others,
+                                  bool elements_are_gold) {
   return std::all_of(elements.begin(), elements.end(), [&](const MathNode& element) {
     return std::any_of(others.begin(), others.end(), [&](const MathNode& other) {
       return elements_are_gold ? same(element, other) : same(other, element);

@@ -97,7 +97,8 @@ bool is_prose(std::string_view text) {
 bool is_pure_mathematics(std::string_view text) {
   if (is_prose(text)) return false;
   const auto tree = parse_math(text, {}, nullptr);
-  return tree && !math_contains(*tree, [](const MathNode& node) { return node.is(MathKind::kText) || node.is(MathKind::kQuantity); });
+  const auto has_words = [](const MathNode& node) { return node.is(MathKind::kText) || node.is(MathKind::kQuantity); };
+  return tree && !math_contains(*tree, has_words);
 }
 
 bool is_one_word(std::string_view text) {
@@ -120,7 +121,8 @@ std::optional<std::string> said(std::string_view rest) {
 
 /// Behind the last of the phrases, the strong ones first.
 std::optional<std::string> phrase_answer(std::string_view completion, bool strong_only) {
-  static constexpr std::array<std::string_view, 5> kPhrases = {"final answer is", "final answer:", "answer is", "answer:", "answer**:"};
+  static constexpr std::array<std::string_view, 5> kPhrases = {"final answer is", "final answer:", "answer is", "answer:",
+                                                              "answer**:"};
   const std::string text = lower(completion);
   const auto last_of = [&](std::size_t from, std::size_t to) {
     std::size_t best = 0;
@@ -152,10 +154,19 @@ std::optional<std::string> boxed_or_said_after(std::string_view completion) {
   return after ? after : boxed;
 }
 
+/// The end of a long completion from the start of a line on, where no formula is cut in two but one of several lines.
+std::string_view tail_of(std::string_view completion) {
+  constexpr std::size_t kMaxTailBytes = 50'000;
+  if (completion.size() <= kMaxTailBytes) return completion;
+  const std::string_view tail = completion.substr(completion.size() - kMaxTailBytes);
+  return tail.substr(std::min(tail.find('\n') + 1, tail.size()));  // npos + 1 is 0
+}
+
 std::optional<std::string> last_of_all(std::string_view completion) {
   const std::string_view whole = trim(completion);
-  if (!whole.empty() && whole.size() <= kMaxPhraseBytes && (is_one_word(whole) || is_pure_mathematics(whole))) return std::string(whole);
-  return last_formula_or_number(completion);
+  const bool short_text = !whole.empty() && whole.size() <= kMaxPhraseBytes;
+  if (short_text && (is_one_word(whole) || is_pure_mathematics(whole))) return std::string(whole);
+  return last_formula_or_number(tail_of(completion));
 }
 
 std::optional<std::string> answer_from(const std::string& source, std::string_view completion) {
@@ -172,7 +183,7 @@ std::optional<std::string> answer_from(const std::string& source, std::string_vi
   }
   if (source == "phrase") return phrase_answer(completion, false);
   if (source == "last") return last_of_all(completion);
-  const auto found = source == "latex" ? last_formula(completion) : last_number(completion);
+  const auto found = source == "latex" ? last_formula(tail_of(completion)) : last_number(tail_of(completion));
   return found ? std::optional(found->text) : std::nullopt;
 }
 

@@ -30,7 +30,8 @@ std::optional<std::string> boxed_answer(std::string_view text);
 /// The final answer of a completion, from the first of `sources` that has one. Linear in the completion's length.
 std::optional<std::string> final_answer(std::string_view completion, const std::vector<std::string>& sources);
 
-/// A gold answer without the solution around it: its last box, closed or not, where it has one; else what "final answer is" says; else all of it.
+/// A gold answer without the solution around it: its last box, closed or not, where it has one; else what "final answer is" says;
+/// else all of it.
 std::string gold_answer(std::string_view gold);
 
 }  // namespace troupe

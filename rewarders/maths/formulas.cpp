@@ -29,7 +29,8 @@ struct Delimiter {
   std::string_view close;
   bool one_line;
 };
-constexpr std::array<Delimiter, 4> kDelimiters = {{{"$$", "$$", false}, {"\\[", "\\]", false}, {"\\(", "\\)", true}, {"$", "$", true}}};
+constexpr std::array<Delimiter, 4> kDelimiters = {
+    {{"$$", "$$", false}, {"\\[", "\\]", false}, {"\\(", "\\)", true}, {"$", "$", true}}};
 
 /// The formula that begins at `at`, if one does.
 std::optional<Formula> formula_at(std::string_view text, std::size_t at) {
@@ -38,7 +39,9 @@ std::optional<Formula> formula_at(std::string_view text, std::size_t at) {
     if (at > 0 && (text[at - 1] == '\\' || (delimiter.open == "$" && is_digit(text[at - 1])))) continue;
     const std::size_t from = at + delimiter.open.size();
     std::size_t end = text.substr(0, std::min(text.size(), from + kMaxFormulaBytes)).find(delimiter.close, from);
-    while (end != std::string_view::npos && delimiter.open[0] == '$' && text[end - 1] == '\\') end = text.find(delimiter.close, end + 1);
+    while (end != std::string_view::npos && delimiter.open[0] == '$' && text[end - 1] == '\\') {
+      end = text.find(delimiter.close, end + 1);
+    }
     if (end == std::string_view::npos || end == from) continue;
     const std::string_view inside = trim(text.substr(from, end - from));
     if (delimiter.one_line && text.substr(from, end - from).find('\n') != std::string_view::npos) continue;
@@ -101,9 +104,10 @@ bool is_decimal_comma(std::string_view run) {
 /// The readable expression that ends a run of digits and operators: all of it, or behind its last space.
 std::optional<std::string> end_of_run(std::string_view run) {
   run = trim(run);
-  while (!run.empty() && (run.back() == '.' || run.back() == ',' || run.back() == '(' || run.back() == '-' || run.back() == '+')) run.remove_suffix(1);
+  while (!run.empty() && std::string_view(".,(-+").find(run.back()) != std::string_view::npos) run.remove_suffix(1);
   while (!run.empty()) {
-    while (!run.empty() && std::string_view("/+*^),. ").find(run.front()) != std::string_view::npos && !(run.front() == '.' && run.size() > 1 && is_digit(run[1]))) {
+    const auto begins_decimal = [&] { return run.front() == '.' && run.size() > 1 && is_digit(run[1]); };
+    while (!run.empty() && std::string_view("/+*^),. ").find(run.front()) != std::string_view::npos && !begins_decimal()) {
       run.remove_prefix(1);
     }
     if (run.find_first_of("0123456789") == std::string_view::npos) return std::nullopt;

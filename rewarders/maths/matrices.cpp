@@ -93,8 +93,8 @@ MathNode with_matrices_folded(MathNode node) {
 
 const std::vector<MathNode>* vector_elements(const MathNode& node) {
   if (node.is(MathKind::kTuple) || (node.is(MathKind::kInterval) && node.name == "[]")) return &node.parts;
-  const bool line = node.is(MathKind::kMatrix) && (node.columns == 1 || node.parts.size() == static_cast<std::size_t>(node.columns));
-  return line ? &node.parts : nullptr;
+  if (!node.is(MathKind::kMatrix)) return nullptr;
+  return node.columns == 1 || node.parts.size() == static_cast<std::size_t>(node.columns) ? &node.parts : nullptr;
 }
 
 }  // namespace troupe

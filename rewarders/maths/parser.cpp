@@ -109,7 +109,8 @@ MathNode MathParser::implicit_factors(MathNode left) {
     const bool mixed = is_whole_literal(left) && at_plain_fraction();
     if (token().type == Type::kNumber && left.is(MathKind::kNumber)) return fail();  // "1 2" is no product
     MathNode right = postfix();
-    const bool fraction = mixed && right.is(MathKind::kQuotient) && is_whole_literal(right.parts[0]) && is_whole_literal(right.parts[1]);
+    const bool fraction =
+        mixed && right.is(MathKind::kQuotient) && is_whole_literal(right.parts[0]) && is_whole_literal(right.parts[1]);
     if (left.is(MathKind::kProduct) && !fraction) {
       left.parts.push_back(std::move(right));
     } else {

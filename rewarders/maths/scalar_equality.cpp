@@ -38,19 +38,22 @@ std::uint64_t hash_of(const std::string& name) {
   return hash;
 }
 
-/// Point number `index`: rationals of a prime denominator up to ±4, positive ones in every other point, so that roots and
-/// logarithms have values; whole numbers from 2 to 9 where asked for.
+/// Point number `index`: rationals of a prime denominator up to 4 in size, so that roots and logarithms have values; every other
+/// symbol negative at the second point, the rest at the third, all at the fifth, so that \sqrt{x^2 y} is not x \sqrt{y}; whole
+/// numbers from 2 to 9 where asked for.
 MathPoint point_at(const std::set<std::string>& names, int index, bool whole) {
   constexpr std::int64_t kDenominator = 997;
   MathPoint point;
+  bool even = true;
   for (const std::string& name : names) {
     const std::uint64_t key = hash_of(name);
     const auto draw = philox4x32({static_cast<std::uint32_t>(index), 0, 0, 0},
                                  {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
     const std::int64_t size = 101 + draw[0] % (4 * kDenominator - 101);
-    const bool negative = index % 2 == 1 && draw[1] % 2 == 1;
+    const bool negative = !whole && (index == 4 || (index == 1 && even) || (index == 2 && !even));
     const Rational value = whole ? Rational(2 + static_cast<std::int64_t>(draw[0] % 8)) : Rational(size, kDenominator);
-    point.values.emplace_back(name, negative && !whole ? Rational(-value) : value);
+    point.values.emplace_back(name, negative ? Rational(-value) : value);
+    even = !even;
   }
   return point;
 }
@@ -76,7 +79,8 @@ struct Pair {
 };
 
 template <typename Real>
-std::optional<Pair<Real>> both(const MathNode& gold, const MathNode& given, const MathPoint& point, bool complex, MathMeter& meter) {
+std::optional<Pair<Real>> both(const MathNode& gold, const MathNode& given, const MathPoint& point, bool complex,
+                               MathMeter& meter) {
   const auto a = approximate<Real>(gold, point, complex, meter);
   if (!a) return std::nullopt;
   const auto b = approximate<Real>(given, point, complex, meter);

@@ -16,7 +16,8 @@ MathNode with_value(const MathNode& node, const std::string& name, const Rationa
 
 /// f(x) as a symbol of its own.
 MathNode with_calls_as_symbols(const MathNode& node) {
-  const bool call = node.is(MathKind::kApply) && node.name.size() == 1 && node.parts.size() == 1 && node.parts[0].is(MathKind::kSymbol);
+  const bool call =
+      node.is(MathKind::kApply) && node.name.size() == 1 && node.parts.size() == 1 && node.parts[0].is(MathKind::kSymbol);
   if (call) return math_node(MathKind::kSymbol, node.name + "(" + node.parts[0].name + ")");
   MathNode copy = node;
   for (MathNode& part : copy.parts) part = with_calls_as_symbols(part);
@@ -35,11 +36,13 @@ std::optional<LinearRoot> solved_for_unknown(const MathNode& left, const MathNod
       math_node(MathKind::kSum, "", with_value(difference, names[0], 1), math_node(MathKind::kNegate, "", at_zero));
   const auto value = approximate<double>(slope, {}, false, meter);
   if (!value || std::abs(value->re) <= 64 * value->error) return std::nullopt;
-  const MathNode line = math_node(MathKind::kSum, "", math_node(MathKind::kProduct, "", slope, math_node(MathKind::kSymbol, names[0])), at_zero);
+  const MathNode line =
+      math_node(MathKind::kSum, "", math_node(MathKind::kProduct, "", slope, math_node(MathKind::kSymbol, names[0])), at_zero);
   if (!same_scalar(difference, line, meter)) return std::nullopt;
   MathNode root = math_node(MathKind::kQuotient, "", math_node(MathKind::kNegate, "", at_zero), slope);
   // x < oo and the like have no end that can be divided
-  if (math_contains(root, [](const MathNode& part) { return part.is(MathKind::kConstant) && part.name == "inf"; })) return std::nullopt;
+  const auto is_infinite = [](const MathNode& part) { return part.is(MathKind::kConstant) && part.name == "inf"; };
+  if (math_contains(root, is_infinite)) return std::nullopt;
   return LinearRoot{std::move(root), value->re > 0};
 }
 

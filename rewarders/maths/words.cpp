@@ -10,8 +10,9 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 16> kWrappers = {"text",   "textbf", "textit",       "textrm", "textnormal", "mbox",  "mathrm", "mathbf",
-                                                        "mathit", "mathsf", "operatorname", "textsf", "texttt",     "boxed", "fbox",   "hbox"};
+constexpr std::array<std::string_view, 16> kWrappers = {"text",   "textbf", "textit", "textrm",       "textnormal", "mbox",
+                                                        "mathrm", "mathbf", "mathit", "mathsf",       "operatorname", "textsf",
+                                                        "texttt", "boxed",  "fbox",   "hbox"};
 constexpr std::array<std::string_view, 8> kSpacings = {"left", "right", "quad", "qquad", "displaystyle", "textstyle", "bf", "rm"};
 
 bool is_letter(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; }
@@ -39,15 +40,18 @@ std::vector<std::string> words_of(std::string_view text) {
 }
 
 int month_of(const std::string& word) {
-  static constexpr std::array<std::string_view, 12> kMonths = {"january", "february", "march",     "april",   "may",      "june",
-                                                               "july",    "august",   "september", "october", "november", "december"};
+  static constexpr std::array<std::string_view, 12> kMonths = {"january", "february", "march",     "april",
+                                                               "may",     "june",     "july",      "august",
+                                                               "september", "october", "november", "december"};
   for (std::size_t i = 0; i < kMonths.size(); ++i) {
     if (word == kMonths[i] || (word.size() == 3 && kMonths[i].starts_with(word))) return static_cast<int>(i) + 1;
   }
   return 0;
 }
 
-bool is_number(const std::string& word) { return !word.empty() && word.size() <= 4 && std::all_of(word.begin(), word.end(), is_digit); }
+bool is_number(const std::string& word) {
+  return !word.empty() && word.size() <= 4 && std::all_of(word.begin(), word.end(), is_digit);
+}
 
 std::string spelled(int year, int month, int day) {
   return (year > 0 ? std::to_string(year) + "-" : std::string()) + std::to_string(month) + "-" + std::to_string(day);
@@ -78,7 +82,8 @@ std::optional<std::string> time_of_day(std::string_view text, std::vector<std::s
   if (words.size() == 4 && words[3] == "m") words = {words[0], words[1], words[2] + "m"};
   if (words.size() == 3 && words[2] == "00") words.pop_back();
   const bool half_named = words.size() == 3 && (words[2] == "am" || words[2] == "pm");
-  if (!(words.size() == 2 || half_named) || !is_number(words[0]) || !is_number(words[1]) || words[1].size() != 2) return std::nullopt;
+  if (words.size() != 2 && !half_named) return std::nullopt;
+  if (!is_number(words[0]) || !is_number(words[1]) || words[1].size() != 2) return std::nullopt;
   int hour = std::stoi(words[0]);
   const int minute = std::stoi(words[1]);
   if (hour > 24 || minute > 59) return std::nullopt;
@@ -144,9 +149,9 @@ std::optional<std::string> date_or_time(std::string_view text) {
   std::vector<std::string> words = words_of(unwrapped);
   if (words.size() < 2) return std::nullopt;
   if (const auto time = time_of_day(unwrapped, words)) return time;
-  const bool iso = words.size() == 3 && words[0].size() == 4 && words[1].size() == 2 && words[2].size() == 2 && is_number(words[0]) &&
-                   is_number(words[1]) && is_number(words[2]) && unwrapped.find('-') != std::string::npos &&
-                   unwrapped.find(',') == std::string::npos && unwrapped.find(' ') == std::string::npos;
+  const bool three_numbers = words.size() == 3 && std::all_of(words.begin(), words.end(), is_number);
+  const bool iso = three_numbers && words[0].size() == 4 && words[1].size() == 2 && words[2].size() == 2 &&
+                   unwrapped.find('-') != std::string::npos && unwrapped.find_first_of(", ") == std::string::npos;
   if (iso) return spelled(std::stoi(words[0]), std::stoi(words[1]), std::stoi(words[2]));
   return named_date(words);
 }

@@ -81,7 +81,8 @@ def main():
     if options.write:
         with open(options.write, "w", encoding="utf-8") as out:
             for gold, given, expected, our, their in differ:
-                out.write(json.dumps({"gold": gold, "given": given, "expected": expected, "ours": our, "math_verify": their}) + "\n")
+                row = {"gold": gold, "given": given, "expected": expected, "ours": our, "math_verify": their}
+                out.write(json.dumps(row) + "\n")
     known = [pair[2] is not None for pair in pairs]
     print(json.dumps({
         "bench": "against_math_verify", "pairs": len(pairs), "pairs_per_s": our_rate, "math_verify_pairs_per_s": their_rate,

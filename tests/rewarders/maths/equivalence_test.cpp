@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -22,6 +22,13 @@ std::vector<json> rows_of(const std::string& name) {
   for (std::string line; std::getline(in, line);) rows.push_back(json::parse(line));
   REQUIRE_FALSE(rows.empty());
   return rows;
+}
+
+/// The processor time of this thread: a busy machine must not fail the test.
+double thread_ms() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return 1e3 * static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_nsec);
 }
 
 std::string repeated(const std::string& text, std::size_t times) {
@@ -59,24 +66,24 @@ TEST_SUITE("rewarders/maths/equivalence") {
   TEST_CASE("hostile answers end within ten milliseconds and are not the same") {
     const std::vector<std::string> hostile = {
         "10^{10^{10}}", "9^{9^{9^9}}", "2^{2^{2^{2^{2^{2}}}}}", "1/0", "\\frac{1}{0}", "0^{-1}", "100000!", "((((20!)!)!)!)!",
-        repeated("9", 100'000), repeated("(", 50'000), repeated("{", 100'000), repeated("\\frac{", 20'000), repeated("-", 4000) + "1",
+        "(1+x)^{100000}", "x^{99999}+\\sin x", "\\sum_{k=1}^{1000000000} k", "\\binom{1000000}{500000}", "1e999999999",
+        "\\sum_{k=1}^{199} \\sum_{j=1}^{199} \\sum_{i=1}^{199} \\sin(ijk)", "0." + repeated("3", 3900), repeated("9", 100'000),
+        repeated("(", 50'000), repeated("{", 100'000), repeated("\\frac{", 20'000), repeated("-", 4000) + "1",
         repeated("\\sqrt{", 600) + "2" + repeated("}", 600), repeated("\\frac{1}{1+", 300) + "1" + repeated("}", 300),
         repeated("\\sin(", 70) + "x" + repeated(")", 70), repeated("(x+1)", 700), repeated("2^{", 60) + "2" + repeated("}", 60),
-        "(1+x)^{100000}", "x^{99999}+\\sin x", repeated("1,", 2000) + "1", repeated("|", 4000), repeated("\\text{", 700), repeated("\\pm 1+", 500) + "1",
-        "\\sum_{k=1}^{1000000000} k", "\\sum_{k=1}^{199} \\sum_{j=1}^{199} \\sum_{i=1}^{199} \\sin(ijk)", "\\binom{1000000}{500000}",
-        repeated("\\sqrt{2}+", 400) + "1", repeated("\\sin 1 \\cdot", 400) + "1", repeated("x!", 1000), "\\det" + repeated("[", 300),
-        "\\begin{pmatrix}" + repeated("1&", 1500) + "1\\end{pmatrix}", "1e999999999", "0." + repeated("3", 3900), repeated("\\cup", 900),
+        repeated("1,", 2000) + "1", repeated("|", 4000), repeated("\\text{", 700), repeated("\\pm 1+", 500) + "1",
+        repeated("\\sqrt{2}+", 400) + "1", repeated("\\sin 1 \\cdot", 400) + "1", repeated("x!", 1000), repeated("\\cup", 900),
+        "\\det" + repeated("[", 300), "\\begin{pmatrix}" + repeated("1&", 1500) + "1\\end{pmatrix}",
         repeated("[0,1]\\cup", 400) + "[0,1]", std::string(3000, '\xff'), std::string("\\\0{5}", 5),
     };
     for (const std::string& answer : hostile) {
       for (const char* gold : {"5", "x^2+\\sin x", "(0,1)", "\\{1,2\\}", "\\sqrt{2}+\\sqrt{3}"}) {
-        const auto start = std::chrono::steady_clock::now();
+        const double start = thread_ms();
         CHECK_FALSE(same_answer(answer, gold));
         CHECK_FALSE(same_answer(gold, answer));
-        const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
         CAPTURE(answer.substr(0, 60));
         CAPTURE(gold);
-        CHECK(took.count() < 20.0);  // two comparisons
+        CHECK(thread_ms() - start < 20.0);  // two comparisons
       }
     }
   }

@@ -2,13 +2,24 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 #include <string>
 
 using troupe::boxed_answer;
 using troupe::final_answer;
 using troupe::gold_answer;
 using troupe::usual_answer_sources;
+
+namespace {
+
+/// The processor time of this thread: a busy machine must not fail the test.
+double thread_ms() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return 1e3 * static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_nsec);
+}
+
+}  // namespace
 
 TEST_SUITE("rewarders/maths/extraction") {
   TEST_CASE("the final answer is looked for in the sources' order, the last of each kind") {
@@ -90,11 +101,10 @@ TEST_SUITE("rewarders/maths/extraction") {
                                   return formulas;
                                 }()};
     for (const std::string& completion : text) {
-      const auto start = std::chrono::steady_clock::now();
+      const double start = thread_ms();
       (void)final_answer(completion, usual_answer_sources());
-      const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
       CAPTURE(completion.substr(0, 20));
-      CHECK(took.count() < 30.0);
+      CHECK(thread_ms() - start < 30.0);
     }
   }
 }
