@@ -13,7 +13,8 @@ namespace troupe {
 namespace {
 
 constexpr const char* kWhere = "row";
-constexpr double kStartS = 5;  // starting and ending sandboxes on a busy machine
+constexpr double kBusy = 5;    // a program may take so many times its limit where the machine is short of cores
+constexpr double kStartS = 60; // starting and ending sandboxes there
 
 std::string text_of(const nlohmann::json& row, const std::string& key) { return json_get_or<std::string>(row, key, "", kWhere); }
 
@@ -81,7 +82,7 @@ class CodeReward final : public Reward {
     language_in(row);
     row.contains("tests") ? static_cast<void>(output_tests_of(row)) : static_cast<void>(python_item_of(row, ""));
   }
-  double extra_s() const override { return kCompileS + limits_.time_s + kStartS; }
+  double extra_s() const override { return kBusy * (kCompileS + limits_.time_s) + kStartS; }
 
   Grade grade(const GradedItem& item) const override {
     check(sandbox_ != nullptr, "a code reward is prepared before it grades");

@@ -72,12 +72,10 @@ Verdict run_output_tests(const Sandbox& sandbox, const std::string& program, Lan
     text = std::move(compiled.output);
   }
   SandboxJob job = job_of(text, language, limits);
-  const Deadline deadline = Deadline::after_s(limits.time_s);
   for (const OutputTest& test : tests) {
     job.input = test.input;
-    job.limits.time_s = static_cast<double>(deadline.remaining_ms()) / 1000;
-    SandboxOutcome outcome = sandbox.run(job);
-    if (outcome.end == SandboxEnd::kFailed && deadline.expired()) outcome.end = SandboxEnd::kTimeLimit;  // it had no time to begin
+    const SandboxOutcome outcome = sandbox.run(job);
+    job.limits.time_s -= outcome.time_s;
     if (outcome.end == SandboxEnd::kFailed) return {0, tests.size(), "verifier_failed"};
     const bool well = outcome.end == SandboxEnd::kExited && outcome.code == 0;
     if (well && same_output(outcome.output, test.output)) {
@@ -85,7 +83,7 @@ Verdict run_output_tests(const Sandbox& sandbox, const std::string& program, Lan
       continue;
     }
     if (verdict.reason == "ok") verdict.reason = outcome.memory_kill ? "memory_limit" : well ? "wrong" : reason_with_errors(outcome);
-    if (!share || deadline.expired()) break;
+    if (!share || job.limits.time_s <= 0) break;
   }
   return verdict;
 }

@@ -31,6 +31,7 @@ struct SandboxOutcome {
   int code = 0;
   std::string output;  // standard output
   std::string errors;  // standard error
+  double time_s = 0;   // what of its limit it took
   bool memory_kill = false;  // the cgroup ended one of its processes for lack of memory, whatever became of the others
 };
 
@@ -95,6 +96,8 @@ class SandboxedProcess {
   friend class Sandbox;
   SandboxedProcess(const SandboxLimits& limits, const CgroupHome& home);
   void meet_first();
+  void keep_time();
+  double starved_s() const;
   void take_output();
   void enforce();
   void break_limit(SandboxEnd end);
@@ -104,8 +107,11 @@ class SandboxedProcess {
 
   SandboxLimits limits_;
   std::optional<Cgroup> cgroup_;
-  Deadline deadline_;
+  Deadline deadline_;            // until the program begins, that of beginning
+  bool started_well_ = false;    // every limit holds and the program has begun
+  double granted_s_ = 0;         // by which its time was prolonged because it waited for a core
   pid_t pid_ = -1;               // of bubblewrap's outer process
+  pid_t first_pid_ = -1;
   FileDescriptor outer_;         // its pidfd
   FileDescriptor first_;         // that of the first process inside, once it is known
   FileDescriptor output_, errors_, started_, information_;

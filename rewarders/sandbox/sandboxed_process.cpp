@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 
 #include "common/base/error.h"
 #include "rewarders/sandbox/sandbox.h"
@@ -17,6 +18,8 @@ namespace {
 
 constexpr std::int64_t kLookMs = 100;        // between looks at what no descriptor tells: refused forks
 constexpr std::int64_t kGoneWithinMs = 5000;
+constexpr double kBeginS = 30;
+constexpr double kMostGranted = 4;           // in limits
 constexpr std::uint64_t kInformationBytes = 4096;
 constexpr int kSignalBase = 128;             // bubblewrap's exit code for a program killed by a signal, less its number
 
@@ -46,7 +49,7 @@ pid_t first_process(const std::string& information) {
 }  // namespace
 
 SandboxedProcess::SandboxedProcess(const SandboxLimits& limits, const CgroupHome& home)
-    : limits_(limits), deadline_(Deadline::after_s(limits.time_s)) {
+    : limits_(limits), deadline_(Deadline::after_s(kBeginS)) {
   if (home.version != 0) cgroup_.emplace(home, limits);
 }
 
@@ -74,6 +77,7 @@ void SandboxedProcess::meet_first() {
   if (!information_ || drain(information_.get(), told_, room)) return;
   information_ = FileDescriptor();
   const pid_t first = first_process(told_);
+  first_pid_ = first;
   if (first > 0) first_ = FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, first, 0)));
 }
 
@@ -82,8 +86,37 @@ void SandboxedProcess::enforce() {
   take_output();
   if (limits_.output_bytes == 0) return break_limit(SandboxEnd::kOutputLimit);
   if (cgroup_ && cgroup_->ran_out_of_processes()) return break_limit(SandboxEnd::kForbidden);
+  keep_time();
   if (deadline_.expired()) return break_limit(SandboxEnd::kTimeLimit);
   reap();
+}
+
+/// The program's time begins with it, and does not count while others have the cores.
+void SandboxedProcess::keep_time() {
+  char mark = 0;
+  if (!started_well_ && read(started_.get(), &mark, 1) == 1) {
+    started_well_ = true;
+    deadline_ = Deadline::after_s(limits_.time_s);
+  }
+  if (!started_well_ || !deadline_.expired()) return;
+  const double granted_s = std::min(starved_s(), kMostGranted * limits_.time_s);
+  if (granted_s <= granted_s_ + static_cast<double>(kLookMs) / 1000) return;
+  deadline_ = Deadline::after_s(granted_s - granted_s_);
+  granted_s_ = granted_s;
+}
+
+/// Seconds that the program (a child of the sandbox's first process) could run and did not: the kernel's run delay.
+double SandboxedProcess::starved_s() const {
+  const std::string first = "/proc/" + std::to_string(first_pid_);
+  std::ifstream children(first + "/task/" + std::to_string(first_pid_) + "/children");
+  double most_ns = 0;
+  for (pid_t child = 0; children >> child;) {
+    std::ifstream schedule("/proc/" + std::to_string(child) + "/schedstat");
+    double ran_ns = 0;
+    double delayed_ns = 0;
+    if (schedule >> ran_ns >> delayed_ns) most_ns = std::max(most_ns, delayed_ns);
+  }
+  return most_ns / 1e9;
 }
 
 void SandboxedProcess::take_output() {
@@ -126,11 +159,11 @@ void SandboxedProcess::kill_all() {
 SandboxOutcome SandboxedProcess::finish() {
   kill_all();
   take_output();
-  char mark = 0;
-  const bool started = read(started_.get(), &mark, 1) == 1;
+  keep_time();
   outcome_.code = WIFEXITED(*status_) ? WEXITSTATUS(*status_) : WTERMSIG(*status_);
+  outcome_.time_s = limits_.time_s - std::min(limits_.time_s, static_cast<double>(deadline_.remaining_ms()) / 1000);
   outcome_.memory_kill = cgroup_ && cgroup_->ran_out_of_memory();
-  outcome_.end = started ? end_of(*status_) : SandboxEnd::kFailed;
+  outcome_.end = started_well_ ? end_of(*status_) : SandboxEnd::kFailed;
   if (outcome_.end == SandboxEnd::kKilled && WIFEXITED(*status_)) outcome_.code -= kSignalBase;
   return std::move(outcome_);
 }
