@@ -172,6 +172,7 @@ SandboxEnd SandboxedProcess::end_of(int status) const {
   const bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (!well && outcome_.memory_kill) return SandboxEnd::kMemoryLimit;
   if (broken_) return *broken_;
+  if (cgroup_ && cgroup_->ran_out_of_processes()) return SandboxEnd::kForbidden;  // since the last look
   if (!WIFEXITED(status)) return SandboxEnd::kKilled;
   switch (WEXITSTATUS(status) - kSignalBase) {
     case SIGSYS: return SandboxEnd::kForbidden;
