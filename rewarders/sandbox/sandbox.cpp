@@ -55,17 +55,17 @@ std::string find_bubblewrap() {
                     "./launch/setup.sh gets it (Debian's package is bubblewrap)");
 }
 
-std::vector<std::string> limited_command(const SandboxJob& job) {
+std::vector<std::string> limited_command(const SandboxJob& job, int processes) {
   const SandboxLimits& limits = job.limits;
   const auto seconds = static_cast<std::int64_t>(std::ceil(limits.time_s));
   std::vector<std::string> words = {"/bin/sh", "-c", kLimitScript, "sh", std::to_string(seconds), std::to_string(seconds + 1),
                                     std::to_string(limits.memory_bytes >> 10), std::to_string(limits.scratch_bytes >> 9),
-                                    std::to_string(limits.files), std::to_string(limits.processes)};
+                                    std::to_string(limits.files), std::to_string(processes)};
   words.insert(words.end(), job.command.begin(), job.command.end());
   return words;
 }
 
-std::vector<std::string> bubblewrap_command(const std::string& bubblewrap, const SandboxJob& job) {
+std::vector<std::string> bubblewrap_command(const std::string& bubblewrap, const SandboxJob& job, int processes) {
   std::vector<std::string> words = {bubblewrap, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
                                     "--uid", std::to_string(kNobody), "--gid", std::to_string(kNobody), "--hostname", "sandbox",
                                     "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache",
@@ -86,7 +86,7 @@ std::vector<std::string> bubblewrap_command(const std::string& bubblewrap, const
   }
   words.insert(words.end(), {"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--seccomp", std::to_string(kFilter),
                              "--info-fd", std::to_string(kInformation), "--"});
-  const std::vector<std::string> command = limited_command(job);
+  const std::vector<std::string> command = limited_command(job, processes);
   words.insert(words.end(), command.begin(), command.end());
   return words;
 }
@@ -159,7 +159,9 @@ std::unique_ptr<SandboxedProcess> Sandbox::start(const SandboxJob& job) const {
     files.push_back(memory_file(job.files[i].bytes));
     places.push_back({files.back().get(), kFirstFile + static_cast<int>(i)});
   }
-  std::vector<std::string> words = bubblewrap_command(bubblewrap_, job);
+  // The rlimit counts processes that have just ended, and says nothing when it refuses: it stands behind the cgroup's.
+  const int processes = cgroups_.pids.empty() ? job.limits.processes : 2 * job.limits.processes;
+  std::vector<std::string> words = bubblewrap_command(bubblewrap_, job, processes);
   std::vector<std::string> environment = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "PYTHONHASHSEED=0", "OMP_NUM_THREADS=1"};
   const std::vector<char*> word_pointers = pointers(words);
   const std::vector<char*> environment_pointers = pointers(environment);

@@ -134,6 +134,18 @@ TEST_SUITE("rewarders/code_reward") {
     }
   }
 
+  TEST_CASE("a program gives the tests no names but those that they want of it") {
+    const Code code;
+    const Json row = {{"test_list", {"assert abs(add(1, 2) - 4) < 1"}}};
+    const char* forgery =
+        "import os\nos.write(4, b'[\"loaded\", [[\"add\", [\"kept\", 0]], [\"abs\", [\"kept\", 1]]]]\\n[\"value\", 9]\\n[\"value\", 0]\\n')\n"
+        "import time\ntime.sleep(1)";
+
+    CHECK(code.grade(row, forgery).value == 0.0);
+    CHECK(code.told(row, "def abs(x): return 0\ndef add(a, b): return 9") == "0.0 wrong");
+    CHECK(code.told(row, "def add(a, b): return 4") == "1.0 ok");
+  }
+
   TEST_CASE("tests may use classes, iterators, exceptions and modules of the program") {
     const Code code;
     const Json nodes = {{"test_setup_code", "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)"},

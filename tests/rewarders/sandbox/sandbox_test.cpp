@@ -88,11 +88,19 @@ TEST_SUITE("rewarders/sandbox/sandbox") {
 
     for (const Case& c : cases) {
       CAPTURE(c.job.command.back());
-      CHECK(sandbox().run(c.job).end == c.end);
+      const SandboxOutcome outcome = sandbox().run(c.job);
+      CHECK(outcome.end == c.end);
+      CHECK(outcome.time_s <= c.job.limits.time_s);
     }
+    const std::int64_t start_ms = SteadyClock().now_ms();
+    sandbox().run(shell("sleep 100", 1));
+    CHECK(SteadyClock().now_ms() - start_ms < 5000);
     if (sandbox().describe().find("memory") != std::string::npos) CHECK(sandbox().run(memory).end == SandboxEnd::kMemoryLimit);
     if (sandbox().describe().find("pids") != std::string::npos) {
-      CHECK(sandbox().run(shell("b() { b | b & b; }; b")).end == SandboxEnd::kForbidden);
+      const SandboxOutcome bomb = sandbox().run(shell("b() { b | b & b; }; b"));
+      CAPTURE(bomb.code);
+      CAPTURE(bomb.errors.substr(0, 200));
+      CHECK(static_cast<int>(bomb.end) == static_cast<int>(SandboxEnd::kForbidden));
     }
   }
 
