@@ -14,7 +14,6 @@ struct ModelOffsets {
     std::int64_t qkv_bias, q_norm, k_norm;  // -1 where there is none
     std::int64_t output, mlp_norm, gate_up, down;
   };
-  /// @throws ConfigError where q, k, v or gate, up are no neighbours.
   explicit ModelOffsets(const Parameters& parameters);
 
   std::int64_t embedding = 0, final_norm = 0, head = 0;

@@ -20,11 +20,16 @@ bool ends_with(const std::string& text, const std::string& end) {
 }  // namespace
 
 ParameterLayout::ParameterLayout(const Architecture& a) {
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+  const auto align = [&] { total = (total + kAlignment - 1) / kAlignment * kAlignment; };
+  const auto join = [&](const std::string& name, std::vector<std::int64_t> shape) {
     std::int64_t numel = 1;
     for (const std::int64_t size : shape) numel *= size;
     tensors.push_back({name, std::move(shape), total, numel});
-    total += (numel + kAlignment - 1) / kAlignment * kAlignment;
+    total += numel;
+  };
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    align();
+    join(name, std::move(shape));
   };
   const std::int64_t queries = a.heads * a.head_size, keys = a.kv_heads * a.head_size;
   add("model.embed_tokens.weight", {a.vocabulary, a.hidden});
@@ -32,12 +37,12 @@ ParameterLayout::ParameterLayout(const Architecture& a) {
     const std::string block = "model.layers." + std::to_string(layer) + ".";
     add(block + "input_layernorm.weight", {a.hidden});
     add(block + "self_attn.q_proj.weight", {queries, a.hidden});
-    add(block + "self_attn.k_proj.weight", {keys, a.hidden});
-    add(block + "self_attn.v_proj.weight", {keys, a.hidden});
+    join(block + "self_attn.k_proj.weight", {keys, a.hidden});
+    join(block + "self_attn.v_proj.weight", {keys, a.hidden});
     if (a.qkv_bias) {
       add(block + "self_attn.q_proj.bias", {queries});
-      add(block + "self_attn.k_proj.bias", {keys});
-      add(block + "self_attn.v_proj.bias", {keys});
+      join(block + "self_attn.k_proj.bias", {keys});
+      join(block + "self_attn.v_proj.bias", {keys});
     }
     if (a.qk_norm) {
       add(block + "self_attn.q_norm.weight", {a.head_size});
@@ -46,11 +51,12 @@ ParameterLayout::ParameterLayout(const Architecture& a) {
     add(block + "self_attn.o_proj.weight", {a.hidden, queries});
     add(block + "post_attention_layernorm.weight", {a.hidden});
     add(block + "mlp.gate_proj.weight", {a.intermediate, a.hidden});
-    add(block + "mlp.up_proj.weight", {a.intermediate, a.hidden});
+    join(block + "mlp.up_proj.weight", {a.intermediate, a.hidden});
     add(block + "mlp.down_proj.weight", {a.hidden, a.intermediate});
   }
   add("model.norm.weight", {a.hidden});
   if (!a.tied_embeddings) add("lm_head.weight", {a.vocabulary, a.hidden});
+  align();
 }
 
 const ParameterSpec& ParameterLayout::find(const std::string& name) const {
@@ -80,8 +86,7 @@ at::Tensor Parameters::joined(const std::string& first, std::int64_t rows) const
     const bool inside = spec < layout_.tensors.data() + layout_.tensors.size();
     const std::int64_t columns = head.numel / head.shape[0];
     if (!inside || spec->numel / spec->shape[0] != columns || spec->offset != head.offset + found * columns) {
-      throw ConfigError("tensors from '" + first + "' on cannot be joined to " + std::to_string(rows) +
-                        " rows: sizes must be multiples of " + std::to_string(kAlignment) + " elements");
+      throw InternalError("tensors from '" + first + "' on cannot be joined to " + std::to_string(rows) + " rows");
     }
     found += spec->shape[0];
   }

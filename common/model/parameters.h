@@ -19,9 +19,9 @@ struct ParameterSpec {
   bool operator==(const ParameterSpec&) const = default;
 };
 
-/// All tensors of an architecture, in the order in which the model uses them (embedding, blocks, final norm, head), each
-/// aligned to 16 elements. A tied head has no entry of its own. q, k and v of a block are neighbours, as are gate and up,
-/// so that each triple or pair is one matrix.
+/// All tensors of an architecture, in the order in which the model uses them (embedding, blocks, final norm, head), aligned
+/// to 16 elements. A tied head has no entry of its own. q, k and v of a block follow one another without a gap, as do gate and
+/// up, so that each triple or pair is one matrix.
 struct ParameterLayout {
   explicit ParameterLayout(const Architecture& architecture);
   std::vector<ParameterSpec> tensors;

@@ -68,6 +68,8 @@ def main():
     write("smollm2", LlamaConfig(**shape(tie_word_embeddings=True, rope_parameters=rope(100000.0)) | dict(
         hidden_size=48, num_attention_heads=3, num_key_value_heads=1)), torch.bfloat16)
     write("qwen2", Qwen2Config(**shape(rope_parameters=rope(1000000.0))), torch.bfloat16, shards=True)
+    write("odd_sizes", Qwen2Config(**shape(rope_parameters=rope()) | dict(
+        vocab_size=61, hidden_size=40, intermediate_size=37, num_attention_heads=5, num_key_value_heads=1)), torch.bfloat16)
     write("qwen2_5_yarn", Qwen2Config(**shape(tie_word_embeddings=True, rope_parameters=rope(
         1000000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=64, beta_fast=16.0, beta_slow=2.0,
         attention_factor=1.25, truncate=False))), torch.bfloat16)

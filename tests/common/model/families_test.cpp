@@ -18,7 +18,7 @@ using namespace troupe;
 namespace {
 
 constexpr const char* kFamilies[] = {"llama",   "llama3_rope", "linear_rope", "yarn_rope",   "smollm2",
-                                     "qwen2",   "qwen2_5_yarn", "qwen3",      "qwen3_untied"};
+                                     "qwen2",   "qwen2_5_yarn", "qwen3",      "qwen3_untied", "odd_sizes"};
 // Both sides round to fp32, over two layers, on logits of up to 5; measured 4e-6. What users are promised is 1e-4.
 constexpr double kTolerance = 2e-5;
 
