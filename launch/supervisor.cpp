@@ -90,7 +90,7 @@ class Supervisor {
       std::error_code error;
       std::filesystem::remove_all(memory, error);  // with what the ranks of a killed attempt left
       if (std::filesystem::create_directory(memory, error)) {
-        mpirun.insert(mpirun.begin() + 1, {"--mca", "btl_vader_backing_directory", memory.string(), "--mca", "orte_tmpdir_base", memory.string()});
+        mpirun.insert(mpirun.begin() + 1, {"--mca", "btl_vader_backing_directory", memory.string()});
       }
       command.insert(command.begin(), mpirun.begin(), mpirun.end());
     }

@@ -69,7 +69,7 @@ def actor_comes_and_goes(bench):
 
 
 def table():
-    places = (("actor", "actor.generate", 40), ("rewarder", "rewarder.task", 20))
+    places = (("actor", "actor.generate", 40), ("rewarder", "rewarder.task", 8))  # of two, each gets some tasks
     late = [Scenario(f"F6 {who} stopped, and awake too late", 1, woken_too_late, (who, point, most)) for who, point, most in places]
     soon = [Scenario(f"F6 {who} stopped for a moment", 1, woken_in_time, (who, point, most), alone=True) for who, point, most in places]
     killed = Scenario("F2 all actors killed, another comes later", 1, all_actors_killed)
