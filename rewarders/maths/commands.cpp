@@ -27,7 +27,7 @@ MathNode MathParser::command() {
 
 /// What \frac takes: braces, or one digit, or one other thing.
 MathNode MathParser::argument() {
-  MathToken& next = tokens_[at_];
+  MathToken& next = tokens_[std::min(at_, tokens_.size() - 1)];  // a failure may have stepped past the end
   if (next.type != Type::kNumber || next.text.size() < 2) return next.is(Type::kOpen, "{") ? bracket() : primary();
   MathNode digit = math_number(Rational(next.text[0] - '0'));
   next.text.erase(0, 1);

@@ -74,7 +74,7 @@ TEST_SUITE("rewarders/maths/equivalence") {
         repeated("1,", 2000) + "1", repeated("|", 4000), repeated("\\text{", 700), repeated("\\pm 1+", 500) + "1",
         repeated("\\sqrt{2}+", 400) + "1", repeated("\\sin 1 \\cdot", 400) + "1", repeated("x!", 1000), repeated("\\cup", 900),
         "\\det" + repeated("[", 300), "\\begin{pmatrix}" + repeated("1&", 1500) + "1\\end{pmatrix}",
-        repeated("[0,1]\\cup", 400) + "[0,1]", std::string(3000, '\xff'), std::string("\\\0{5}", 5),
+        repeated("-1\\sum_{k=1}^{9}", 8) + "-7z", "\\frac", "(\\frac)", "\\frac\\frac{", repeated("[0,1]\\cup", 400) + "[0,1]", std::string(3000, '\xff'), std::string("\\\0{5}", 5),
     };
     for (const std::string& answer : hostile) {
       for (const char* gold : {"5", "x^2+\\sin x", "(0,1)", "\\{1,2\\}", "\\sqrt{2}+\\sqrt{3}"}) {
