@@ -131,11 +131,11 @@ int grade_command(const std::vector<std::string>& words) {
   const int jobs = values["jobs"].as<int>();
   if (jobs < 1 || jobs > 1024) throw ConfigError("troupe grade: --jobs: expected a number from 1 to 1024, found " + std::to_string(jobs));
   const std::vector<Row> rows = read_rows(values["in"].as<std::string>());
-  check_rows(rows);
-  RowsWriter out(values["out"].as<std::string>());
   std::vector<std::unique_ptr<VerifierProcess>> verifiers;
   const std::size_t count = std::max<std::size_t>(1, std::min(rows.size(), static_cast<std::size_t>(jobs)));
   for (std::size_t i = 0; i < count; ++i) verifiers.push_back(std::make_unique<VerifierProcess>(rewards, own_verifier_command()));
+  check_rows(rows);
+  RowsWriter out(values["out"].as<std::string>());
   for (const std::string& line : verifiers.front()->about()) std::cerr << "grade: " << line << '\n';
   Grading grading(rows, values["timeout"].as<double>());
   grading.run(verifiers);
