@@ -16,7 +16,6 @@
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/rows_io.h"
-#include "rewarders/reward.h"
 #include "rewarders/rewarder_loop.h"
 #include "rewarders/score_json.h"
 #include "rewarders/verifier.h"
@@ -129,7 +128,6 @@ int grade_command(const std::vector<std::string>& words) {
       "timeout", po::value<double>()->default_value(RewarderOptions().score_timeout_s), "seconds for one completion, beside those that its programs may run");
   const auto values = parse_own("grade", arguments.own, options, {});
   const std::vector<RewardConfig> rewards = rewards_of(values, arguments.overrides);
-  const RewardSet checked(rewards);  // a wrong name is told before the rows are looked at
   const int jobs = values["jobs"].as<int>();
   if (jobs < 1 || jobs > 1024) throw ConfigError("troupe grade: --jobs: expected a number from 1 to 1024, found " + std::to_string(jobs));
   const std::vector<Row> rows = read_rows(values["in"].as<std::string>());
