@@ -47,8 +47,8 @@ Architecture convert_gguf(const fs::path& source, const fs::path& target, at::Sc
   const std::string text = tokenizer.tokenizer.dump(1) + "\n";
   const std::int64_t tokens = Tokenizer::from_json(text, source.string() + ": tokenizer").vocabulary_size();
   if (tokens > a.vocabulary) {
-    throw ConfigError(source.string() + ": expected a row of token_embd.weight for each of " + std::to_string(tokens) + " tokens, found " +
-                      std::to_string(a.vocabulary));
+    throw ConfigError(source.string() + ": expected a row of token_embd.weight for each of " + std::to_string(tokens) +
+                      " tokens, found " + std::to_string(a.vocabulary));
   }
   save_weights(parameters, target);
   write_file_atomically(target / "tokenizer.json", text);

@@ -82,9 +82,9 @@ struct Format {
   void (*read)(Bytes block, float* out);
 };
 constexpr std::array kFormats = {
-    Format{BlockType::kF32, "F32", {1, 4}, f32},          Format{BlockType::kF16, "F16", {1, 2}, f16},
-    Format{BlockType::kBF16, "BF16", {1, 2}, bf16},       Format{BlockType::kQ8_0, "Q8_0", {kSmall, 34}, q8_0},
-    Format{BlockType::kQ4_0, "Q4_0", {kSmall, 18}, q4_0}, Format{BlockType::kQ4_1, "Q4_1", {kSmall, 20}, q4_1},
+    Format{BlockType::kF32, "F32", {1, 4}, f32},           Format{BlockType::kF16, "F16", {1, 2}, f16},
+    Format{BlockType::kBF16, "BF16", {1, 2}, bf16},        Format{BlockType::kQ8_0, "Q8_0", {kSmall, 34}, q8_0},
+    Format{BlockType::kQ4_0, "Q4_0", {kSmall, 18}, q4_0},  Format{BlockType::kQ4_1, "Q4_1", {kSmall, 20}, q4_1},
     Format{BlockType::kQ4_K, "Q4_K", {kSuper, 144}, q4_k}, Format{BlockType::kQ6_K, "Q6_K", {kSuper, 210}, q6_k}};
 
 const Format* format_of(std::uint32_t type) {
@@ -100,7 +100,8 @@ BlockType block_type_of(std::uint32_t type) {
   if (const Format* format = format_of(type)) return format->type;
   std::string known;
   for (const Format& format : kFormats) {
-    known += (known.empty() ? "" : ", ") + std::string(format.name) + " (" + std::to_string(static_cast<std::uint32_t>(format.type)) + ")";
+    known += (known.empty() ? "" : ", ") + std::string(format.name) + " (" +
+             std::to_string(static_cast<std::uint32_t>(format.type)) + ")";
   }
   throw ConfigError("GGML type " + std::to_string(type) + " is not supported; " + known + " are");
 }
@@ -109,7 +110,8 @@ BlockSize block_size_of(BlockType type) { return format_of(static_cast<std::uint
 
 void dequantize(BlockType type, std::span<const std::byte> bytes, std::span<float> values) {
   const Format& format = *format_of(static_cast<std::uint32_t>(type));
-  const auto block_bytes = static_cast<std::size_t>(format.size.bytes), block_elements = static_cast<std::size_t>(format.size.elements);
+  const auto block_bytes = static_cast<std::size_t>(format.size.bytes),
+             block_elements = static_cast<std::size_t>(format.size.elements);
   const std::size_t blocks = bytes.size() / block_bytes;
   check(bytes.size() == blocks * block_bytes && values.size() == blocks * block_elements, "whole blocks are dequantized");
   const auto* from = reinterpret_cast<Bytes>(bytes.data());

@@ -48,8 +48,8 @@ std::int64_t alignment_of(const json& metadata, const std::string& where) {
   const bool in_range = found->is_number_unsigned() && *found >= 1 && *found <= kMostAlignment;
   const auto alignment = in_range ? found->get<std::int64_t>() : 0;
   if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
-    throw ConfigError(where + ": key \"general.alignment\": expected a power of two up to " + std::to_string(kMostAlignment) + ", found " +
-                      found->dump(-1, ' ', false, json::error_handler_t::replace));
+    throw ConfigError(where + ": key \"general.alignment\": expected a power of two up to " + std::to_string(kMostAlignment) +
+                      ", found " + found->dump(-1, ' ', false, json::error_handler_t::replace));
   }
   return alignment;
 }
@@ -72,8 +72,8 @@ class GgufFile::Reader {
 
   std::span<const std::byte> take(std::uint64_t count, const std::string& what) {
     if (count > left()) {
-      fail("cut short: " + what + " takes " + std::to_string(count) + " bytes at offset " + std::to_string(position_) + ", the file has " +
-           std::to_string(left()) + " left");
+      fail("cut short: " + what + " takes " + std::to_string(count) + " bytes at offset " + std::to_string(position_) +
+           ", the file has " + std::to_string(left()) + " left");
     }
     const auto taken = bytes_.subspan(position_, static_cast<std::size_t>(count));
     position_ += taken.size();
@@ -89,7 +89,8 @@ class GgufFile::Reader {
 
   std::string text(const std::string& what, std::uint64_t most = ~std::uint64_t{0}) {
     const auto length = number<std::uint64_t>(what + "'s length");
-    if (length > most) fail(what + " is announced with " + std::to_string(length) + " bytes, at most " + std::to_string(most) + " are allowed");
+    if (length > most)
+      fail(what + " is announced with " + std::to_string(length) + " bytes, at most " + std::to_string(most) + " are allowed");
     const auto bytes = take(length, what);
     const std::string_view characters(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (valid_utf8_prefix(characters) != characters.size()) fail(what + " is not UTF-8");
@@ -98,19 +99,32 @@ class GgufFile::Reader {
 
   json value(ValueType type, const std::string& what) {
     switch (type) {
-      case ValueType::kU8: return number<std::uint8_t>(what);
-      case ValueType::kI8: return number<std::int8_t>(what);
-      case ValueType::kU16: return number<std::uint16_t>(what);
-      case ValueType::kI16: return number<std::int16_t>(what);
-      case ValueType::kU32: return number<std::uint32_t>(what);
-      case ValueType::kI32: return number<std::int32_t>(what);
-      case ValueType::kU64: return number<std::uint64_t>(what);
-      case ValueType::kI64: return number<std::int64_t>(what);
-      case ValueType::kF32: return shortest(number<float>(what));
-      case ValueType::kF64: return number<double>(what);
-      case ValueType::kBool: return truth(what);
-      case ValueType::kText: return text(what);
-      case ValueType::kList: return list(what);
+      case ValueType::kU8:
+        return number<std::uint8_t>(what);
+      case ValueType::kI8:
+        return number<std::int8_t>(what);
+      case ValueType::kU16:
+        return number<std::uint16_t>(what);
+      case ValueType::kI16:
+        return number<std::int16_t>(what);
+      case ValueType::kU32:
+        return number<std::uint32_t>(what);
+      case ValueType::kI32:
+        return number<std::int32_t>(what);
+      case ValueType::kU64:
+        return number<std::uint64_t>(what);
+      case ValueType::kI64:
+        return number<std::int64_t>(what);
+      case ValueType::kF32:
+        return shortest(number<float>(what));
+      case ValueType::kF64:
+        return number<double>(what);
+      case ValueType::kBool:
+        return truth(what);
+      case ValueType::kText:
+        return text(what);
+      case ValueType::kList:
+        return list(what);
     }
     fail(what + ": expected a type from 0 to 12, found " + std::to_string(static_cast<std::uint32_t>(type)));
   }
@@ -120,7 +134,8 @@ class GgufFile::Reader {
     const auto dimensions = number<std::uint32_t>(what + "'s number of dimensions");
     if (dimensions > kMostDimensions) fail(what + ": expected up to 4 dimensions, found " + std::to_string(dimensions));
     GgufTensor tensor;
-    for (std::uint32_t d = 0; d < dimensions; ++d) tensor.shape.insert(tensor.shape.begin(), number<std::int64_t>(what + "'s shape"));
+    for (std::uint32_t d = 0; d < dimensions; ++d)
+      tensor.shape.insert(tensor.shape.begin(), number<std::int64_t>(what + "'s shape"));
     try {
       tensor.type = block_type_of(number<std::uint32_t>(what + "'s type"));
     } catch (const ConfigError& error) {
@@ -147,8 +162,12 @@ class GgufFile::Reader {
     const auto count = number<std::uint64_t>(what + "'s length");
     if (type == ValueType::kList) fail(what + ": lists of lists are not supported");
     // Each element takes at least a byte: a length that could not be true is refused before memory is set aside.
-    if (count > left()) fail("cut short: " + what + " announces " + std::to_string(count) + " elements, the file has " + std::to_string(left()) + " bytes left");
-    if (count > kMostListed - listed_) fail(what + " announces " + std::to_string(count) + " elements, at most " + std::to_string(kMostListed) + " are allowed in a file");
+    if (count > left())
+      fail("cut short: " + what + " announces " + std::to_string(count) + " elements, the file has " + std::to_string(left()) +
+           " bytes left");
+    if (count > kMostListed - listed_)
+      fail(what + " announces " + std::to_string(count) + " elements, at most " + std::to_string(kMostListed) +
+           " are allowed in a file");
     listed_ += count;
     json elements = json::array();
     for (std::uint64_t i = 0; i < count; ++i) elements.push_back(value(type, what));
@@ -167,7 +186,8 @@ GgufFile::GgufFile(const std::filesystem::path& path) : where_(path.string()), f
   if (std::memcmp(magic.data(), "GGUF", 4) != 0) reader.fail("not a GGUF file: it does not begin with \"GGUF\"");
   const auto version = reader.number<std::uint32_t>("the version");
   if (version != 2 && version != 3) {
-    reader.fail("GGUF version " + std::to_string(version) + " is not supported; 2 and 3 are" + ((version & 0xFFFF) == 0 ? " (the file may be big-endian)" : ""));
+    reader.fail("GGUF version " + std::to_string(version) + " is not supported; 2 and 3 are" +
+                ((version & 0xFFFF) == 0 ? " (the file may be big-endian)" : ""));
   }
   const auto tensors = reader.number<std::uint64_t>("the number of tensors");
   const auto keys = reader.number<std::uint64_t>("the number of keys");
@@ -209,8 +229,8 @@ void GgufFile::read_tensors(Reader& reader, std::uint64_t count) {
   }
   const std::uint64_t data = rounded_up(reader.position(), alignment), present = size < data ? 0 : size - data;
   if (covered > present || present >= covered + static_cast<std::uint64_t>(alignment)) {
-    reader.fail(std::string(covered > present ? "cut short: " : "") + "the tensors need " + std::to_string(covered) + " bytes, the file has " +
-                std::to_string(present) + " after its tables");
+    reader.fail(std::string(covered > present ? "cut short: " : "") + "the tensors need " + std::to_string(covered) +
+                " bytes, the file has " + std::to_string(present) + " after its tables");
   }
   for (const auto& [tensor, offset] : offsets) {
     tensor->bytes = file_.bytes().subspan(static_cast<std::size_t>(data + offset), static_cast<std::size_t>(bytes_of(*tensor)));

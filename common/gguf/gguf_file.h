@@ -17,7 +17,7 @@ namespace troupe {
 /// A tensor of a GGUF file, as it lies there.
 struct GgufTensor {
   BlockType type{};
-  std::vector<std::int64_t> shape;   // outermost dimension first, as PyTorch has it
+  std::vector<std::int64_t> shape;  // outermost dimension first, as PyTorch has it
   std::int64_t elements = 0;
   std::span<const std::byte> bytes;  // of the mapped file
 };

@@ -32,24 +32,27 @@ struct Vocabulary {
 
 const json& list_of(const GgufFile& file, const std::string& key) {
   const json& list = json_member(file.metadata(), kPrefix + key, file.where());
-  if (!list.is_array()) throw ConfigError(file.where() + ": key \"" + kPrefix + key + "\": expected a list, found " + list.type_name());
+  if (!list.is_array())
+    throw ConfigError(file.where() + ": key \"" + kPrefix + key + "\": expected a list, found " + list.type_name());
   return list;
 }
 
 void require_size(const GgufFile& file, const std::string& key, const json& list, std::size_t size) {
   if (list.size() == size) return;
-  throw ConfigError(file.where() + ": key \"" + kPrefix + key + "\": expected as many elements as there are tokens, " + std::to_string(size) +
-                    ", found " + std::to_string(list.size()));
+  throw ConfigError(file.where() + ": key \"" + kPrefix + key + "\": expected as many elements as there are tokens, " +
+                    std::to_string(size) + ", found " + std::to_string(list.size()));
 }
 
 Vocabulary vocabulary_of(const GgufFile& file) {
   Vocabulary vocabulary;
-  for (const json& token : list_of(file, "tokens")) vocabulary.tokens.push_back(json_as<std::string>(token, kPrefix + "tokens", file.where()));
+  for (const json& token : list_of(file, "tokens"))
+    vocabulary.tokens.push_back(json_as<std::string>(token, kPrefix + "tokens", file.where()));
   vocabulary.types.assign(vocabulary.tokens.size(), kNormal);
   if (!file.metadata().contains(kPrefix + "token_type")) return vocabulary;
   const json& types = list_of(file, "token_type");
   require_size(file, "token_type", types, vocabulary.tokens.size());
-  for (std::size_t i = 0; i < types.size(); ++i) vocabulary.types[i] = json_as<std::int64_t>(types[i], kPrefix + "token_type", file.where());
+  for (std::size_t i = 0; i < types.size(); ++i)
+    vocabulary.types[i] = json_as<std::int64_t>(types[i], kPrefix + "token_type", file.where());
   return vocabulary;
 }
 
@@ -59,7 +62,8 @@ json ids_of(const GgufFile& file, const Vocabulary& vocabulary) {
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     if (vocabulary.types[i] == kUnused) continue;
     const auto [entry, is_new] = ids.get_ref<json::object_t&>().emplace(vocabulary.tokens[i], i);
-    if (!is_new) throw ConfigError(file.where() + ": key \"" + kPrefix + "tokens\": token \"" + vocabulary.tokens[i] + "\" stands twice");
+    if (!is_new)
+      throw ConfigError(file.where() + ": key \"" + kPrefix + "tokens\": token \"" + vocabulary.tokens[i] + "\" stands twice");
   }
   return ids;
 }
@@ -91,7 +95,8 @@ std::vector<AddedTokenText> token_of(const GgufFile& file, const Vocabulary& voc
 /// What is put before each text; `otherwise` says whether BOS is where the file does not.
 std::vector<AddedTokenText> before_of(const GgufFile& file, const Vocabulary& vocabulary, bool otherwise) {
   if (json_get_or<bool>(file.metadata(), kPrefix + "add_eos_token", false, file.where())) {
-    throw ConfigError(file.where() + ": key \"" + kPrefix + "add_eos_token\": expected false (an end after each prompt is not supported)");
+    throw ConfigError(file.where() + ": key \"" + kPrefix +
+                      "add_eos_token\": expected false (an end after each prompt is not supported)");
   }
   if (!json_get_or<bool>(file.metadata(), kPrefix + "add_bos_token", otherwise, file.where())) return {};
   auto bos = token_of(file, vocabulary, "bos_token_id");
@@ -104,9 +109,10 @@ std::vector<AddedTokenText> before_of(const GgufFile& file, const Vocabulary& vo
 /// llama.cpp's names of pre-tokenizers (src/llama-vocab.cpp).
 Splitting splitting_of(const GgufFile& file) {
   static const std::map<std::string, Splitting> kNames = {
-      {"default", Splitting::kGpt2},    {"gpt-2", Splitting::kGpt2},     {"smollm", Splitting::kSmolLm},
-      {"qwen2", Splitting::kQwen2},     {"deepseek-r1-qwen", Splitting::kQwen2}, {"llama-bpe", Splitting::kLlama3},
-      {"llama3", Splitting::kLlama3},   {"llama-v3", Splitting::kLlama3}};
+      {"default", Splitting::kGpt2},           {"gpt-2", Splitting::kGpt2},
+      {"smollm", Splitting::kSmolLm},          {"qwen2", Splitting::kQwen2},
+      {"deepseek-r1-qwen", Splitting::kQwen2}, {"llama-bpe", Splitting::kLlama3},
+      {"llama3", Splitting::kLlama3},          {"llama-v3", Splitting::kLlama3}};
   const auto name = json_get_or<std::string>(file.metadata(), kPrefix + "pre", "default", file.where());
   const auto found = kNames.find(name);
   if (found != kNames.end()) return found->second;
@@ -142,12 +148,14 @@ json merges_by_score(const GgufFile& file, const Vocabulary& vocabulary, const j
     const std::string& token = vocabulary.tokens[i];
     if (vocabulary.types[i] != kNormal) continue;
     if (token.size() > kLongestMerged) {
-      throw ConfigError(file.where() + ": key \"" + kPrefix + "tokens\": a token of " + std::to_string(token.size()) + " bytes, expected " +
-                        std::to_string(kLongestMerged) + " at most");
+      throw ConfigError(file.where() + ": key \"" + kPrefix + "tokens\": a token of " + std::to_string(token.size()) +
+                        " bytes, expected " + std::to_string(kLongestMerged) + " at most");
     }
     const auto score = json_as<double>(scores[i], kPrefix + "scores", file.where());
-    if (!std::isfinite(score)) throw ConfigError(file.where() + ": key \"" + kPrefix + "scores\": the score of token \"" + token + "\" is not finite");
-    std::vector<std::tuple<std::size_t, std::size_t, std::size_t, std::size_t>> ways;  // left id, right id, bytes and characters of the left
+    if (!std::isfinite(score))
+      throw ConfigError(file.where() + ": key \"" + kPrefix + "scores\": the score of token \"" + token + "\" is not finite");
+    std::vector<std::tuple<std::size_t, std::size_t, std::size_t, std::size_t>>
+        ways;  // left id, right id, bytes and characters of the left
     std::size_t characters = 0;
     for (std::size_t at = 0; at < token.size(); at += code_point_at(token, at).bytes, ++characters) {
       if (at == 0) continue;
@@ -156,11 +164,13 @@ json merges_by_score(const GgufFile& file, const Vocabulary& vocabulary, const j
     }
     std::sort(ways.begin(), ways.end());
     for (const auto& [left, right, bytes, left_characters] : ways) {
-      merges.push_back({score, left_characters, characters - left_characters, merges.size(), token.substr(0, bytes), token.substr(bytes)});
+      merges.push_back(
+          {score, left_characters, characters - left_characters, merges.size(), token.substr(0, bytes), token.substr(bytes)});
     }
   }
   std::sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
-    return std::tuple(-a.score, b.left_characters, b.right_characters, a.order) < std::tuple(-b.score, a.left_characters, a.right_characters, b.order);
+    return std::tuple(-a.score, b.left_characters, b.right_characters, a.order) <
+           std::tuple(-b.score, a.left_characters, a.right_characters, b.order);
   });
   json list = json::array();
   for (const Merge& merge : merges) list.push_back(json::array({merge.left, merge.right}));
@@ -222,7 +232,8 @@ GgufTokenizerFiles gguf_tokenizer(const GgufFile& file) {
     throw ConfigError(file.where() + ": key \"" + kPrefix + "model\": expected gpt2 or llama, found \"" + model + "\"");
   }
   const Vocabulary vocabulary = vocabulary_of(file);
-  return {model == "gpt2" ? byte_level_json(file, vocabulary) : sentence_piece_json(file, vocabulary), tokenizer_config_of(file, vocabulary)};
+  return {model == "gpt2" ? byte_level_json(file, vocabulary) : sentence_piece_json(file, vocabulary),
+          tokenizer_config_of(file, vocabulary)};
 }
 
 }  // namespace troupe

@@ -51,8 +51,8 @@ std::vector<double> numbers_of(const GgufTensor& tensor) {
 /// not explain is refused.
 RopeScaling llama3_scaling(const GgufFile& file, const GgufTensor& tensor, const Architecture& a) {
   if (tensor.elements != a.head_size / 2) {
-    throw ConfigError(file.where() + ": tensor \"" + kRopeFactors + "\": expected " + std::to_string(a.head_size / 2) + " factors, found " +
-                      std::to_string(tensor.elements));
+    throw ConfigError(file.where() + ": tensor \"" + kRopeFactors + "\": expected " + std::to_string(a.head_size / 2) +
+                      " factors, found " + std::to_string(tensor.elements));
   }
   const std::vector<double> factors = numbers_of(tensor);
   RopeScaling scaling;
@@ -64,8 +64,8 @@ RopeScaling llama3_scaling(const GgufFile& file, const GgufTensor& tensor, const
   for (std::size_t i = 0; i < factors.size(); ++i) {
     if (!(std::abs(scaled[i] / plain[i] - factors[i]) <= 1e-4 * factors[i])) {
       throw ConfigError(file.where() + ": tensor \"" + kRopeFactors + "\": factor " + std::to_string(i) + ": expected " +
-                        std::to_string(scaled[i] / plain[i]) + " (Llama 3.1's scaling by " + std::to_string(scaling.factor) + "), found " +
-                        std::to_string(factors[i]));
+                        std::to_string(scaled[i] / plain[i]) + " (Llama 3.1's scaling by " + std::to_string(scaling.factor) +
+                        "), found " + std::to_string(factors[i]));
     }
   }
   return scaling;
@@ -75,7 +75,8 @@ RopeScaling scaling_of(const GgufFile& file, const Keys& keys, const Architectur
   const auto type = keys.get_or<std::string>("rope.scaling.type", "none");
   const auto factors = file.tensors().find(kRopeFactors);
   if (type == "none") return factors == file.tensors().end() ? RopeScaling() : llama3_scaling(file, factors->second, a);
-  if (factors != file.tensors().end()) keys.refuse("rope.scaling.type", "none beside the tensor " + std::string(kRopeFactors), type);
+  if (factors != file.tensors().end())
+    keys.refuse("rope.scaling.type", "none beside the tensor " + std::string(kRopeFactors), type);
   if (type != "linear" && type != "yarn") keys.refuse("rope.scaling.type", "none, linear or yarn", type);
   nlohmann::json scaling = {{"rope_type", type}, {"factor", keys.get<double>("rope.scaling.factor")}};
   if (type == "yarn") {
@@ -108,18 +109,10 @@ std::string gguf_name(std::string name) {
   if (name == "model.norm.weight") return "output_norm.weight";
   if (name == "lm_head.weight") return "output.weight";
   static const std::pair<const char*, const char*> kParts[] = {
-      {"model.layers.", "blk."},
-      {"input_layernorm", "attn_norm"},
-      {"post_attention_layernorm", "ffn_norm"},
-      {"self_attn.q_proj", "attn_q"},
-      {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},
-      {"self_attn.o_proj", "attn_output"},
-      {"self_attn.q_norm", "attn_q_norm"},
-      {"self_attn.k_norm", "attn_k_norm"},
-      {"mlp.gate_proj", "ffn_gate"},
-      {"mlp.up_proj", "ffn_up"},
-      {"mlp.down_proj", "ffn_down"}};
+      {"model.layers.", "blk."},           {"input_layernorm", "attn_norm"},    {"post_attention_layernorm", "ffn_norm"},
+      {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},      {"self_attn.v_proj", "attn_v"},
+      {"self_attn.o_proj", "attn_output"}, {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
+      {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"}};
   for (const auto& [from, to] : kParts) replace_(name, from, to);
   return name;
 }
@@ -142,12 +135,14 @@ Architecture gguf_architecture(const GgufFile& file) {
   Architecture a;
   a.model_type = keys.architecture();
   if (a.model_type != "llama" && a.model_type != "qwen2" && a.model_type != "qwen3") {
-    throw ConfigError(file.where() + ": key \"general.architecture\": expected llama, qwen2 or qwen3, found \"" + a.model_type + "\"");
+    throw ConfigError(file.where() + ": key \"general.architecture\": expected llama, qwen2 or qwen3, found \"" + a.model_type +
+                      "\"");
   }
   const auto integer = [&](const char* key) { return keys.get<std::int64_t>(key); };
   const auto integer_or = [&](const char* key, std::int64_t otherwise) { return keys.get_or<std::int64_t>(key, otherwise); };
   const std::vector<std::int64_t>& embedding = tensor_of(file, "token_embd.weight").shape;
-  if (embedding.size() != 2) throw ConfigError(file.where() + ": tensor \"token_embd.weight\": expected 2 dimensions, found " + shape_text(embedding));
+  if (embedding.size() != 2)
+    throw ConfigError(file.where() + ": tensor \"token_embd.weight\": expected 2 dimensions, found " + shape_text(embedding));
   a.vocabulary = embedding.front();
   a.hidden = integer("embedding_length");
   a.intermediate = integer("feed_forward_length");
@@ -171,7 +166,8 @@ Architecture gguf_architecture(const GgufFile& file) {
   if (const auto size = integer_or("rope.dimension_count", a.head_size); size != a.head_size) {
     keys.refuse("rope.dimension_count", "all dimensions of a head, " + std::to_string(a.head_size), std::to_string(size));
   }
-  if (const auto experts = integer_or("expert_count", 0); experts != 0) keys.refuse("expert_count", "none", std::to_string(experts));
+  if (const auto experts = integer_or("expert_count", 0); experts != 0)
+    keys.refuse("expert_count", "none", std::to_string(experts));
   for (const char* key : {"eos_token_id", "eot_token_id"}) {
     const auto id = static_cast<std::int32_t>(std::min<std::int64_t>(token_id(file, key), a.vocabulary));
     if (id >= 0 && std::find(a.eos_ids.begin(), a.eos_ids.end(), id) == a.eos_ids.end()) a.eos_ids.push_back(id);
@@ -198,11 +194,13 @@ Parameters load_gguf(const GgufFile& file, at::ScalarType dtype) {
     const std::string name = gguf_name(spec.name);
     const GgufTensor& tensor = tensor_of(file, name);
     if (tensor.shape != spec.shape) {
-      throw ConfigError(file.where() + ": tensor \"" + name + "\": expected shape " + shape_text(spec.shape) + ", found " + shape_text(tensor.shape));
+      throw ConfigError(file.where() + ": tensor \"" + name + "\": expected shape " + shape_text(spec.shape) + ", found " +
+                        shape_text(tensor.shape));
     }
     others.erase(name);
   }
-  if (!others.empty()) throw ConfigError(file.where() + ": tensor \"" + *others.begin() + "\" is no part of a " + architecture.model_type + " model");
+  if (!others.empty())
+    throw ConfigError(file.where() + ": tensor \"" + *others.begin() + "\" is no part of a " + architecture.model_type + " model");
   Parameters parameters(architecture, dtype);
   for (const ParameterSpec& spec : layout.tensors) {
     const GgufTensor& tensor = tensor_of(file, gguf_name(spec.name));

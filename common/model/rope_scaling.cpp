@@ -36,13 +36,15 @@ RopeScaling::Kind kind_of(const json& object, const std::string& where) {
 /// YaRN's equation 22, with DeepSeek's two multipliers as transformers applies them.
 double yarn_attention_factor(const json& object, double factor, const std::string& where) {
   const auto scale = [factor](double multiplier) { return factor <= 1.0 ? 1.0 : 0.1 * multiplier * std::log(factor) + 1.0; };
-  const double one = json_get_or<double>(object, "mscale", 0.0, where), all = json_get_or<double>(object, "mscale_all_dim", 0.0, where);
+  const double one = json_get_or<double>(object, "mscale", 0.0, where),
+               all = json_get_or<double>(object, "mscale_all_dim", 0.0, where);
   const double inferred = one != 0.0 && all != 0.0 ? scale(one) / scale(all) : scale(1.0);
   return json_get_or<double>(object, "attention_factor", inferred, where);
 }
 
 void require(bool condition, const char* key, double found, const char* expected) {
-  if (!condition) throw ConfigError(std::string("rope scaling: ") + key + ": expected " + expected + ", found " + std::to_string(found));
+  if (!condition)
+    throw ConfigError(std::string("rope scaling: ") + key + ": expected " + expected + ", found " + std::to_string(found));
 }
 
 double llama3(double wave, const RopeScaling& scaling) {
@@ -68,7 +70,8 @@ std::vector<double> yarn_kept(double theta, std::int64_t head_size, const RopeSc
   high = std::min(high, size - 1.0);
   if (low == high) high += 0.001;
   std::vector<double> kept;
-  for (std::int64_t i = 0; i < head_size / 2; ++i) kept.push_back(1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
+  for (std::int64_t i = 0; i < head_size / 2; ++i)
+    kept.push_back(1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
   return kept;
 }
 

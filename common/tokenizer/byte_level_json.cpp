@@ -50,8 +50,13 @@ json added_tokens_json(const std::vector<AddedTokenText>& added) {
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   json list = json::array();
   for (const AddedTokenText& token : sorted) {
-    list.push_back({{"id", token.id}, {"content", token.content}, {"single_word", token.single_word},
-                    {"lstrip", token.lstrip}, {"rstrip", token.rstrip}, {"normalized", token.normalized}, {"special", token.special}});
+    list.push_back({{"id", token.id},
+                    {"content", token.content},
+                    {"single_word", token.single_word},
+                    {"lstrip", token.lstrip},
+                    {"rstrip", token.rstrip},
+                    {"normalized", token.normalized},
+                    {"special", token.special}});
   }
   return list;
 }

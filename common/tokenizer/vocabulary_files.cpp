@@ -32,8 +32,9 @@ Splitting splitting_of(const fs::path& folder, const json& config) {
   if (name.starts_with("Qwen2Tokenizer")) return Splitting::kQwen2;
   if (name.starts_with("GPT2Tokenizer")) return Splitting::kGpt2;
   if (!name.empty()) {
-    throw ConfigError(path.string() + ": tokenizer_class: expected Qwen2Tokenizer or GPT2Tokenizer for vocab.json and merges.txt, found \"" +
-                      name + "\"; a tokenizer.json would be read as it stands");
+    throw ConfigError(path.string() +
+                      ": tokenizer_class: expected Qwen2Tokenizer or GPT2Tokenizer for vocab.json and merges.txt, found \"" + name +
+                      "\"; a tokenizer.json would be read as it stands");
   }
   const fs::path model = folder / "config.json";
   const auto type = json_get_or<std::string>(optional_json(model), "model_type", "", model.string());
@@ -54,9 +55,10 @@ json read_merges(const fs::path& path) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
     const std::size_t space = line.find(' ');
-    if (space == 0 || space == line.size() - 1 || space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
-      throw ConfigError(path.string() + ": line " + std::to_string(number) + ": expected two tokens with a space between, found \"" +
-                        std::string(line.substr(0, 100)) + "\"");
+    if (space == 0 || space == line.size() - 1 || space == std::string_view::npos ||
+        line.find(' ', space + 1) != std::string_view::npos) {
+      throw ConfigError(path.string() + ": line " + std::to_string(number) +
+                        ": expected two tokens with a space between, found \"" + std::string(line.substr(0, 100)) + "\"");
     }
     merges.push_back(std::string(line));
   }
@@ -76,7 +78,8 @@ std::int64_t id_of(const std::string& text, const std::string& where) {
 std::string special_text(const json& config, const char* key, const std::string& where) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return "";
-  return found->is_object() ? json_get<std::string>(*found, "content", where + ": " + key) : json_as<std::string>(*found, key, where);
+  return found->is_object() ? json_get<std::string>(*found, "content", where + ": " + key)
+                            : json_as<std::string>(*found, key, where);
 }
 
 constexpr std::array kSpecialKeys = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"};
@@ -91,12 +94,14 @@ std::map<std::string, AddedTokenText> added_tokens(const fs::path& folder, const
     added[content] = {json_as<std::int64_t>(id, content, plain.string()), content, false};
   }
   const json decoder = config.value("added_tokens_decoder", json::object());
-  if (!decoder.is_object()) throw ConfigError(where.string() + ": added_tokens_decoder: expected an object, found " + decoder.type_name());
+  if (!decoder.is_object())
+    throw ConfigError(where.string() + ": added_tokens_decoder: expected an object, found " + decoder.type_name());
   for (const auto& [id, entry] : decoder.items()) {
     const std::string here = where.string() + ": added_tokens_decoder";
     const auto content = json_get<std::string>(entry, "content", here);
     const auto flag = [&here, &token = entry](const char* key) { return json_get_or<bool>(token, key, false, here); };
-    added[content] = {id_of(id, here), content, flag("special"), flag("single_word"), flag("lstrip"), flag("rstrip"), flag("normalized")};
+    added[content] = {id_of(id, here), content,        flag("special"),   flag("single_word"),
+                      flag("lstrip"),  flag("rstrip"), flag("normalized")};
   }
   std::vector<std::string> special = {"<|endoftext|>"};  // the default of both classes
   for (const char* key : kSpecialKeys) special.push_back(special_text(config, key, where.string()));
@@ -124,7 +129,8 @@ std::string tokenizer_json_of(const fs::path& folder) {
   const json config = optional_json(where);
   ByteLevelModel model;
   model.vocabulary = read_json_file(file.string());
-  if (!model.vocabulary.is_object()) throw ConfigError(file.string() + ": expected an object, found " + model.vocabulary.type_name());
+  if (!model.vocabulary.is_object())
+    throw ConfigError(file.string() + ": expected an object, found " + model.vocabulary.type_name());
   model.merges = read_merges(folder / "merges.txt");
   model.splitting = splitting_of(folder, config);
   const auto added = added_tokens(folder, config, model.vocabulary);
