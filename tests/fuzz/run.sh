@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with clang, libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer, and runs each for SECONDS (default 12):
 #   ./tests/fuzz/run.sh [SECONDS] [TARGET …]
+# FUZZ_SEED (default 1, so that CI repeats itself; 0: another one each time) chooses the mutations.
 # A finding is left in build-fuzz/findings and makes the script fail. Exit code 77 where there is no clang.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -33,7 +34,7 @@ for target in "${targets[@]}"; do
   while read -r file; do cp "$file" "$seeds/$((number += 1))"; done < <(seeds_of "$target" | sort)
   echo "fuzz: $target, $seconds s from $number seeds"
   log="build-fuzz/$target.log"
-  build-fuzz/tests/fuzz/fuzz_"$target" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 \
+  build-fuzz/tests/fuzz/fuzz_"$target" -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 \
     -artifact_prefix=build-fuzz/findings/"$target"- -print_final_stats=1 "$found" "$seeds" >"$log" 2>&1 || {
     tail -n 60 "$log" >&2
     echo "fuzz: $target: a finding is in build-fuzz/findings" >&2
