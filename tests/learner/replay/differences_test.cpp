@@ -71,10 +71,14 @@ TEST_SUITE("learner/replay/differences") {
   }
 
   TEST_CASE("alignment gaps between tensors do not count") {
-    const ParameterSpec& bias = kLayout.find("model.layers.0.self_attn.k_proj.bias");  // 8 elements, then a gap of 8
-    REQUIRE(bias.numel == 8);
-    CHECK(!first_difference(kLayout, start(), with(start(), bias.offset + 8, 1.0F)));
-    CHECK(first_difference(kLayout, start(), with(start(), bias.offset + 7, 1.0F)));
+    Architecture architecture = tiny_architecture();
+    architecture.hidden = 24;
+    const ParameterLayout layout(architecture);
+    const ParameterSpec& norm = layout.find("model.layers.0.input_layernorm.weight");  // 24 elements, then a gap of 8
+    const at::Tensor flat = tiny_start(layout);
+    REQUIRE(norm.numel == 24);
+    CHECK(!first_difference(layout, flat, with(flat, norm.offset + 24, 1.5F)));
+    CHECK(first_difference(layout, flat, with(flat, norm.offset + 23, 1.5F)));
   }
 
   TEST_CASE("of a step the loss is compared first, then the gradient norm, then the weights by tensor") {
