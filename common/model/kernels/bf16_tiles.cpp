@@ -65,7 +65,7 @@ template <typename Work>
 void for_blocks(const TiledProduct& product, const Work& work) {
   const std::int64_t blocks = (product.rows + kBlock - 1) / kBlock, panels = (product.columns + kPanel - 1) / kPanel;
   constexpr std::int64_t kOperationsWorthAThread = 1 << 21;
-  const std::int64_t operations = std::min(product.rows, kBlock) * product.inner * kPanel;
+  const std::int64_t operations = std::clamp(product.rows, kLeastRows, kBlock) * product.inner * kPanel;  // padded rows cost as much
   at::parallel_for(0, blocks * panels, 1 + kOperationsWorthAThread / operations, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor padding = at::zeros({kLeastRows * product.inner}, at::kBFloat16);
     for (std::int64_t item = begin; item < end; ++item) {
