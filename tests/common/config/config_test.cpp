@@ -368,15 +368,6 @@ TEST_SUITE("config/config_hash") {
   }
 }
 
-TEST_SUITE("config/stop_strings") {
-  TEST_CASE("the texts of sampling.stop") {
-    CHECK(stop_strings({}).empty());
-    SamplingConfig sampling;
-    sampling.stop = R"(["</answer>", "\n\n"])";
-    CHECK(stop_strings(sampling) == std::vector<std::string>{"</answer>", "\n\n"});
-  }
-}
-
 TEST_SUITE("config/exactness_obstacles") {
   TEST_CASE("each setting that makes exactness impossible is named with its value") {
     const std::pair<std::string, std::string> cases[] = {
