@@ -6,11 +6,9 @@
 #include <ATen/core/Tensor.h>
 
 #include "common/model/architecture.h"
+#include "common/model/kernels/kernels.h"
 
 namespace troupe {
-
-/// Positions in a page of the cache.
-inline constexpr std::int64_t kPageTokens = 64;
 
 /// Pages that hold `tokens` positions.
 inline std::int64_t pages_of(std::int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
@@ -18,9 +16,10 @@ inline std::int64_t pages_of(std::int64_t tokens) { return (tokens + kPageTokens
 /// Keys and values of many sequences, in pages that any sequence may use. Keys lie in blocks of 16 positions, position
 /// innermost, so that the attention kernel computes 16 keys side by side.
 /// keys: [layers, pages, kv_heads, kPageTokens / 16, head_size, 16], values: [layers, pages, kv_heads, kPageTokens, head_size].
+/// On a GPU keys lie as values do.
 struct KvCache {
-  /// Memory is taken from the system when a page is first written.
-  KvCache(const Architecture& architecture, std::int64_t pages, at::ScalarType dtype);
+  /// On the CPU memory is taken from the system when a page is first written.
+  KvCache(const Architecture& architecture, std::int64_t pages, at::ScalarType dtype, at::Device device = at::kCPU);
 
   /// Bytes of one page, keys and values of all layers.
   static std::int64_t page_bytes(const Architecture& architecture, at::ScalarType dtype);

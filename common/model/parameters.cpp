@@ -66,12 +66,12 @@ const ParameterSpec& ParameterLayout::find(const std::string& name) const {
   throw ConfigError("the architecture has no tensor '" + name + "'");
 }
 
-Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype)
+Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype, at::Device device)
     : architecture_(architecture), layout_(architecture) {
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw ConfigError(std::string("parameters are fp32 or bf16, not ") + c10::toString(dtype));
   }
-  flat_ = at::zeros({layout_.total}, dtype);
+  flat_ = at::zeros({layout_.total}, at::TensorOptions(dtype).device(device));
 }
 
 at::Tensor Parameters::operator[](const std::string& name) const {

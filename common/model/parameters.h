@@ -33,8 +33,8 @@ struct ParameterLayout {
 /// Parameters as one flat tensor and named views into it. A shared handle like a tensor.
 class Parameters {
  public:
-  /// Zeros of `dtype` (at::kFloat or at::kBFloat16).
-  Parameters(const Architecture& architecture, at::ScalarType dtype);
+  /// Zeros of `dtype` (at::kFloat or at::kBFloat16) in the memory of `device`.
+  Parameters(const Architecture& architecture, at::ScalarType dtype, at::Device device = at::kCPU);
 
   const Architecture& architecture() const { return architecture_; }
   const ParameterLayout& layout() const { return layout_; }

@@ -7,6 +7,7 @@
 
 #include "common/base/error.h"
 #include "common/model/attention.h"
+#include "common/model/cuda/cuda_passes.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -166,28 +167,30 @@ ModelView<T> view_of(const Parameters& parameters, const ModelOffsets& offsets, 
 
 }  // namespace
 
-Transformer::Transformer(Parameters parameters)
-    : parameters_(std::move(parameters)), offsets_(parameters_) {}
+Transformer::Transformer(Parameters parameters, bool exact) : parameters_(std::move(parameters)), offsets_(parameters_) {
+  if (parameters_.flat().is_cuda()) cuda_ = std::make_shared<CudaPasses>(parameters_, exact);
+}
 
 const at::Tensor& Transformer::rope(std::int64_t positions) const {
   constexpr std::uint64_t kFewest = 1024;
   if (!rope_.defined() || rope_.size(0) < positions) {
     const std::uint64_t enough = std::bit_ceil(std::max(kFewest, static_cast<std::uint64_t>(positions)));
     const Architecture& a = parameters_.architecture();
-    rope_ = rope_table(a, std::min(static_cast<std::int64_t>(enough), a.max_positions));
+    rope_ = rope_table(a, std::min(static_cast<std::int64_t>(enough), a.max_positions)).to(parameters_.flat().device());
   }
   return rope_;
 }
 
 at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved) const {
+  const Architecture& a = parameters_.architecture();
+  check(!batch.sequence_starts.empty() && batch.sequence_starts.front() == 0 &&
+            batch.sequence_starts.back() == batch.ids_T.numel(),
+        "sequence_starts run from 0 to the number of ids");
+  const std::vector<std::int64_t> positions = packed_positions(batch);
+  check_tokens(batch.ids_T, positions, a);
+  if (cuda_) return cuda_->forward(batch, rope(positions_in_use(positions)), saved);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    const Architecture& a = parameters_.architecture();
-    check(!batch.sequence_starts.empty() && batch.sequence_starts.front() == 0 &&
-              batch.sequence_starts.back() == batch.ids_T.numel(),
-          "sequence_starts run from 0 to the number of ids");
-    const std::vector<std::int64_t> positions = packed_positions(batch);
-    check_tokens(batch.ids_T, positions, a);
     const auto model = view_of<T>(parameters_, offsets_, rope(positions_in_use(positions)));
     Activations unsaved;
     Activations& storage = saved == nullptr ? unsaved : *saved;
@@ -200,15 +203,17 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
 }
 
 at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, KvCache& cache) const {
+  const Architecture& a = parameters_.architecture();
+  std::vector<std::int64_t> positions;
+  for (const CachedRun& run : runs) {
+    for (std::int64_t i = 0; i < run.tokens; ++i) positions.push_back(run.first_position + i);
+  }
+  check_tokens(ids_T, positions, a);
+  check(cache.keys.scalar_type() == parameters_.flat().scalar_type() && cache.keys.device() == parameters_.flat().device(),
+        "the cache has the model's dtype and device");
+  if (cuda_) return cuda_->forward_cached(ids_T, runs, rope(positions_in_use(positions)), cache);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    const Architecture& a = parameters_.architecture();
-    std::vector<std::int64_t> positions;
-    for (const CachedRun& run : runs) {
-      for (std::int64_t i = 0; i < run.tokens; ++i) positions.push_back(run.first_position + i);
-    }
-    check_tokens(ids_T, positions, a);
-    check(cache.keys.scalar_type() == parameters_.flat().scalar_type(), "the cache has the model's dtype");
     const auto model = view_of<T>(parameters_, offsets_, rope(positions_in_use(positions)));
     Activations storage;
     const ActivationView<T> view(model, ids_T.numel(), false, storage);
@@ -221,9 +226,10 @@ at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, std::span<const 
 
 void Transformer::backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
                            at::Tensor& gradients) const {
+  const std::int64_t positions = positions_in_use(packed_positions(batch));
+  if (cuda_) return cuda_->backward(batch, rope(positions), saved, grad_hidden_TH, gradients);
   with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    const std::int64_t positions = positions_in_use(packed_positions(batch));
     run_backward(view_of<T>(parameters_, offsets_, rope(positions)), batch, saved, grad_hidden_TH, gradients);
   });
 }
@@ -241,6 +247,7 @@ const PackedWeights<T>& Transformer::packed() const {
 }
 
 at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
+  if (cuda_) return cuda_->logits(hidden_NH);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
     check(hidden_NH.dim() == 2 && hidden_NH.size(1) == parameters_.architecture().hidden && hidden_NH.is_contiguous() &&

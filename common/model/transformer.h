@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <variant>
 #include <vector>
@@ -29,15 +30,19 @@ struct PackedSequences {
 struct Activations {
   at::Tensor floats;  // fp32: residual streams, inverse root mean squares, log-sum-exps of attention
   at::Tensor values;  // compute dtype: normed rows, q k v, attended, gate and up
+  std::vector<at::Tensor> attended, lse;  // of each layer, on a GPU alone: as flash attention gives them
   std::int64_t rows = 0;
 };
+
+class CudaPasses;
 
 /// One thread at a time.
 class Transformer {
  public:
   /// Uses `parameters` (shared handle): changing them in place by ATen's operations changes the model. Who writes to their
-  /// memory past ATen calls weights_changed.
-  explicit Transformer(Parameters parameters);
+  /// memory past ATen calls weights_changed. It computes where the parameters lie. `exact`: a row's bits do not depend on the other
+  /// rows, which is always so on the CPU.
+  explicit Transformer(Parameters parameters, bool exact = true);
 
   const Parameters& parameters() const { return parameters_; }
 
@@ -62,15 +67,18 @@ class Transformer {
   at::Tensor head_VH() const;
   /// Its offset in the flat buffers.
   std::int64_t head_offset() const { return offsets_.head; }
+  /// The passes on a GPU; null on the CPU.
+  const CudaPasses* cuda() const { return cuda_.get(); }
+  /// The table of angles for at least so many positions, where the parameters lie.
+  const at::Tensor& rope(std::int64_t positions) const;
 
  private:
   template <typename T>
   const PackedWeights<T>& packed() const;
-  /// The table of angles for at least so many positions.
-  const at::Tensor& rope(std::int64_t positions) const;
 
   Parameters parameters_;
   ModelOffsets offsets_;
+  std::shared_ptr<const CudaPasses> cuda_;  // where the parameters lie on a GPU
   // A copy of the weights as the kernels read them, made when first needed and again when the weights have changed.
   mutable std::variant<std::monostate, PackedWeights<float>, PackedWeights<Bf16>> packed_;
   mutable std::uint32_t packed_version_ = 0;

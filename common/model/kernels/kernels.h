@@ -166,6 +166,9 @@ const Kernels<T>& kernels();
 /// Keys in a block; caches and packed keys are multiples of it.
 inline constexpr std::int64_t kKeyBlock = 16;
 
+/// Positions in a page of a cache of keys and values.
+inline constexpr std::int64_t kPageTokens = 64;
+
 /// Floats of scratch that `attend` needs for sequences of up to `positions` tokens.
 std::int64_t attention_scratch(std::int64_t positions, std::int64_t head_size);
 std::int64_t attention_backward_scratch(std::int64_t positions, std::int64_t head_size);

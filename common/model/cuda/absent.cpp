@@ -1,0 +1,17 @@
+#include "common/base/error.h"
+#include "common/model/cuda/cuda_passes.h"
+#include "common/model/transformer.h"
+
+// A build without CUDA: a model on a GPU cannot even be made, so nothing behind the constructor is ever reached.
+
+namespace troupe {
+
+CudaPasses::CudaPasses(const Parameters& parameters, bool) : offsets_(parameters) {
+  throw ConfigError("this build of troupe has no CUDA: configure it with TROUPE_CUDA=ON, or use device = cpu");
+}
+at::Tensor CudaPasses::forward(const PackedSequences&, const at::Tensor&, Activations*) const { return {}; }
+void CudaPasses::backward(const PackedSequences&, const at::Tensor&, const Activations&, const at::Tensor&, at::Tensor&) const {}
+at::Tensor CudaPasses::forward_cached(const at::Tensor&, std::span<const CachedRun>, const at::Tensor&, KvCache&) const { return {}; }
+at::Tensor CudaPasses::logits(const at::Tensor&) const { return {}; }
+
+}  // namespace troupe

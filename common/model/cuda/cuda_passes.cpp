@@ -1,0 +1,303 @@
+#include "common/model/cuda/cuda_passes.h"
+
+#include <algorithm>
+#include <string>
+
+#include <ATen/Functions.h>
+
+#include "common/base/error.h"
+#include "common/model/cuda/activations.h"
+#include "common/model/cuda/decode_attention.h"
+#include "common/model/cuda/device.h"
+#include "common/model/cuda/forward_kernels.h"
+#include "common/model/cuda/gemm.h"
+#include "common/model/passes.h"
+
+namespace troupe {
+namespace {
+
+/// Fewer rows than these go through the down projection as so many where rows must be exact: for its long inner dimension cuBLASLt
+/// has only slow algorithms without split-K there.
+constexpr std::int64_t kLeastDownRows = 128;
+
+void check_sizes(const Architecture& a, const Parameters& parameters) {
+  if (parameters.flat().scalar_type() != at::kBFloat16) {
+    throw ConfigError(std::string("a model on a GPU computes in bf16, not in ") + c10::toString(parameters.flat().scalar_type()) +
+                      ": set model.dtype = bf16, or device = cpu");
+  }
+  const auto multiple = [&](std::int64_t value, const char* name) {
+    if (value % 8 != 0) {
+      throw ConfigError("a model on a GPU has sizes that are multiples of 8: " + std::string(name) + " is " + std::to_string(value));
+    }
+  };
+  multiple(a.hidden, "hidden_size");
+  multiple(a.intermediate, "intermediate_size");
+  multiple(a.head_size, "head_dim");
+}
+
+template <typename T>
+T* at_layer(const at::Tensor& pages, std::int64_t layer) {
+  return data_of<T>(pages) + layer * (pages.numel() / pages.size(0));
+}
+
+/// Attention of rows packed by sequence over keys that lie packed too, by ATen's flash attention. Queries [T, heads, D], keys and
+/// values [K, kv_heads, D]; attended and log-sum-exps.
+std::pair<at::Tensor, at::Tensor> flash_attention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                                                  const at::Tensor& starts, const at::Tensor& key_starts, std::int64_t longest,
+                                                  std::int64_t longest_keys) {
+  auto [attended, lse, state, unused, mask] =
+      at::_flash_attention_forward(queries, keys, values, starts, key_starts, longest, longest_keys, 0.0, true, false);
+  return {attended, lse};
+}
+
+/// What forward_cached uploads of its runs.
+struct CachedRows {
+  DeviceInts ints;
+  std::int64_t positions = 0, slots = 0, lengths = 0, shared = 0, pages = 0, page_stride = 1;
+  std::int64_t starts = 0, key_starts = 0, key_slots = 0, keys = 0;
+  std::int64_t longest = 0, longest_keys = 0;
+  bool decodes = false;
+
+  CachedRows(std::span<const CachedRun> runs, bool can_decode);
+
+ private:
+  static std::int32_t slot_of(const CachedRun& run, std::int64_t position);
+};
+
+std::int32_t CachedRows::slot_of(const CachedRun& run, std::int64_t position) {
+  const bool is_shared = position < run.shared_tokens;
+  const std::int64_t index = is_shared ? position : position - run.shared_tokens;
+  const std::int32_t page = (is_shared ? run.shared_pages : run.pages)[static_cast<std::size_t>(index / kPageTokens)];
+  return page * static_cast<std::int32_t>(kPageTokens) + static_cast<std::int32_t>(index % kPageTokens);
+}
+
+CachedRows::CachedRows(std::span<const CachedRun> runs, bool can_decode) {
+  std::vector<std::int32_t> position, slot, length, shared_tokens, start{0}, key_start{0}, key_slot, table;
+  for (const CachedRun& run : runs) page_stride = std::max(page_stride, std::ssize(run.shared_pages) + std::ssize(run.pages));
+  for (const CachedRun& run : runs) {
+    const bool single = can_decode && run.tokens == 1;
+    const std::int64_t end = run.first_position + run.tokens;
+    decodes = decodes || single;
+    for (std::int64_t i = 0; i < run.tokens; ++i) {
+      position.push_back(static_cast<std::int32_t>(run.first_position + i));
+      slot.push_back(slot_of(run, run.first_position + i));
+      length.push_back(single ? static_cast<std::int32_t>(end) : 0);
+      shared_tokens.push_back(static_cast<std::int32_t>(run.shared_tokens));
+      const std::size_t begin = table.size();
+      table.resize(begin + static_cast<std::size_t>(page_stride), 0);
+      if (!single) continue;
+      // Shared pages behind those that the shared tokens fill are the other sequences' business.
+      const auto used = run.shared_pages.first(static_cast<std::size_t>(pages_of(run.shared_tokens)));
+      std::copy(run.pages.begin(), run.pages.end(), std::copy(used.begin(), used.end(), table.begin() + static_cast<std::ptrdiff_t>(begin)));
+    }
+    start.push_back(start.back() + static_cast<std::int32_t>(run.tokens));
+    longest = std::max(longest, run.tokens);
+    if (!single) {
+      for (std::int64_t i = 0; i < end; ++i) key_slot.push_back(slot_of(run, i));
+      longest_keys = std::max(longest_keys, end);
+    }
+    key_start.push_back(static_cast<std::int32_t>(key_slot.size()));
+  }
+  positions = ints.add(position);
+  slots = ints.add(slot);
+  lengths = ints.add(length);
+  shared = ints.add(shared_tokens);
+  pages = ints.add(table);
+  starts = ints.add(start);
+  key_starts = ints.add(key_start);
+  keys = std::ssize(key_slot);
+  key_slots = ints.add(key_slot);
+  ints.upload();
+}
+
+}  // namespace
+
+CudaPasses::CudaPasses(const Parameters& parameters, bool exact)
+    : architecture_(parameters.architecture()), offsets_(parameters), exact_(exact) {
+  const Architecture& a = architecture_;
+  check_sizes(a, parameters);
+  const std::int64_t attended = a.heads * a.head_size, width = attended + 2 * a.kv_heads * a.head_size;
+  const auto matrix = [&](std::int64_t offset, std::int64_t rows, std::int64_t columns) {
+    return parameters.flat().narrow(0, offset, rows * columns).view({rows, columns});
+  };
+  const auto vector = [&](std::int64_t offset, std::int64_t count) {
+    return offset < 0 ? at::Tensor() : parameters.flat().narrow(0, offset, count);
+  };
+  embedding_ = matrix(offsets_.embedding, a.vocabulary, a.hidden);
+  head_ = matrix(offsets_.head, a.vocabulary, a.hidden);
+  final_norm_ = vector(offsets_.final_norm, a.hidden);
+  for (const ModelOffsets::Block& block : offsets_.blocks) {
+    blocks_.push_back({vector(block.attention_norm, a.hidden), matrix(block.qkv, width, a.hidden), vector(block.qkv_bias, width),
+                       vector(block.q_norm, a.head_size), vector(block.k_norm, a.head_size), matrix(block.output, a.hidden, attended),
+                       vector(block.mlp_norm, a.hidden), matrix(block.gate_up, 2 * a.intermediate, a.hidden),
+                       matrix(block.down, a.hidden, a.intermediate)});
+  }
+}
+
+void CudaPasses::add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const {
+  const Architecture& a = architecture_;
+  const std::int64_t layer = stream / 2;
+  const at::Tensor& weight = layer == a.layers  ? final_norm_
+                             : stream % 2 == 0 ? blocks_[static_cast<std::size_t>(layer)].attention_norm
+                                               : blocks_[static_cast<std::size_t>(layer)].mlp_norm;
+  const at::Tensor before = buffers.residual_TH(stream == 0 ? 0 : stream - 1), after = buffers.residual_TH(stream);
+  cuda::add_rms_norm(data_of<float>(before), delta.defined() ? data_of<Bf16>(delta) : nullptr, data_of<Bf16>(weight),
+                     static_cast<float>(a.rms_eps), buffers.rows(), a.hidden, data_of<float>(after), data_of<Bf16>(buffers.normed_TH(stream)),
+                     buffers.inverse_rms(stream), current_stream());
+}
+
+void CudaPasses::finish_qkv(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const {
+  const Architecture& a = architecture_;
+  const Block& block = blocks_[static_cast<std::size_t>(layer)];
+  const auto data = [](const at::Tensor& tensor) { return tensor.defined() ? data_of<Bf16>(tensor) : nullptr; };
+  cuda::QkvRows qkv{};
+  qkv.qkv = data_of<Bf16>(buffers.qkv(layer));
+  qkv.rows = buffers.rows();
+  qkv.heads = static_cast<std::int32_t>(a.heads);
+  qkv.kv_heads = static_cast<std::int32_t>(a.kv_heads);
+  qkv.head_size = static_cast<std::int32_t>(a.head_size);
+  qkv.bias = data(block.qkv_bias);
+  qkv.q_norm = data(block.q_norm);
+  qkv.k_norm = data(block.k_norm);
+  qkv.eps = static_cast<float>(a.rms_eps);
+  qkv.unnormed = data(buffers.unnormed(layer));
+  qkv.positions = rows.positions;
+  qkv.rope = data_of<float>(rope);
+  if (rows.cache != nullptr) {
+    qkv.keys = at_layer<Bf16>(rows.cache->keys, layer);
+    qkv.values = at_layer<Bf16>(rows.cache->values, layer);
+    qkv.slots = rows.slots;
+  }
+  cuda::finish_qkv(qkv, current_stream());
+}
+
+template <typename Attend>
+at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const {
+  const Architecture& a = architecture_;
+  const std::int64_t count = buffers.rows();
+  const Rows exactness = exact_ ? Rows::kExact : Rows::kFree;
+  const std::int64_t down_rows = exact_ ? std::max(count, kLeastDownRows) : count;
+  const at::Tensor delta_all = at::empty({down_rows, a.hidden}, on_gpu(at::kBFloat16)), delta = delta_all.narrow(0, 0, count);
+  const at::Tensor activated = at::empty({down_rows, a.intermediate}, on_gpu(at::kBFloat16));
+  if (down_rows > count) activated.zero_();
+  cuda::embed(data_of<Bf16>(embedding_), rows.ids, count, a.hidden, data_of<float>(buffers.residual_TH(0)), current_stream());
+  add_and_norm(buffers, 0, {});
+  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
+    const Block& block = blocks_[static_cast<std::size_t>(layer)];
+    multiply_transposed(buffers.normed_TH(2 * layer), block.qkv, buffers.qkv(layer), exactness);
+    finish_qkv(buffers, rows, rope, layer);
+    multiply_transposed(attend(layer), block.output, delta, exactness);
+    add_and_norm(buffers, 2 * layer + 1, delta);
+    multiply_transposed(buffers.normed_TH(2 * layer + 1), block.gate_up, buffers.gate_up(layer), exactness);
+    cuda::swiglu(data_of<Bf16>(buffers.gate_up(layer)), count, a.intermediate, data_of<Bf16>(activated), current_stream());
+    multiply_transposed(activated, block.down, delta_all, exactness);
+    add_and_norm(buffers, 2 * layer + 2, delta);
+  }
+  check_cuda(cudaGetLastError(), "the forward pass");
+  return buffers.normed_TH(2 * a.layers);
+}
+
+at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& rope, Activations* saved) const {
+  const Architecture& a = architecture_;
+  const std::int64_t rows = batch.ids_T.numel();
+  std::int64_t longest = 0;
+  for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
+    longest = std::max(longest, batch.sequence_starts[s + 1] - batch.sequence_starts[s]);
+  }
+  const at::Tensor ids = batch.ids_T.to(at::kCUDA);
+  DeviceInts ints;
+  const std::int64_t positions = ints.add(packed_positions(batch)), starts = ints.add(batch.sequence_starts);
+  ints.upload();
+  const at::Tensor starts_S = ints.at(starts, std::ssize(batch.sequence_starts));
+
+  Activations unsaved;
+  Activations& storage = saved == nullptr ? unsaved : *saved;
+  storage.attended.clear();
+  storage.lse.clear();
+  const CudaActivations buffers(a, rows, saved != nullptr, storage);
+  if (rows == 0) return buffers.normed_TH(2 * a.layers);
+  return run(buffers, {data_of<std::int64_t>(ids), ints.data(positions)}, rope, [&](std::int64_t layer) {
+    const at::Tensor heads = buffers.qkv(layer).view({rows, a.heads + 2 * a.kv_heads, a.head_size});
+    auto [attended, lse] = flash_attention(heads.narrow(1, 0, a.heads), heads.narrow(1, a.heads, a.kv_heads),
+                                           heads.narrow(1, a.heads + a.kv_heads, a.kv_heads), starts_S, starts_S, longest, longest);
+    if (saved != nullptr) {
+      storage.attended.push_back(attended);
+      storage.lse.push_back(lse);
+    }
+    return attended.view({rows, a.heads * a.head_size});
+  });
+}
+
+at::Tensor CudaPasses::forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, const at::Tensor& rope, KvCache& cache) const {
+  const Architecture& a = architecture_;
+  const std::int64_t rows = ids_T.numel();
+  const at::Tensor ids = ids_T.to(at::kCUDA);
+  const CachedRows cached(runs, decodes());
+  DecodeInputs inputs;
+  inputs.lengths = cached.ints.at(cached.lengths, rows);
+  inputs.shared_tokens = cached.ints.at(cached.shared, rows);
+  inputs.pages = cached.ints.at(cached.pages, rows * cached.page_stride).view({rows, cached.page_stride});
+  const at::Tensor starts = cached.ints.at(cached.starts, std::ssize(runs) + 1);
+  const at::Tensor key_starts = cached.ints.at(cached.key_starts, std::ssize(runs) + 1);
+  const at::Tensor keys = at::empty({cached.keys, a.kv_heads, a.head_size}, on_gpu(at::kBFloat16)), values = at::empty_like(keys);
+
+  Activations storage;
+  const CudaActivations buffers(a, rows, false, storage);
+  const Batch all{data_of<std::int64_t>(ids), cached.ints.data(cached.positions), cached.ints.data(cached.slots), &cache};
+  return run(buffers, all, rope, [&](std::int64_t layer) {
+    at::Tensor attended;
+    if (cached.keys > 0) {
+      cuda::gather_positions(at_layer<Bf16>(cache.keys, layer), at_layer<Bf16>(cache.values, layer), cached.ints.data(cached.key_slots),
+                             cached.keys, a.kv_heads, a.head_size, data_of<Bf16>(keys), data_of<Bf16>(values), current_stream());
+      const at::Tensor queries = buffers.qkv(layer).view({rows, a.heads + 2 * a.kv_heads, a.head_size}).narrow(1, 0, a.heads);
+      // Rows of single tokens are sequences without keys here.
+      attended = flash_attention(queries, keys, values, starts, key_starts, cached.longest, cached.longest_keys).first;
+    } else {
+      attended = at::empty({rows, a.heads, a.head_size}, on_gpu(at::kBFloat16));
+    }
+    attended = attended.view({rows, a.heads * a.head_size});
+    return cached.decodes ? attend_decoding(buffers, layer, inputs, cache, attended) : attended;
+  });
+}
+
+at::Tensor CudaPasses::attend_decoding(const CudaActivations& buffers, std::int64_t layer, const DecodeInputs& inputs, const KvCache& cache,
+                                       const at::Tensor& attended) const {
+  const Architecture& a = architecture_;
+  cuda::DecodeRows rows{};
+  rows.qkv = data_of<Bf16>(buffers.qkv(layer));
+  rows.attended = data_of<Bf16>(attended);
+  rows.rows = buffers.rows();
+  rows.heads = static_cast<std::int32_t>(a.heads);
+  rows.kv_heads = static_cast<std::int32_t>(a.kv_heads);
+  rows.head_size = static_cast<std::int32_t>(a.head_size);
+  rows.keys = at_layer<Bf16>(cache.keys, layer);
+  rows.values = at_layer<Bf16>(cache.values, layer);
+  rows.lengths = data_of<std::int32_t>(inputs.lengths);
+  rows.shared_tokens = data_of<std::int32_t>(inputs.shared_tokens);
+  rows.pages = data_of<std::int32_t>(inputs.pages);
+  rows.page_stride = inputs.pages.stride(0);
+  cuda::decode_attention(rows, current_stream());
+  return attended;
+}
+
+bool CudaPasses::decodes() const {
+  return cuda::decode_attention_serves(architecture_.heads, architecture_.kv_heads, architecture_.head_size);
+}
+
+at::Tensor CudaPasses::decode(const DecodeInputs& inputs, const at::Tensor& rope, KvCache& cache) const {
+  const Architecture& a = architecture_;
+  const std::int64_t rows = inputs.ids.numel();
+  Activations storage;
+  const CudaActivations buffers(a, rows, false, storage);
+  const at::Tensor attended = at::empty({rows, a.heads * a.head_size}, on_gpu(at::kBFloat16));
+  const Batch all{data_of<std::int64_t>(inputs.ids), data_of<std::int32_t>(inputs.positions), data_of<std::int32_t>(inputs.slots), &cache};
+  return run(buffers, all, rope, [&](std::int64_t layer) { return attend_decoding(buffers, layer, inputs, cache, attended); });
+}
+
+at::Tensor CudaPasses::logits(const at::Tensor& hidden_NH) const {
+  const at::Tensor logits_NV = at::empty({hidden_NH.size(0), architecture_.vocabulary}, on_gpu(at::kFloat));
+  multiply_transposed(hidden_NH, head_, logits_NV, exact_ ? Rows::kExact : Rows::kFree);
+  return logits_NV;
+}
+
+}  // namespace troupe

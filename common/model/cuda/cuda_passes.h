@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "common/model/kv_cache.h"
+#include "common/model/model_offsets.h"
+#include "common/model/parameters.h"
+
+// T rows, N rows of logits, H hidden, V vocabulary.
+
+namespace troupe {
+
+struct Activations;
+struct PackedSequences;
+class CudaActivations;
+
+/// Rows that each continue a sequence of their own by one token, described in the memory of the GPU, so that a CUDA graph of them
+/// can be run again on other numbers. [T] each; see cuda/decode_attention.h.
+struct DecodeInputs {
+  at::Tensor ids;            // int64
+  at::Tensor positions;      // int32
+  at::Tensor slots;          // int32; negative: a row that fills the batch up
+  at::Tensor lengths;        // int32; 0 for such a row
+  at::Tensor shared_tokens;  // int32
+  at::Tensor pages;          // int32 [T, pages of a sequence]
+};
+
+/// The passes of Transformer over bf16 parameters in the memory of a GPU. The arithmetic is the CPU's (bf16 operands, fp32 sums and
+/// residual streams), the order of sums is not.
+class CudaPasses {
+ public:
+  /// Refers to the parameters' memory. `exact`: a row's bits do not depend on the other rows.
+  /// @throws ConfigError for parameters that are not bf16, or sizes that the kernels do not take.
+  CudaPasses(const Parameters& parameters, bool exact);
+
+  /// Transformer's methods. `ids_T` may lie on the CPU.
+  at::Tensor forward(const PackedSequences& batch, const at::Tensor& rope, Activations* saved) const;
+  void backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                at::Tensor& gradients) const;
+  at::Tensor forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, const at::Tensor& rope, KvCache& cache) const;
+  at::Tensor logits(const at::Tensor& hidden_NH) const;
+
+  /// Whether `decode` serves this model's heads.
+  bool decodes() const;
+  /// One token for each row's sequence: [T, H]. Nothing but launches of kernels, so it can be captured. `rope` lies on the GPU.
+  at::Tensor decode(const DecodeInputs& inputs, const at::Tensor& rope, KvCache& cache) const;
+
+ private:
+  struct Block {
+    at::Tensor attention_norm, qkv, qkv_bias, q_norm, k_norm, output, mlp_norm, gate_up, down;  // views; undefined: not there
+  };
+  struct Batch {
+    const std::int64_t* ids;
+    const std::int32_t* positions;
+    const std::int32_t* slots = nullptr;
+    KvCache* cache = nullptr;
+  };
+  /// `attend(layer)` gives the attended rows [T, heads D] once qkv(layer) is complete.
+  template <typename Attend>
+  at::Tensor run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const;
+  void finish_qkv(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
+  at::Tensor attend_decoding(const CudaActivations& buffers, std::int64_t layer, const DecodeInputs& inputs, const KvCache& cache,
+                             const at::Tensor& attended) const;
+  void add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const;
+
+  Architecture architecture_;
+  ModelOffsets offsets_;
+  bool exact_;
+  at::Tensor embedding_, final_norm_, head_;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,190 @@
+#include "common/model/cuda/forward_kernels.h"
+
+#include <cuda_bf16.h>
+
+namespace troupe::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__device__ __forceinline__ float to_float(Bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+
+__device__ __forceinline__ Bf16 to_bf16(float x) {
+  const __nv_bfloat16 rounded = __float2bfloat16_rn(x);
+  return {__bfloat16_as_ushort(rounded)};
+}
+
+/// 8 bf16 numbers in one access of 16 bytes.
+struct alignas(16) Eight {
+  Bf16 v[8];
+};
+
+__device__ __forceinline__ Eight load8(const Bf16* from) { return *reinterpret_cast<const Eight*>(from); }
+
+/// The sum over the block, in a fixed order, for every thread.
+__device__ float block_sum(float x) {
+  __shared__ float warps[kThreads / 32];
+  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffU, x, distance);
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
+  __syncthreads();
+  float sum = 0;
+  for (int warp = 0; warp < kThreads / 32; ++warp) sum += warps[warp];
+  return sum;
+}
+
+__global__ void embed_kernel(const Bf16* table, const std::int64_t* ids, std::int64_t hidden, float* residual) {
+  const Bf16* from = table + ids[blockIdx.x] * hidden;
+  float* to = residual + static_cast<std::int64_t>(blockIdx.x) * hidden;
+  for (std::int64_t i = threadIdx.x * 8; i < hidden; i += kThreads * 8) {
+    const Eight x = load8(from + i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) to[i + j] = to_float(x.v[j]);
+  }
+}
+
+/// One block a row. Each thread reads again what it wrote itself.
+__global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* residual, const Bf16* delta, const Bf16* weight, float eps,
+                                                                int hidden, float* sum, Bf16* normed, float* inverse_rms) {
+  const std::int64_t row = blockIdx.x, at = row * hidden;
+  float squares = 0;
+  for (int i = threadIdx.x * 4; i < hidden; i += kThreads * 4) {
+    float4 x = *reinterpret_cast<const float4*>(residual + at + i);
+    if (delta != nullptr) {
+      const ushort4 d = *reinterpret_cast<const ushort4*>(delta + at + i);
+      x.x += to_float({d.x});
+      x.y += to_float({d.y});
+      x.z += to_float({d.z});
+      x.w += to_float({d.w});
+    }
+    if (delta != nullptr || sum != residual) *reinterpret_cast<float4*>(sum + at + i) = x;
+    squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+  }
+  const float inverse = 1.0F / sqrtf(block_sum(squares) / static_cast<float>(hidden) + eps);
+  if (inverse_rms != nullptr && threadIdx.x == 0) inverse_rms[row] = inverse;
+  for (int i = threadIdx.x * 4; i < hidden; i += kThreads * 4) {
+    const float4 x = *reinterpret_cast<const float4*>(sum + at + i);
+    const ushort4 w = *reinterpret_cast<const ushort4*>(weight + i);
+    const ushort4 out{to_bf16(x.x * inverse * to_float({w.x})).bits, to_bf16(x.y * inverse * to_float({w.y})).bits,
+                      to_bf16(x.z * inverse * to_float({w.z})).bits, to_bf16(x.w * inverse * to_float({w.w})).bits};
+    *reinterpret_cast<ushort4*>(normed + at + i) = out;
+  }
+}
+
+/// One warp a head of a row; lane i holds the pairs (i + 32 j, i + 32 j + head_size / 2).
+__global__ void __launch_bounds__(kThreads) finish_qkv_kernel(QkvRows r) {
+  const int lane = threadIdx.x % 32, all = r.heads + 2 * r.kv_heads, turned = r.heads + r.kv_heads;
+  const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
+  if (item >= r.rows * all) return;
+  const std::int64_t row = item / all;
+  const int head = static_cast<int>(item % all), half = r.head_size / 2;
+  Bf16* const x = r.qkv + (row * all + head) * r.head_size;
+  const Bf16* const bias = r.bias == nullptr ? nullptr : r.bias + head * r.head_size;
+  const bool turn = head < turned;
+  const Bf16* const norm = r.q_norm == nullptr || !turn ? nullptr : head < r.heads ? r.q_norm : r.k_norm;
+  const std::int32_t slot = r.slots == nullptr ? -1 : r.slots[row];
+  Bf16* cache = nullptr;
+  if (head >= r.heads && slot >= 0 && r.keys != nullptr) {
+    const int kv_head = (head - r.heads) % r.kv_heads;
+    Bf16* const base = turn ? r.keys : r.values;
+    cache = base + ((static_cast<std::int64_t>(slot / kPageTokens) * r.kv_heads + kv_head) * kPageTokens + slot % kPageTokens) * r.head_size;
+  }
+  float inverse = 1.0F;
+  if (norm != nullptr) {
+    float squares = 0;
+    for (int i = lane; i < r.head_size; i += 32) {
+      const float value = to_float(x[i]);
+      squares += value * value;
+      if (r.unnormed != nullptr) r.unnormed[(row * turned + head) * r.head_size + i] = x[i];
+    }
+    for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(0xffffffffU, squares, distance);
+    inverse = 1.0F / sqrtf(squares / static_cast<float>(r.head_size) + r.eps);
+  }
+  const float* const cosines = turn ? r.rope + static_cast<std::int64_t>(r.positions[row]) * r.head_size : nullptr;
+  for (int i = lane; i < half; i += 32) {
+    float a = to_float(x[i]), b = to_float(x[i + half]);
+    if (norm != nullptr) {
+      a = to_float(to_bf16(a * inverse * to_float(norm[i])));
+      b = to_float(to_bf16(b * inverse * to_float(norm[i + half])));
+    }
+    if (bias != nullptr) {
+      a = to_float(to_bf16(a + to_float(bias[i])));
+      b = to_float(to_bf16(b + to_float(bias[i + half])));
+    }
+    if (turn) {
+      const float c = cosines[i], s = cosines[half + i], turned_a = a * c - b * s;
+      b = b * c + a * s;
+      a = turned_a;
+    }
+    const Bf16 low = to_bf16(a), high = to_bf16(b);
+    x[i] = low;
+    x[i + half] = high;
+    if (cache != nullptr) {
+      cache[i] = low;
+      cache[i + half] = high;
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) swiglu_kernel(const Bf16* gate_up, std::int64_t count, std::int64_t inner, Bf16* activated) {
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
+  if (i >= count) return;
+  const std::int64_t row = i / inner, column = i % inner;
+  const Eight gate = load8(gate_up + row * 2 * inner + column), up = load8(gate_up + (row * 2 + 1) * inner + column);
+  Eight out;
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const float g = to_float(gate.v[j]);
+    out.v[j] = to_bf16(g / (1.0F + expf(-g)) * to_float(up.v[j]));
+  }
+  *reinterpret_cast<Eight*>(activated + i) = out;
+}
+
+__global__ void __launch_bounds__(kThreads) gather_kernel(const Bf16* keys, const Bf16* values, const std::int32_t* slots, std::int64_t rows,
+                                                          int kv_heads, int head_size, Bf16* keys_out, Bf16* values_out) {
+  const int eights = kv_heads * head_size / 8;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= rows * eights) return;
+  const std::int64_t row = i / eights;
+  const int element = static_cast<int>(i % eights) * 8, head = element / head_size, slot = slots[row];
+  const std::int64_t from =
+      ((static_cast<std::int64_t>(slot / kPageTokens) * kv_heads + head) * kPageTokens + slot % kPageTokens) * head_size + element % head_size;
+  const std::int64_t to = row * kv_heads * head_size + element;
+  *reinterpret_cast<Eight*>(keys_out + to) = load8(keys + from);
+  *reinterpret_cast<Eight*>(values_out + to) = load8(values + from);
+}
+
+unsigned blocks_of(std::int64_t items, std::int64_t per_block) { return static_cast<unsigned>((items + per_block - 1) / per_block); }
+
+}  // namespace
+
+void embed(const Bf16* table, const std::int64_t* ids, std::int64_t rows, std::int64_t hidden, float* residual, cudaStream_t stream) {
+  if (rows == 0) return;
+  embed_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(table, ids, hidden, residual);
+}
+
+void add_rms_norm(const float* residual, const Bf16* delta, const Bf16* weight, float eps, std::int64_t rows, std::int64_t hidden,
+                  float* sum, Bf16* normed, float* inverse_rms, cudaStream_t stream) {
+  if (rows == 0) return;
+  add_rms_norm_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(residual, delta, weight, eps, static_cast<int>(hidden), sum,
+                                                                             normed, inverse_rms);
+}
+
+void finish_qkv(const QkvRows& rows, cudaStream_t stream) {
+  if (rows.rows == 0) return;
+  const std::int64_t heads = rows.rows * (rows.heads + 2 * rows.kv_heads);
+  finish_qkv_kernel<<<blocks_of(heads, kThreads / 32), kThreads, 0, stream>>>(rows);
+}
+
+void swiglu(const Bf16* gate_up, std::int64_t rows, std::int64_t inner, Bf16* activated, cudaStream_t stream) {
+  if (rows == 0) return;
+  swiglu_kernel<<<blocks_of(rows * inner, kThreads * 8), kThreads, 0, stream>>>(gate_up, rows * inner, inner, activated);
+}
+
+void gather_positions(const Bf16* keys, const Bf16* values, const std::int32_t* slots, std::int64_t rows, std::int64_t kv_heads,
+                      std::int64_t head_size, Bf16* keys_out, Bf16* values_out, cudaStream_t stream) {
+  if (rows == 0) return;
+  gather_kernel<<<blocks_of(rows * kv_heads * head_size / 8, kThreads), kThreads, 0, stream>>>(
+      keys, values, slots, rows, static_cast<int>(kv_heads), static_cast<int>(head_size), keys_out, values_out);
+}
+
+}  // namespace troupe::cuda
