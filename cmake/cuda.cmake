@@ -21,7 +21,7 @@ if(TROUPE_WITH_CUDA)
   endif()
   set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE} CACHE FILEPATH "nvcc")
   enable_language(CUDA)
-  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no flag of nvcc 13 for a later one
   set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
   add_library(NCCL::nccl INTERFACE IMPORTED)
   set_target_properties(NCCL::nccl PROPERTIES
