@@ -8,7 +8,7 @@
 // chunks of kLogitChunk logits, counted from its beginning; a block of kChunkThreads threads reduces a chunk in a fixed order,
 // and the chunks are combined in theirs: so the bits depend on the row's logits and the temperature alone.
 
-namespace troupe {
+namespace troupe::cuda {
 
 inline constexpr int kLogitChunk = 4096;
 inline constexpr int kChunkThreads = 256;
@@ -126,4 +126,4 @@ inline __device__ RowSummary summary_of(std::int64_t chunks, const Partial& part
   return {__fadd_rn(top, log_sum), __fsub_rn(log_sum, __fdiv_rn(weighted, sum))};
 }
 
-}  // namespace troupe
+}  // namespace troupe::cuda
