@@ -7,16 +7,16 @@ namespace troupe::cuda {
 namespace {
 
 /// One block a chunk of a row.
-__global__ void __launch_bounds__(kChunkThreads) logit_partials_kernel(LogitTile tile, std::int64_t all_rows, LogitPartial* partials,
-                                                                       float* target_logits) {
+__global__ void __launch_bounds__(kChunkThreads) logit_partials_kernel(LogitTile tile, std::int64_t all_rows, std::int64_t first_row,
+                                                                       LogitPartial* partials, float* target_logits) {
   const std::int64_t row = blockIdx.x, begin = std::int64_t{blockIdx.y} * kLogitChunk;
   const float* const logits = tile.logits + row * tile.columns + begin;
   const int count = static_cast<int>(min(std::int64_t{kLogitChunk}, tile.columns - begin));
   const LogitPartial partial = chunk_partial(logits, count, tile.inverse_temperature);
   if (threadIdx.x != 0) return;
   const std::int64_t first = tile.first_column + begin, target = tile.targets[row] - first;
-  partials[first / kLogitChunk * all_rows + row] = partial;
-  if (target >= 0 && target < count) target_logits[row] = logits[target];
+  partials[first / kLogitChunk * all_rows + first_row + row] = partial;
+  if (target >= 0 && target < count) target_logits[first_row + row] = logits[target];
 }
 
 __global__ void summarise_rows_kernel(const LogitPartial* partials, const float* target_logits, std::int64_t rows, std::int64_t chunks,
@@ -56,10 +56,11 @@ std::int64_t partial_floats(std::int64_t rows, std::int64_t vocabulary) {
   return rows * logit_chunks(vocabulary) * static_cast<std::int64_t>(sizeof(LogitPartial) / sizeof(float));
 }
 
-void logit_partials(const LogitTile& tile, std::int64_t all_rows, LogitPartial* partials, float* target_logits, cudaStream_t stream) {
+void logit_partials(const LogitTile& tile, std::int64_t all_rows, std::int64_t first_row, LogitPartial* partials, float* target_logits,
+                    cudaStream_t stream) {
   if (tile.rows == 0) return;
   const dim3 blocks(static_cast<unsigned>(tile.rows), blocks_of(tile.columns, kLogitChunk));
-  logit_partials_kernel<<<blocks, kChunkThreads, 0, stream>>>(tile, all_rows, partials, target_logits);
+  logit_partials_kernel<<<blocks, kChunkThreads, 0, stream>>>(tile, all_rows, first_row, partials, target_logits);
 }
 
 void summarise_rows(const LogitPartial* partials, const float* target_logits, std::int64_t rows, std::int64_t vocabulary,
