@@ -1,0 +1,77 @@
+#include "common/model/cuda/adamw.h"
+
+#include "common/model/cuda/elements.cuh"
+
+namespace troupe::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kBlock = 1024;  // values of a sum of squares
+
+/// The same roundings as on a CPU, which has no fused multiply-add here.
+__device__ __forceinline__ void update(float& p, float& m, float& v, float g, const AdamWStep& s) {
+  const float grad = __fmul_rn(g, s.clip);
+  m = __fadd_rn(m, __fmul_rn(s.beta1_rest, __fsub_rn(grad, m)));
+  v = __fadd_rn(__fmul_rn(v, s.beta2), __fmul_rn(__fmul_rn(s.beta2_rest, grad), grad));
+  const float root = __fadd_rn(__fdiv_rn(__fsqrt_rn(v), s.root2), s.eps);
+  p = __fsub_rn(__fmul_rn(p, s.decay), __fdiv_rn(__fmul_rn(s.step_size, m), root));
+}
+
+/// Slices begin and end anywhere: whole fours that lie at 16 bytes go at once, `shift` elements before the first of them.
+__global__ void __launch_bounds__(kThreads) adamw_kernel(float* p, float* m, float* v, const float* g, std::int64_t count, int shift,
+                                                         AdamWStep step, Bf16* rounded) {
+  const std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * 4 - shift;
+  if (i >= 0 && i + 4 <= count) {
+    FourFloats parameter = load4(p + i), first = load4(m + i), second = load4(v + i);
+    const FourFloats gradient = load4(g + i);
+    Four low;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      update(parameter.v[j], first.v[j], second.v[j], gradient.v[j], step);
+      low.v[j] = to_bf16(parameter.v[j]);
+    }
+    *reinterpret_cast<FourFloats*>(p + i) = parameter;
+    *reinterpret_cast<FourFloats*>(m + i) = first;
+    *reinterpret_cast<FourFloats*>(v + i) = second;
+    *reinterpret_cast<Four*>(rounded + i) = low;
+    return;
+  }
+  for (std::int64_t j = i < 0 ? 0 : i; j < i + 4 && j < count; ++j) {
+    update(p[j], m[j], v[j], g[j], step);
+    rounded[j] = to_bf16(p[j]);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) block_squares_kernel(const float* values, std::int64_t count, double* sums) {
+  __shared__ double warps[kThreads / 32];
+  const std::int64_t first = std::int64_t{blockIdx.x} * kBlock;
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < kBlock && first + i < count; i += kThreads) {
+    const double value = values[first + i];
+    sum += value * value;
+  }
+  for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, distance);
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  double total = 0;
+  for (const double warp : warps) total += warp;
+  sums[blockIdx.x] = total;
+}
+
+}  // namespace
+
+void adamw(float* master, float* exp_avg, float* exp_avg_sq, const float* gradient, std::int64_t count, const AdamWStep& step,
+           Bf16* rounded, cudaStream_t stream) {
+  if (count == 0) return;
+  const int shift = static_cast<int>(reinterpret_cast<std::uintptr_t>(master) / sizeof(float) % 4);
+  adamw_kernel<<<blocks_of(count + shift, kThreads * 4), kThreads, 0, stream>>>(master, exp_avg, exp_avg_sq, gradient, count, shift, step,
+                                                                                rounded);
+}
+
+void block_squares(const float* values, std::int64_t count, double* sums, cudaStream_t stream) {
+  if (count == 0) return;
+  block_squares_kernel<<<blocks_of(count, kBlock), kThreads, 0, stream>>>(values, count, sums);
+}
+
+}  // namespace troupe::cuda
