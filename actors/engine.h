@@ -1,17 +1,15 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
+#include "actors/decoder.h"
 #include "actors/sampler.h"
 #include "actors/sequence_scheduler.h"
-#include "common/model/kv_cache.h"
 #include "common/model/parameters.h"
-#include "common/model/transformer.h"
 
 namespace troupe {
 
@@ -27,8 +25,11 @@ OnNewWeights on_new_weights_named(std::string_view name);
 struct EngineOptions {
   std::int64_t slots = 64;            // sequences generated at once
   std::int64_t max_tokens = 0;        // prompt and completion of a sequence; 0: the model's positions
-  std::int64_t prefill_tokens = 512;  // prompt rows of one forward
-  double kv_memory_gib = 0;           // keys and values; 0: what the slots can need, at most half of the machine's memory
+  std::int64_t prefill_tokens = 0;    // prompt rows of one forward; 0: 512 on a CPU, 8192 on a GPU
+  double kv_memory_gib = 0;           // keys and values; 0: what the slots can need, at most half of the machine's memory, or 0.9 of the
+                                      // GPU's that is free
+  bool on_gpu = false;                // compute in bf16 on the GPU, whatever the parameters' device and dtype
+  bool exact = true;                  // as Transformer's
   OnNewWeights on_new_weights = OnNewWeights::kRecompute;
   const Tokenizer* tokenizer = nullptr;  // for stop texts; outlives the engine
 };
@@ -77,17 +78,17 @@ class Engine {
     std::uint64_t version;
   };
   void use(NewWeights weights);
-  at::Tensor logits_of(const ForwardPlan& plan);
-  void draw(const at::Tensor& logits_NV);
+  Draw draw_of(std::size_t index) const;
 
   OnNewWeights on_new_weights_;
-  Transformer model_;
+  Architecture architecture_;
   std::uint64_t version_;
-  KvCache cache_;
+  std::int64_t pages_;
   SequenceScheduler scheduler_;
+  std::unique_ptr<Decoder> decoder_;
   std::optional<NewWeights> pending_;  // kFinish: wait for the running sequences
+  std::vector<Draw> draws_;
   std::vector<DrawnToken> drawn_;
-  std::vector<SamplerScratch> scratch_;  // one for each draw of a step
   EngineStats stats_;
 };
 

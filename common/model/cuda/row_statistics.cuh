@@ -117,7 +117,7 @@ inline __device__ RowSummary summary_of(std::int64_t chunks, const Partial& part
   float sum = 0, weighted = 0;
   for (std::int64_t c = 0; c < chunks; ++c) {
     const LogitPartial part = partial(c);
-    if (!(part.sum > 0)) continue;
+    if (part.sum == 0) continue;  // of no probability; what is not a number goes on
     const float distance = __fsub_rn(part.max, top), scale = exp_of(distance);
     sum = __fmaf_rn(scale, part.sum, sum);
     weighted = __fmaf_rn(scale, __fmaf_rn(distance, part.sum, part.weighted), weighted);

@@ -1,0 +1,281 @@
+#include "actors/cuda/cuda_decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/cuda/CUDAGuard.h>
+
+#include "actors/cuda/draw_kernels.h"
+#include "common/base/error.h"
+#include "common/model/cuda/cuda_passes.h"
+#include "common/model/cuda/device.h"
+#include "common/model/kv_cache.h"
+#include "common/model/passes.h"
+#include "common/model/transformer.h"
+
+// S slots, N drawn rows, H hidden, V vocabulary.
+
+namespace troupe {
+namespace {
+
+/// Rows of a graph: the next of these, so that few graphs serve all numbers of rows and little is computed for nobody.
+std::int64_t graph_rows(std::int64_t rows) {
+  const std::int64_t step = rows <= 4 ? 1 : rows <= 64 ? 8 : rows <= 256 ? 32 : 64;
+  return (rows + step - 1) / step * step;
+}
+
+/// Arrays of one number a slot, laid out one behind the other alike on the host and on the GPU, so that one copy takes them over.
+class SlotArrays {
+ public:
+  explicit SlotArrays(std::int64_t slots) : slots_((slots + 3) / 4 * 4) {
+    const std::int64_t bytes = slots_ * (8 + 8 + 4 + 4 + 4 + 4 + 4);
+    host_ = at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true));
+    device_ = at::zeros({bytes}, on_gpu(at::kByte));
+  }
+
+  struct Row {
+    std::int64_t id = 0;
+    double uniform = 0;
+    float temperature = 1;
+    std::int32_t position = 0, slot = -1, length = 0, shared_tokens = 0;
+  };
+  void set(std::int64_t index, const Row& row) {
+    host<std::int64_t>(kIds)[index] = row.id;
+    host<double>(kUniforms)[index] = row.uniform;
+    host<float>(kTemperatures)[index] = row.temperature;
+    host<std::int32_t>(kPositions)[index] = row.position;
+    host<std::int32_t>(kSlots)[index] = row.slot;
+    host<std::int32_t>(kLengths)[index] = row.length;
+    host<std::int32_t>(kSharedTokens)[index] = row.shared_tokens;
+  }
+  void upload() const {
+    check_cuda(cudaMemcpyAsync(device_.mutable_data_ptr(), host_.const_data_ptr(), host_.nbytes(), cudaMemcpyHostToDevice, current_stream()),
+               "cudaMemcpyAsync");
+  }
+
+  at::Tensor ids(std::int64_t rows) const { return view(kIds, rows, at::kLong); }
+  at::Tensor uniforms(std::int64_t rows) const { return view(kUniforms, rows, at::kDouble); }
+  at::Tensor temperatures(std::int64_t rows) const { return view(kTemperatures, rows, at::kFloat); }
+  at::Tensor positions(std::int64_t rows) const { return view(kPositions, rows, at::kInt); }
+  at::Tensor slots(std::int64_t rows) const { return view(kSlots, rows, at::kInt); }
+  at::Tensor lengths(std::int64_t rows) const { return view(kLengths, rows, at::kInt); }
+  at::Tensor shared_tokens(std::int64_t rows) const { return view(kSharedTokens, rows, at::kInt); }
+
+ private:
+  // Offsets in bytes for one slot.
+  static constexpr std::int64_t kIds = 0, kUniforms = 8, kTemperatures = 16, kPositions = 20, kSlots = 24, kLengths = 28, kSharedTokens = 32;
+
+  template <typename T>
+  T* host(std::int64_t array) const {
+    return reinterpret_cast<T*>(static_cast<char*>(host_.mutable_data_ptr()) + array * slots_);
+  }
+  at::Tensor view(std::int64_t array, std::int64_t rows, at::ScalarType dtype) const {
+    return device_.narrow(0, array * slots_, rows * static_cast<std::int64_t>(c10::elementSize(dtype))).view(dtype);
+  }
+
+  std::int64_t slots_;
+  at::Tensor host_, device_;
+};
+
+class CudaDecoder : public Decoder {
+ public:
+  CudaDecoder(const Parameters& parameters, std::int64_t pages, std::int64_t slots, std::int64_t positions, bool exact)
+      : parameters_(on_device(parameters)),
+        model_(parameters_, exact),
+        cache_(parameters.architecture(), pages, at::kBFloat16, at::kCUDA),
+        rope_(model_.rope(positions)),
+        slots_(graph_rows(slots)),
+        arrays_(slots_),
+        page_stride_(pages_of(positions) + 1),
+        host_pages_(at::empty({slots_, page_stride_}, at::TensorOptions(at::kInt).pinned_memory(true))),
+        pages_(at::zeros({slots_, page_stride_}, on_gpu(at::kInt))),
+        ids_(at::empty({slots_}, on_gpu(at::kInt))),
+        logprobs_(at::empty({slots_}, on_gpu(at::kFloat))),
+        host_ids_(at::empty({slots_}, at::TensorOptions(at::kInt).pinned_memory(true))),
+        host_logprobs_(at::empty({slots_}, at::TensorOptions(at::kFloat).pinned_memory(true))),
+        stream_(c10::cuda::getStreamFromPool()) {}
+
+  void run(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version, std::span<DrawnToken> drawn) override {
+    const c10::InferenceMode no_autograd;
+    const c10::cuda::CUDAStreamGuard guard(stream_);
+    const auto single = [](const CachedRun& run) { return run.tokens == 1; };
+    const bool decoding = draws.size() == plan.ids.size() && model_.cuda()->decodes() && std::ranges::all_of(plan.runs, single);
+    const at::Tensor logits_NV = decoding ? decode(plan, draws) : compute(plan, draws);
+    if (draws.empty()) return;
+    const auto count = static_cast<std::int64_t>(draws.size());
+    const auto take = [&](const at::Tensor& to, const at::Tensor& from) {
+      check_cuda(cudaMemcpyAsync(to.mutable_data_ptr(), from.const_data_ptr(), static_cast<std::size_t>(count) * 4, cudaMemcpyDeviceToHost, current_stream()),
+                 "cudaMemcpyAsync");
+    };
+    take(host_ids_, ids_);
+    take(host_logprobs_, logprobs_);
+    check_cuda(cudaStreamSynchronize(current_stream()), "a generation step");
+    for (std::int64_t row = 0; row < count; ++row) {
+      const Draw& draw = draws[static_cast<std::size_t>(row)];
+      DrawnToken& token = drawn[static_cast<std::size_t>(row)];
+      token = {host_ids_.const_data_ptr<std::int32_t>()[row], host_logprobs_.const_data_ptr<float>()[row]};
+      if (token.id < 0) throw_broken_row(draw, version, "a logit is not finite: the weights or the forward pass are broken");
+      if (needs_host(draw)) token = draw_on_host(draw, logits_NV.select(0, row), version);
+    }
+  }
+
+  void set_weights(Parameters parameters) override {
+    const c10::InferenceMode no_autograd;
+    const c10::cuda::CUDAStreamGuard guard(stream_);
+    parameters_.flat().copy_(parameters.flat());
+    check_cuda(cudaStreamSynchronize(current_stream()), "taking new weights");
+  }
+
+ private:
+  struct Graph {
+    at::cuda::CUDAGraph graph;
+    at::Tensor logits_NV;
+  };
+
+  static Parameters on_device(const Parameters& parameters) {
+    Parameters copy(parameters.architecture(), at::kBFloat16, at::kCUDA);
+    copy.flat().copy_(parameters.flat());
+    return copy;
+  }
+
+  /// What the kernels do not draw: truncated distributions, and such that lack the stop ids.
+  static bool needs_host(const Draw& draw) {
+    const SamplingParams& s = *draw.place.sampling;
+    return !draw.banned.empty() || (s.temperature > 0 && (s.top_k > 0 || s.top_p < 1.0 || s.min_p > 0));
+  }
+
+  DrawnToken draw_on_host(const Draw& draw, const at::Tensor& row, std::uint64_t version) {
+    const at::Tensor logits = row.cpu();
+    try {
+      return draw_token({logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel())}, *draw.place.sampling, draw.banned,
+                        draw.uniform, scratch_);
+    } catch (const DeviceError& error) {
+      throw_broken_row(draw, version, error.what());
+    }
+  }
+
+  /// Any plan: the logits of its draws, drawn from.
+  at::Tensor compute(const ForwardPlan& plan, std::span<const Draw> draws) {
+    const at::Tensor ids = at::from_blob(const_cast<std::int64_t*>(plan.ids.data()), {std::ssize(plan.ids)}, at::kLong);
+    at::Tensor hidden = model_.forward_cached(ids, plan.runs, cache_);
+    if (draws.empty()) return {};
+    if (plan.draws.size() < plan.ids.size()) {
+      const at::Tensor rows = at::from_blob(const_cast<std::int64_t*>(plan.draws.data()), {std::ssize(plan.draws)}, at::kLong);
+      hidden = hidden.index_select(0, rows.to(at::kCUDA));
+    }
+    for (std::size_t i = 0; i < draws.size(); ++i) arrays_.set(static_cast<std::int64_t>(i), row_of(draws[i]));
+    arrays_.upload();
+    const at::Tensor logits_NV = model_.logits(hidden);
+    draw_rows(logits_NV);
+    return logits_NV;
+  }
+
+  static SlotArrays::Row row_of(const Draw& draw) {
+    SlotArrays::Row row;
+    row.uniform = draw.uniform;
+    row.temperature = static_cast<float>(draw.place.sampling->temperature);
+    return row;
+  }
+
+  /// A plan whose rows all continue sequences, one each.
+  at::Tensor decode(const ForwardPlan& plan, std::span<const Draw> draws) {
+    const auto count = static_cast<std::int64_t>(draws.size()), rows = graph_rows(count);
+    std::int64_t used_pages = 1;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const CachedRun& run = plan.runs[static_cast<std::size_t>(i)];
+      SlotArrays::Row row = row_of(draws[static_cast<std::size_t>(i)]);
+      row.id = plan.ids[static_cast<std::size_t>(i)];
+      const std::int64_t own = run.first_position - run.shared_tokens;
+      row.position = static_cast<std::int32_t>(run.first_position);
+      row.length = row.position + 1;
+      row.shared_tokens = static_cast<std::int32_t>(run.shared_tokens);
+      row.slot = run.pages[static_cast<std::size_t>(own / kPageTokens)] * static_cast<std::int32_t>(kPageTokens) + static_cast<std::int32_t>(own % kPageTokens);
+      arrays_.set(i, row);
+      const auto shared = run.shared_pages.first(static_cast<std::size_t>(pages_of(run.shared_tokens)));
+      std::int32_t* const table = host_pages_.mutable_data_ptr<std::int32_t>() + i * page_stride_;
+      const auto own_pages = run.pages.first(static_cast<std::size_t>(pages_of(own + 1)));
+      std::copy(own_pages.begin(), own_pages.end(), std::copy(shared.begin(), shared.end(), table));
+      used_pages = std::max(used_pages, std::ssize(shared) + std::ssize(own_pages));
+    }
+    for (std::int64_t i = count; i < rows; ++i) arrays_.set(i, {});
+    arrays_.upload();
+    const auto pitch = static_cast<std::size_t>(page_stride_) * sizeof(std::int32_t);
+    check_cuda(cudaMemcpy2DAsync(pages_.mutable_data_ptr(), pitch, host_pages_.const_data_ptr(), pitch, static_cast<std::size_t>(used_pages) * sizeof(std::int32_t),
+                                 static_cast<std::size_t>(count), cudaMemcpyHostToDevice, current_stream()),
+               "cudaMemcpy2DAsync");
+    Graph& graph = graph_of(rows);
+    graph.graph.replay();
+    return graph.logits_NV;
+  }
+
+  Graph& graph_of(std::int64_t rows) {
+    const auto [place, is_new] = graphs_.try_emplace(rows);
+    if (is_new) {
+      launch(rows);  // what is made on first use must not be made during the capture
+      check_cuda(cudaStreamSynchronize(current_stream()), "the first step of so many rows");
+      place->second.graph.capture_begin(pool_);
+      place->second.logits_NV = launch(rows);
+      place->second.graph.capture_end();
+      pool_ = place->second.graph.pool();
+    }
+    return place->second;
+  }
+
+  at::Tensor launch(std::int64_t rows) {
+    const DecodeInputs inputs{arrays_.ids(rows),     arrays_.positions(rows),     arrays_.slots(rows),
+                              arrays_.lengths(rows), arrays_.shared_tokens(rows), pages_.narrow(0, 0, rows)};
+    const at::Tensor logits_NV = model_.logits(model_.cuda()->decode(inputs, rope_, cache_));
+    draw_rows(logits_NV);
+    return logits_NV;
+  }
+
+  void draw_rows(const at::Tensor& logits_NV) {
+    const std::int64_t rows = logits_NV.size(0), vocabulary = logits_NV.size(1);
+    const at::Tensor partials = at::empty({cuda::draw_partials(rows, vocabulary)}, on_gpu(at::kFloat));
+    cuda::draw_tokens({data_of<float>(logits_NV), rows, vocabulary, data_of<float>(arrays_.temperatures(rows)),
+                       data_of<double>(arrays_.uniforms(rows)), data_of<float>(partials), data_of<std::int32_t>(ids_),
+                       data_of<float>(logprobs_)},
+                      current_stream());
+  }
+
+  Parameters parameters_;
+  Transformer model_;
+  KvCache cache_;
+  at::Tensor rope_;
+  std::int64_t slots_;
+  SlotArrays arrays_;
+  std::int64_t page_stride_;
+  at::Tensor host_pages_, pages_;  // [S, page_stride]
+  at::Tensor ids_, logprobs_, host_ids_, host_logprobs_;  // [S]
+  c10::cuda::CUDAStream stream_;
+  std::map<std::int64_t, Graph> graphs_;  // by rows
+  at::cuda::MempoolId_t pool_{0, 0};
+  SamplerScratch scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> make_cuda_decoder(const Parameters& parameters, std::int64_t pages, std::int64_t slots, std::int64_t positions,
+                                           bool exact) {
+  return std::make_unique<CudaDecoder>(parameters, pages, slots, positions, exact);
+}
+
+double free_gpu_bytes() {
+  std::size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return static_cast<double>(free);
+}
+
+bool gpu_is_there() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+}
+
+}  // namespace troupe
