@@ -1,4 +1,5 @@
 #include "common/base/error.h"
+#include "common/model/cuda/adamw.h"
 #include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/token_logprobs.h"
 #include "common/model/transformer.h"
@@ -16,6 +17,8 @@ at::Tensor CudaPasses::forward_cached(const at::Tensor&, std::span<const CachedR
 at::Tensor CudaPasses::logits(const at::Tensor&) const { return {}; }
 
 namespace cuda {
+void adamw_(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const AdamWStep&, const at::Tensor&) {}
+at::Tensor block_squares(const at::Tensor&) { return {}; }
 TokenLogprobs token_logprobs(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) { return {}; }
 at::Tensor token_logprobs_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const TokenLogprobs&, const at::Tensor&,
                                    at::Tensor&) {
