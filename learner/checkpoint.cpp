@@ -61,8 +61,9 @@ void all_or_none(Communicator& ranks, const std::string& what, Work work) {
   }
 }
 
+/// On the CPU.
 std::array<at::Tensor, 3> vectors_of(const ShardedOptimizer& optimizer) {
-  return {optimizer.master(), optimizer.exp_avg(), optimizer.exp_avg_sq()};
+  return {optimizer.master().cpu(), optimizer.exp_avg().cpu(), optimizer.exp_avg_sq().cpu()};
 }
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {

@@ -51,7 +51,7 @@ std::string Publisher::name_prefix() const { return "/troupe-" + run_id_ + "-v";
 
 PublishedWeights Publisher::publish(const Parameters& parameters, std::uint64_t version) {
   fault::point("publish.before");
-  const auto& flat = parameters.flat();
+  const at::Tensor flat = parameters.flat().cpu();
   const auto element_bytes = static_cast<std::uint64_t>(flat.element_size());
   const std::size_t size = flat.nbytes();
 

@@ -6,12 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <span>
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/model/adamw_step.h"
+#include "common/model/cuda/adamw.h"
 #include "learner/schedule.h"
 
 namespace troupe {
@@ -35,19 +36,8 @@ void check_flat(const at::Tensor& tensor, std::int64_t numel, const char* name) 
         std::string(name) + " must be contiguous fp32 [" + std::to_string(numel) + "]");
 }
 
-struct AdamW {
-  float decay;  // 1 - lr * weight_decay
-  float clip;
-  float beta1_rest;  // 1 - beta1
-  float beta2;
-  float beta2_rest;
-  float step_size;  // lr / (1 - beta1^t)
-  float root2;      // sqrt(1 - beta2^t)
-  float eps;
-};
-
 /// The order of operations of torch's _single_tensor_adamw.
-void adamw_(float* p, float* m, float* v, const float* g, std::int64_t n, const AdamW& c) {
+void adamw_(float* p, float* m, float* v, const float* g, std::int64_t n, const AdamWStep& c) {
   for (std::int64_t i = 0; i < n; ++i) {
     const float grad = g[i] * c.clip;
     m[i] += c.beta1_rest * (grad - m[i]);
@@ -62,6 +52,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
                                    std::int64_t total_steps, Communicator& communicator)
     : parameters_(std::move(parameters)), config_(config), total_steps_(total_steps), communicator_(communicator) {
   check_flat(initial, total(), "the initial parameters");
+  check(initial.is_cpu(), "the initial parameters lie on the CPU");
   const std::int64_t ranks = communicator_.size();
   slice_ = (total() + ranks * kBlock - 1) / (ranks * kBlock) * kBlock;
   const std::int64_t first = slice_ * communicator_.rank();
@@ -72,7 +63,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
   }
   padded_ = at::zeros({slice_ * ranks}, at::kFloat);
   padded_.narrow(0, 0, total()).copy_(initial);
-  master_ = padded_.narrow(0, first, slice_).clone();
+  master_ = padded_.narrow(0, first, slice_).to(parameters_.flat().device(), at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   exp_avg_ = at::zeros_like(master_);
   exp_avg_sq_ = at::zeros_like(master_);
   reduced_ = at::zeros_like(master_);
@@ -81,10 +72,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
 
 OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t step) {
   check_flat(gradients, total(), "the gradients");
-  const std::span<float> padded = floats(padded_);
-  std::memcpy(padded.data(), gradients.const_data_ptr<float>(), gradients.nbytes());
-  std::fill(padded.begin() + total(), padded.end(), 0.0F);
-  communicator_.reduce_scatter_sum(padded, floats(reduced_), "gradients");
+  sum_over_ranks(gradients);
 
   OptimizerStep result;
   result.lr = learning_rate(config_, step, total_steps_);
@@ -98,19 +86,40 @@ OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t s
   const double clip = config_.clip_norm > 0 ? std::min(1.0, config_.clip_norm / (result.grad_norm + 1e-6)) : 1.0;
   ++updates_;
   update_slice(result.lr, static_cast<float>(clip));
-  publish_parameters();
+  if (!alone_on_gpu()) publish_parameters();
   return result;
 }
 
-double ShardedOptimizer::global_norm() {
+void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
+  if (alone_on_gpu()) {
+    reduced_.narrow(0, 0, total()).copy_(gradients);  // the padding is zero
+    return;
+  }
+  padded_.narrow(0, 0, total()).copy_(gradients);
+  padded_.narrow(0, total(), padded_.numel() - total()).zero_();
+  const at::Tensor own = reduced_.cpu();  // the tensor itself where it lies there
+  communicator_.reduce_scatter_sum(floats(padded_), floats(own), "gradients");
+  reduced_.copy_(own);
+}
+
+void ShardedOptimizer::add_block_squares(std::span<double> sums) const {
+  if (reduced_.is_cuda()) {
+    const at::Tensor squares = cuda::block_squares(reduced_);
+    std::copy_n(squares.const_data_ptr<double>(), sums.size(), sums.begin());
+    return;
+  }
   const std::span<const float> reduced = floats(reduced_);
+  for (std::size_t b = 0; b < sums.size(); ++b) {
+    for (const float g : reduced.subspan(b * kBlock, kBlock)) sums[b] += static_cast<double>(g) * static_cast<double>(g);
+  }
+}
+
+double ShardedOptimizer::global_norm() {
   const auto blocks = static_cast<std::size_t>(slice_ / kBlock);
   const auto first = blocks * static_cast<std::size_t>(communicator_.rank());
   std::vector<double> sums(blocks * static_cast<std::size_t>(communicator_.size()));
   const std::span<double> own = std::span(sums).subspan(first, blocks);
-  for (std::size_t b = 0; b < blocks; ++b) {
-    for (const float g : reduced.subspan(b * kBlock, kBlock)) own[b] += static_cast<double>(g) * static_cast<double>(g);
-  }
+  add_block_squares(own);
   communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(sums)), "gradient norm");
   double sum = 0;
   for (const double block : sums) sum += block;
@@ -118,7 +127,8 @@ double ShardedOptimizer::global_norm() {
 }
 
 std::string ShardedOptimizer::first_bad_tensor() {
-  const std::span<const float> reduced = floats(reduced_);
+  const at::Tensor on_cpu = reduced_.cpu();
+  const std::span<const float> reduced = floats(on_cpu);
   const auto bad = std::find_if(reduced.begin(), reduced.end(), [](float g) { return !std::isfinite(g); });
   std::vector<std::int64_t> firsts(static_cast<std::size_t>(communicator_.size()));
   const auto own = std::span(firsts).subspan(static_cast<std::size_t>(communicator_.rank()), 1);
@@ -135,28 +145,36 @@ std::string ShardedOptimizer::first_bad_tensor() {
 void ShardedOptimizer::update_slice(double lr, float clip) {
   const double correction1 = 1.0 - std::pow(config_.beta1, static_cast<double>(updates_));
   const double correction2 = 1.0 - std::pow(config_.beta2, static_cast<double>(updates_));
-  AdamW constants{1.0F,
-                  clip,
-                  static_cast<float>(1.0 - config_.beta1),
-                  static_cast<float>(config_.beta2),
-                  static_cast<float>(1.0 - config_.beta2),
-                  static_cast<float>(lr / correction1),
-                  static_cast<float>(std::sqrt(correction2)),
-                  static_cast<float>(config_.eps)};
-  float* const p = floats(master_).data();
-  float* const m = floats(exp_avg_).data();
-  float* const v = floats(exp_avg_sq_).data();
-  const float* const g = floats(reduced_).data();
+  AdamWStep constants{1.0F,
+                      clip,
+                      static_cast<float>(1.0 - config_.beta1),
+                      static_cast<float>(config_.beta2),
+                      static_cast<float>(1.0 - config_.beta2),
+                      static_cast<float>(lr / correction1),
+                      static_cast<float>(std::sqrt(correction2)),
+                      static_cast<float>(config_.eps)};
   for (const Segment& segment : segments_) {
     constants.decay = segment.decay ? static_cast<float>(1.0 - lr * config_.weight_decay) : 1.0F;
-    at::parallel_for(segment.begin, segment.end, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    const auto part = [&](const at::Tensor& slice) { return slice.narrow(0, segment.begin, segment.end - segment.begin); };
+    if (master_.is_cuda()) {
+      const at::Tensor rounded = alone_on_gpu() ? part(parameters_.flat()) : at::Tensor();
+      cuda::adamw_(part(master_), part(exp_avg_), part(exp_avg_sq_), part(reduced_), constants, rounded);
+      continue;
+    }
+    float *const p = floats(part(master_)).data(), *const m = floats(part(exp_avg_)).data(), *const v = floats(part(exp_avg_sq_)).data();
+    const float* const g = floats(part(reduced_)).data();
+    at::parallel_for(0, segment.end - segment.begin, kGrain, [&](std::int64_t begin, std::int64_t end) {
       adamw_(p + begin, m + begin, v + begin, g + begin, end - begin, constants);
     });
   }
 }
 
 void ShardedOptimizer::publish_parameters() {
-  const at::Tensor own = master_.to(parameters_.flat().scalar_type());  // the tensor itself where that is fp32
+  if (alone_on_gpu()) {
+    parameters_.flat().copy_(master_.narrow(0, 0, total()));
+    return;
+  }
+  const at::Tensor own = master_.to(parameters_.flat().scalar_type()).cpu();  // the tensor itself where that is fp32 on the CPU
   const at::Tensor all = padded_.view(own.scalar_type()).narrow(0, 0, slice_ * communicator_.size());
   communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()},
                            "parameters");
@@ -177,7 +195,7 @@ void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_a
 
 at::Tensor ShardedOptimizer::gather(const at::Tensor& slice, std::string_view name) {
   check_flat(slice, slice_, "a slice");
-  communicator_.all_gather(bytes_of(slice), std::as_writable_bytes(floats(padded_)), name);
+  communicator_.all_gather(bytes_of(slice.cpu()), std::as_writable_bytes(floats(padded_)), name);
   return padded_.narrow(0, 0, total());
 }
 

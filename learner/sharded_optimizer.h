@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,11 @@ struct OptimizerStep {
 
 /// AdamW with its state sharded over the learner ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank owns a
 /// contiguous slice of the flat parameter vector, in fp32: the master parameters and both moments. The vector is padded
-/// with zeros to a multiple of size() * 1024 elements; tensors may straddle slices. One thread at a time.
+/// with zeros to a multiple of size() * 1024 elements; tensors may straddle slices. The slices lie where the parameters lie; on a
+/// GPU what goes between ranks takes the way over the CPU. One thread at a time.
 class ShardedOptimizer {
  public:
-  /// Starts from `initial` ([total], fp32, laid out as parameters.layout(); the same on every rank) and sets
+  /// Starts from `initial` ([total], fp32, on the CPU, laid out as parameters.layout(); the same on every rank) and sets
   /// `parameters` (fp32 or bf16; a shared handle) to its rounding. Not collective. `total_steps` is for the schedule.
   ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
                    std::int64_t total_steps, Communicator& communicator);
@@ -54,10 +56,10 @@ class ShardedOptimizer {
   const Parameters& parameters() const { return parameters_; }
   Communicator& communicator() const { return communicator_; }
 
-  /// Puts a state back, of this rank's slice, and sets the parameters. Collective.
+  /// Puts a state back, of this rank's slice (on any device), and sets the parameters. Collective.
   void restore(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, std::int64_t updates);
 
-  /// The whole logical vector [total] of which each rank gives its slice, on every rank; valid until the next call of a
+  /// The whole logical vector [total] of which each rank gives its slice, on every rank's CPU; valid until the next call of a
   /// collective method. Collective.
   at::Tensor gather(const at::Tensor& slice, std::string_view name);
   /// The same as a copy that stays; on rank 0, an undefined tensor on the others. Collective.
@@ -69,9 +71,14 @@ class ShardedOptimizer {
     std::int64_t end;
     bool decay;
   };
+  void sum_over_ranks(const at::Tensor& gradients);
+  /// Of this rank's blocks of 1024 elements.
+  void add_block_squares(std::span<double> sums) const;
   double global_norm();
   std::string first_bad_tensor();
   void update_slice(double lr, float clip);
+  /// Whether this rank's slice is all there is, on a GPU: nothing goes over the CPU then.
+  bool alone_on_gpu() const { return master_.is_cuda() && communicator_.size() == 1; }
   void publish_parameters();
 
   Parameters parameters_;
@@ -82,7 +89,7 @@ class ShardedOptimizer {
   std::int64_t updates_ = 0;
   std::vector<Segment> segments_;
   at::Tensor master_, exp_avg_, exp_avg_sq_, reduced_;  // [slice]
-  at::Tensor padded_;                                   // [slice * size], scratch of the collectives
+  at::Tensor padded_;                                   // [slice * size] on the CPU, scratch of the collectives
 };
 
 }  // namespace troupe

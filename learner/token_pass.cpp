@@ -25,19 +25,21 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
     packed_.sequence_starts.push_back(static_cast<std::int64_t>(ids.size()));
   }
   packed_.ids_T = at::tensor(ids, at::kLong);
-  rows_N = at::tensor(rows, at::kLong);
+  rows_N = at::tensor(rows, at::kLong).to(model.parameters().flat().device());
   targets_N = at::tensor(targets, at::kLong);
   const at::Tensor hidden_TH = model.forward(packed_, keep ? &saved_ : nullptr);
   total_rows_ = hidden_TH.size(0);
   hidden_NH = hidden_TH.index_select(0, rows_N);
   tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature);
+  tokens_.logp_N = tokens_.logp_N.cpu();
+  tokens_.entropy_N = tokens_.entropy_N.cpu();
 }
 
 void TokenPass::backward(const at::Tensor& grad_logp_N, at::Tensor& gradients) {
   const at::Tensor head_VH = model_.head_VH();
   at::Tensor grad_head_VH = gradients.narrow(0, model_.head_offset(), head_VH.numel()).view(head_VH.sizes());
   const at::Tensor grad_NH =
-      token_logprobs_backward(hidden_NH, head_VH, targets_N, temperature_, tokens_, grad_logp_N, grad_head_VH);
+      token_logprobs_backward(hidden_NH, head_VH, targets_N, temperature_, tokens_, grad_logp_N.to(hidden_NH.device()), grad_head_VH);
   at::Tensor grad_TH = at::zeros({total_rows_, grad_NH.size(1)}, grad_NH.options());
   grad_TH.index_copy_(0, rows_N, grad_NH);
   model_.backward(packed_, saved_, grad_TH, gradients);

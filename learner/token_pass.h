@@ -25,11 +25,11 @@ class TokenPass {
   /// Runs the model. `keep` saves the activations that backward needs.
   TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, bool keep);
 
-  /// log p of the completion tokens and the entropy of their distributions: [N] fp32 each.
+  /// log p of the completion tokens and the entropy of their distributions: [N] fp32 each, on the CPU.
   const TokenLogprobs& tokens() const { return tokens_; }
 
-  /// Adds dL/dparameter to `gradients` (flat fp32, as Transformer::backward) for dL/dlogp = grad_logp_N. Once, and only
-  /// with `keep`.
+  /// Adds dL/dparameter to `gradients` (flat fp32, as Transformer::backward) for dL/dlogp = grad_logp_N (on the CPU). Once, and
+  /// only with `keep`.
   void backward(const at::Tensor& grad_logp_N, at::Tensor& gradients);
 
  private:
@@ -37,8 +37,8 @@ class TokenPass {
   double temperature_;
   PackedSequences packed_;
   Activations saved_;
-  at::Tensor rows_N;       // which of the T rows predicts each completion token
-  at::Tensor targets_N;
+  at::Tensor rows_N;       // which of the T rows predicts each completion token; where the model lies
+  at::Tensor targets_N;    // on the CPU
   at::Tensor hidden_NH;
   std::int64_t total_rows_ = 0;
   TokenLogprobs tokens_;

@@ -36,7 +36,7 @@ Trainer::Trainer(const Config& config, Transformer& model, const Transformer* re
       reference_(reference),
       optimizer_(optimizer),
       communicator_(communicator),
-      gradients_(at::zeros({model.parameters().layout().total}, at::kFloat)),
+      gradients_(at::zeros({model.parameters().layout().total}, model.parameters().flat().options().dtype(at::kFloat))),
       exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
 TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,
@@ -151,7 +151,7 @@ void Trainer::require_exact(const std::vector<Trajectory>& micro_batch, std::spa
                         ", completion token " + std::to_string(i) + ": the sampler drew it with log-probability " +
                         std::to_string(sampler_logp[at]) + ", the learner computes " + std::to_string(logp[at]) +
                         " from the same weights; the kernels of actor and learner differ on these machines (CPU type, " +
-                        "library version): run them on one type of machine, or set run.exact = false");
+                        "GPU type, library version): run them on one type of machine, or set run.exact = false");
     }
   }
 }

@@ -24,7 +24,8 @@ struct RunConfig {
 
 struct LearnersConfig {
   int count = 1;
-  int threads = 1;  // of each rank
+  int threads = 1;              // of each rank
+  std::string device = "auto";  // auto | cpu | cuda
   bool operator==(const LearnersConfig&) const = default;
 };
 

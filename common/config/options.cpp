@@ -130,6 +130,8 @@ void add_roles(std::vector<Option>& options) {
   const auto learners = section("learners", &Config::learners, options);
   learners("count", &LearnersConfig::count, kConduct, between(1, 65536), "learner ranks");
   learners("threads", &LearnersConfig::threads, kConduct, between(1, 1024), "threads of each learner rank");
+  learners("device", &LearnersConfig::device, kConduct, one_of({"auto", "cpu", "cuda"}),
+           "where the learners compute; auto: a GPU where there is one and model.dtype = bf16");
   const auto actors = section("actors", &Config::actors, options);
   actors("count", &ActorsConfig::count, kConduct, between(0, 65536), "actor processes; 0: started by hand");
   actors("threads", &ActorsConfig::threads, kConduct, between(1, 1024), "threads of each actor");

@@ -5,6 +5,7 @@
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
+#include "common/model/cuda/token_logprobs.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -40,8 +41,9 @@ class LogitChunks {
 
 void check_operands(const at::Tensor& hidden_NH, const at::Tensor& head_VH) {
   check(hidden_NH.dim() == 2 && head_VH.dim() == 2 && hidden_NH.size(1) == head_VH.size(1) && hidden_NH.is_contiguous() &&
-            head_VH.is_contiguous() && hidden_NH.scalar_type() == head_VH.scalar_type(),
-        "hidden [N, H] and head [V, H] are contiguous and of one dtype");
+            head_VH.is_contiguous() && hidden_NH.scalar_type() == head_VH.scalar_type() &&
+            hidden_NH.device() == head_VH.device(),
+        "hidden [N, H] and head [V, H] are contiguous, of one dtype and on one device");
 }
 
 void check_targets(const at::Tensor& targets_N, std::int64_t rows, std::int64_t vocabulary) {
@@ -61,6 +63,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden_NH, const at::Tensor& head
   check_operands(hidden_NH, head_VH);
   check_targets(targets_N, rows, vocabulary);
   check(temperature > 0, "log-probabilities are taken at a positive temperature");
+  if (head_VH.is_cuda()) return cuda::token_logprobs(hidden_NH, head_VH, targets_N.to(at::kCUDA), temperature);
   TokenLogprobs result{at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat)};
   const std::int64_t* targets = data_of<std::int64_t>(targets_N);
   float *logp = data_of<float>(result.logp_N), *entropy = data_of<float>(result.entropy_N),
@@ -96,6 +99,9 @@ at::Tensor token_logprobs_backward(const at::Tensor& hidden_NH, const at::Tensor
         "the head's gradient is fp32 and has its shape");
   check(grad_logp_N.scalar_type() == at::kFloat && grad_logp_N.is_contiguous() && grad_logp_N.numel() == rows,
         "there is one fp32 gradient a row");
+  if (head_VH.is_cuda()) {
+    return cuda::token_logprobs_backward(hidden_NH, head_VH, targets_N.to(at::kCUDA), temperature, forward, grad_logp_N, grad_head_VH);
+  }
   at::Tensor grad_hidden = at::empty_like(hidden_NH);
   const std::int64_t* targets = data_of<std::int64_t>(targets_N);
   const float *lse = data_of<float>(forward.lse_N), *grad_logp = data_of<float>(grad_logp_N);

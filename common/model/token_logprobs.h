@@ -17,11 +17,12 @@ struct TokenLogprobs {
   at::Tensor lse_N;      // log-sum-exp of the tempered logits, for the backward
 };
 
-/// Never holds [N, V]: works in chunks of rows. A row's bits depend on that row alone, and are those of `row_logprobs`.
+/// Never holds [N, V]: works in chunks of rows. A row's bits depend on that row alone, and are those of `row_logprobs`. Hidden and
+/// head lie in one memory, where the result is too; the targets on the CPU.
 TokenLogprobs token_logprobs(const at::Tensor& hidden_NH, const at::Tensor& head_VH, const at::Tensor& targets_N,
                              double temperature);
 
-/// Given dL/dlogp [N]: returns dL/dhidden [N, H] (dtype of hidden) and adds dL/dhead to `grad_head_VH` (fp32).
+/// Given dL/dlogp [N], where hidden lies: returns dL/dhidden [N, H] (dtype of hidden) and adds dL/dhead to `grad_head_VH` (fp32).
 at::Tensor token_logprobs_backward(const at::Tensor& hidden_NH, const at::Tensor& head_VH, const at::Tensor& targets_N,
                                    double temperature, const TokenLogprobs& forward, const at::Tensor& grad_logp_N,
                                    at::Tensor& grad_head_VH);

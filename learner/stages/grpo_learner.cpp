@@ -5,13 +5,21 @@
 #include <algorithm>
 
 #include "common/model/checkpoint_io.h"
+#include "common/model/compute_device.h"
 #include "learner/checkpoint.h"
 #include "learner/stages/start_model.h"
 
 namespace troupe {
 namespace {
 
-at::ScalarType compute_dtype(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
+/// Zeros of the type and in the place that this rank computes in.
+Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator) {
+  const at::ScalarType dtype = config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  return Parameters(architecture, dtype, compute_device(config.learners.device, "learners.device", dtype, communicator.rank()));
+}
+
+/// Whether a row's bits must not depend on the rows beside it.
+bool exact(const Config& config) { return config.run.exact && exactness_obstacles(config).empty(); }
 
 }  // namespace
 
@@ -25,12 +33,12 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       board_(board),
       start_(start_folder(config, folder)),
       initial_(load_parameters(start_, at::kFloat)),
-      model_(Parameters(initial_.architecture(), compute_dtype(config))),
+      model_(compute_parameters(config, initial_.architecture(), communicator), exact(config)),
       optimizer_(model_.parameters(), initial_.flat(), config.optimizer, config.run.steps, communicator) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
-    Parameters frozen(initial_.architecture(), compute_dtype(config));
+    Parameters frozen = compute_parameters(config, initial_.architecture(), communicator);
     frozen.flat().copy_(initial_.flat());
-    reference_.emplace(frozen);
+    reference_.emplace(frozen, exact(config));
   }
   trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator);
 }

@@ -66,7 +66,7 @@ bool agreed(bool stop, Communicator& communicator) {
 std::int64_t run_sft(Parameters& parameters, const SftOptions& options, Communicator& communicator) {
   const Transformer model(parameters);
   ShardedOptimizer optimizer(parameters, parameters.flat(), options.optimizer, options.steps, communicator);
-  at::Tensor gradients = at::zeros({parameters.layout().total}, at::kFloat);
+  at::Tensor gradients = at::zeros({parameters.layout().total}, parameters.flat().options().dtype(at::kFloat));
   for (std::int64_t step = 1; step <= options.steps; ++step) {
     const std::vector<Row> rows = rows_of_rank(options, step, communicator);
     std::array<double, 1> tokens = {0};

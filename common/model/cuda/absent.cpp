@@ -1,5 +1,7 @@
 #include "common/base/error.h"
+#include "common/model/cuda/adamw.h"
 #include "common/model/cuda/cuda_passes.h"
+#include "common/model/cuda/token_logprobs.h"
 #include "common/model/transformer.h"
 
 // A build without CUDA: a model on a GPU cannot even be made, so nothing behind the constructor is ever reached.
@@ -13,5 +15,15 @@ at::Tensor CudaPasses::forward(const PackedSequences&, const at::Tensor&, Activa
 void CudaPasses::backward(const PackedSequences&, const at::Tensor&, const Activations&, const at::Tensor&, at::Tensor&) const {}
 at::Tensor CudaPasses::forward_cached(const at::Tensor&, std::span<const CachedRun>, const at::Tensor&, KvCache&) const { return {}; }
 at::Tensor CudaPasses::logits(const at::Tensor&) const { return {}; }
+
+namespace cuda {
+void adamw_(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const AdamWStep&, const at::Tensor&) {}
+at::Tensor block_squares(const at::Tensor&) { return {}; }
+TokenLogprobs token_logprobs(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) { return {}; }
+at::Tensor token_logprobs_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const TokenLogprobs&, const at::Tensor&,
+                                   at::Tensor&) {
+  return {};
+}
+}  // namespace cuda
 
 }  // namespace troupe

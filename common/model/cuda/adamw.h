@@ -1,33 +1,19 @@
 #pragma once
 
-#include <cstdint>
+#include <ATen/core/Tensor.h>
 
-#include <cuda_runtime_api.h>
+#include "common/model/adamw_step.h"
 
-#include "common/model/kernels/kernels.h"
-
-// The optimizer's update on a GPU, over slices of the flat fp32 vectors. Everything is in a fixed order.
+// The optimizer's update on a GPU, over contiguous fp32 vectors there. Everything is in a fixed order.
 
 namespace troupe::cuda {
 
-/// The constants of one AdamW update.
-struct AdamWStep {
-  float decay;       // 1 - lr * weight_decay
-  float clip;        // factor of the gradient
-  float beta1_rest;  // 1 - beta1
-  float beta2;
-  float beta2_rest;  // 1 - beta2
-  float step_size;   // lr / (1 - beta1^t)
-  float root2;       // sqrt(1 - beta2^t)
-  float eps;
-};
+/// Updates the vectors in place, in the order of operations of torch's _single_tensor_adamw; `rounded` (bf16, as long; may be
+/// undefined) takes the new masters.
+void adamw_(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, const at::Tensor& gradient,
+            const AdamWStep& step, const at::Tensor& rounded);
 
-/// Updates elements of master, exp_avg and exp_avg_sq (in the order of operations of torch's _single_tensor_adamw) and rounds the
-/// new masters to bf16.
-void adamw(float* master, float* exp_avg, float* exp_avg_sq, const float* gradient, std::int64_t count, const AdamWStep& step,
-           Bf16* rounded, cudaStream_t stream);
-
-/// sums[b] = the sum of squares of values[1024 b, 1024 (b + 1)), in double; not finite where a value is not. The last may be shorter.
-void block_squares(const float* values, std::int64_t count, double* sums, cudaStream_t stream);
+/// On the CPU: the sums of squares of each 1024 values, double; not finite where a value is not. The last may be of fewer.
+at::Tensor block_squares(const at::Tensor& values);
 
 }  // namespace troupe::cuda

@@ -1,18 +1,18 @@
-#include "common/model/cuda/backward.h"
-
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
+#include "common/model/cuda/activations.h"
 #include "common/model/cuda/backward_kernels.h"
+#include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/gemm.h"
+#include "common/model/passes.h"
 
-namespace troupe::cuda {
+namespace troupe {
 namespace {
 
 /// While it lives ATen takes its deterministic kernels: flash attention's backward then adds in a fixed order.
@@ -36,43 +36,46 @@ class DeterministicAten {
   bool algorithms_, warn_only_, fill_;
 };
 
-at::Tensor matrix(Bf16* data, std::int64_t rows, std::int64_t columns) {
-  return at::from_blob(data, {rows, columns}, on_gpu(at::kBFloat16));
-}
+Bf16* bf16_of(const at::Tensor& tensor) { return tensor.defined() ? data_of<Bf16>(tensor) : nullptr; }
 
-Bf16* bf16_of(const at::Tensor& tensor) { return data_of<Bf16>(tensor); }
+}  // namespace
 
 /// The backward pass in the order of the layers' reversal, all rows at once. `stream_` holds dL/d(residual stream), which each block
 /// adds to, `rounded_` the same in bf16.
-class BackwardPass {
+class CudaPasses::Backward {
  public:
-  BackwardPass(const ModelView<Bf16>& model, const PackedSequences& batch, const Activations& saved, const at::Tensor& gradients)
-      : model_(model), view_(model, saved), gradients_(gradients) {
-    const Architecture& a = model.architecture;
-    const std::int64_t rows = view_.rows();
-    const std::vector<std::int64_t> positions = packed_positions(batch);
-    positions_ = ints_.add(positions);
+  Backward(const CudaPasses& model, const PackedSequences& batch, const at::Tensor& rope, const Activations& saved,
+           const at::Tensor& gradients)
+      : model_(model),
+        a_(model.architecture_),
+        saved_(saved),
+        buffers_(model.architecture_, saved),
+        rope_(data_of<float>(rope)),
+        gradients_(gradients),
+        rows_(saved.rows) {
+    positions_ = ints_.add(packed_positions(batch));
     starts_ = ints_.add(batch.sequence_starts);
     ints_.upload();
-    sequences_ = std::ssize(batch.sequence_starts) - 1;
+    starts_S_ = ints_.at(starts_, std::ssize(batch.sequence_starts));
     for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
       longest_ = std::max(longest_, batch.sequence_starts[s + 1] - batch.sequence_starts[s]);
     }
-    stream_ = at::zeros({rows, a.hidden}, on_gpu(at::kFloat));
-    scratch_ = at::empty({row_sum_scratch(rows, std::max({a.hidden, model.qkv_width(), 2 * a.head_size}))}, on_gpu(at::kFloat));
-    rounded_ = values(a.hidden);
-    grad_qkv_ = values(model.qkv_width());
-    grad_attended_ = values(model.attended_width());
-    grad_activated_ = values(a.intermediate);
-    activated_ = values(a.intermediate);
-    grad_gate_up_ = values(2 * a.intermediate);
-    grad_normed_ = values(a.hidden);
+    const std::int64_t attended = a_.heads * a_.head_size, qkv = attended + 2 * a_.kv_heads * a_.head_size;
+    stream_ = at::zeros({rows_, a_.hidden}, on_gpu(at::kFloat));
+    scratch_ = at::empty({cuda::row_sum_scratch(rows_, std::max({a_.hidden, qkv, 2 * a_.head_size}))}, on_gpu(at::kFloat));
+    const auto values = [&](std::int64_t columns) { return at::empty({rows_, columns}, on_gpu(at::kBFloat16)); };
+    rounded_ = values(a_.hidden);
+    grad_qkv_ = values(qkv);
+    grad_attended_ = values(attended);
+    grad_activated_ = values(a_.intermediate);
+    activated_ = values(a_.intermediate);
+    grad_gate_up_ = values(2 * a_.intermediate);
+    grad_normed_ = values(a_.hidden);
   }
 
   void run(const at::Tensor& ids_T, const at::Tensor& grad_hidden_TH) {
-    const std::int64_t layers = model_.architecture.layers;
-    norm(2 * layers, grad_hidden_TH);
-    for (std::int64_t layer = layers - 1; layer >= 0; --layer) {
+    norm(2 * a_.layers, grad_hidden_TH);
+    for (std::int64_t layer = a_.layers - 1; layer >= 0; --layer) {
       mlp_and_output(layer);
       attention(layer);
       norm(2 * layer, grad_normed_);
@@ -81,99 +84,106 @@ class BackwardPass {
   }
 
  private:
-  at::Tensor values(std::int64_t columns) const { return at::empty({view_.rows(), columns}, on_gpu(at::kBFloat16)); }
-  at::Tensor saved(Bf16* data, std::int64_t columns) const { return matrix(data, view_.rows(), columns); }
-  at::Tensor weight(std::int64_t offset, std::int64_t rows, std::int64_t columns) const {
-    return matrix(const_cast<Bf16*>(model_.parameters) + offset, rows, columns);
-  }
+  const Block& block(std::int64_t layer) const { return model_.blocks_[static_cast<std::size_t>(layer)]; }
+  const ModelOffsets::Block& offsets(std::int64_t layer) const { return model_.offsets_.blocks[static_cast<std::size_t>(layer)]; }
   float* gradient(std::int64_t offset) const { return offset < 0 ? nullptr : data_of<float>(gradients_) + offset; }
-  const ModelOffsets::Block& block(std::int64_t layer) const { return model_.offsets.blocks[static_cast<std::size_t>(layer)]; }
 
-  /// grad_weight += gradᵀ · x, and grad_x = grad · w (where asked for), of the matrix w[n, k] at `offset`.
-  void product(const at::Tensor& grad, const at::Tensor& x, std::int64_t offset, const at::Tensor* grad_x) {
+  /// Adds gradᵀ · x to the gradient of the matrix [n, k] at `offset`.
+  void add_gradient(const at::Tensor& grad, const at::Tensor& x, std::int64_t offset) const {
     const std::int64_t n = grad.size(1), k = x.size(1);
     add_weight_gradient(grad, x, gradients_.narrow(0, offset, n * k).view({n, k}));
-    if (grad_x != nullptr) multiply(grad, weight(offset, n, k), *grad_x);
   }
 
   /// Adds the gradient through the norm of `stream` to stream_.
-  void norm(std::int64_t stream, const at::Tensor& grad_normed) {
+  void norm(std::int64_t stream, const at::Tensor& grad_normed) const {
     const std::int64_t layer = stream / 2;
-    const std::int64_t offset = layer == model_.architecture.layers ? model_.offsets.final_norm
-                                : stream % 2 == 0                   ? block(layer).attention_norm
-                                                                    : block(layer).mlp_norm;
-    rms_norm_backward({bf16_of(grad_normed), view_.residual(stream), view_.inverse_rms(stream), model_.parameters + offset, view_.rows(),
-                       static_cast<std::int32_t>(model_.architecture.hidden), data_of<float>(stream_), bf16_of(rounded_), gradient(offset)},
-                      data_of<float>(scratch_), current_stream());
+    const bool last = layer == a_.layers, first = stream % 2 == 0;
+    const at::Tensor& weight = last ? model_.final_norm_ : first ? block(layer).attention_norm : block(layer).mlp_norm;
+    const std::int64_t offset = last ? model_.offsets_.final_norm : first ? offsets(layer).attention_norm : offsets(layer).mlp_norm;
+    cuda::rms_norm_backward({bf16_of(grad_normed), data_of<float>(buffers_.residual_TH(stream)), buffers_.inverse_rms(stream),
+                             bf16_of(weight), rows_, static_cast<std::int32_t>(a_.hidden), data_of<float>(stream_), bf16_of(rounded_),
+                             gradient(offset)},
+                            data_of<float>(scratch_), current_stream());
   }
 
-  void mlp_and_output(std::int64_t layer) {
-    const Architecture& a = model_.architecture;
-    multiply(rounded_, weight(block(layer).down, a.hidden, a.intermediate), grad_activated_);
-    swiglu_backward(view_.gate_up(layer, 0), bf16_of(grad_activated_), view_.rows(), a.intermediate, bf16_of(grad_gate_up_),
-                    bf16_of(activated_), current_stream());
-    product(rounded_, activated_, block(layer).down, nullptr);
-    product(grad_gate_up_, saved(view_.normed(2 * layer + 1), a.hidden), block(layer).gate_up, &grad_normed_);
+  void mlp_and_output(std::int64_t layer) const {
+    multiply(rounded_, block(layer).down, grad_activated_);
+    cuda::swiglu_backward(bf16_of(buffers_.gate_up(layer)), bf16_of(grad_activated_), rows_, a_.intermediate, bf16_of(grad_gate_up_),
+                          bf16_of(activated_), current_stream());
+    add_gradient(rounded_, activated_, offsets(layer).down);
+    add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
+    multiply(grad_gate_up_, block(layer).gate_up, grad_normed_);
     norm(2 * layer + 1, grad_normed_);
-    product(rounded_, saved(view_.attended(layer), model_.attended_width()), block(layer).output, &grad_attended_);
+    add_gradient(rounded_, attended(layer).view({rows_, a_.heads * a_.head_size}), offsets(layer).output);
+    multiply(rounded_, block(layer).output, grad_attended_);
   }
+
+  const at::Tensor& attended(std::int64_t layer) const { return saved_.attended[static_cast<std::size_t>(layer)]; }
 
   /// From grad_attended_ to the gradient of the block's normed rows.
-  void attention(std::int64_t layer) {
-    const Architecture& a = model_.architecture;
-    const std::int64_t rows = view_.rows(), width = model_.qkv_width();
-    const at::Tensor qkv = saved(view_.qkv(layer), width);
-    const auto heads = [&](std::int64_t first, std::int64_t count) {
-      return qkv.narrow(1, first * a.head_size, count * a.head_size).view({rows, count, a.head_size});
-    };
-    const auto attended = [&](const at::Tensor& tensor) { return tensor.view({rows, a.heads, a.head_size}); };
-    const at::Tensor lse = at::from_blob(view_.lse(layer), {a.heads, rows}, on_gpu(at::kFloat));
-    const at::Tensor starts = ints_.at(starts_, sequences_ + 1), no_random = at::empty({0}, on_gpu(at::kLong));
+  void attention(std::int64_t layer) const {
+    const at::Tensor heads = buffers_.qkv(layer).view({rows_, a_.heads + 2 * a_.kv_heads, a_.head_size});
+    const at::Tensor no_random = at::empty({0}, on_gpu(at::kLong));
     const auto [grad_q, grad_k, grad_v] = [&] {
       const DeterministicAten deterministic;
-      return at::_flash_attention_backward(attended(grad_attended_), heads(0, a.heads), heads(a.heads, a.kv_heads),
-                                           heads(a.heads + a.kv_heads, a.kv_heads), attended(saved(view_.attended(layer), a.heads * a.head_size)),
-                                           lse, starts, starts, longest_, longest_, 0.0, true, no_random, no_random);
+      return at::_flash_attention_backward(grad_attended_.view({rows_, a_.heads, a_.head_size}), heads.narrow(1, 0, a_.heads),
+                                           heads.narrow(1, a_.heads, a_.kv_heads), heads.narrow(1, a_.heads + a_.kv_heads, a_.kv_heads),
+                                           attended(layer), saved_.lse[static_cast<std::size_t>(layer)], starts_S_, starts_S_, longest_,
+                                           longest_, 0.0, true, no_random, no_random);
     }();
     check(grad_q.is_contiguous() && grad_k.is_contiguous() && grad_v.is_contiguous(), "gradients of attention are contiguous");
-    finish_qkv_backward({bf16_of(grad_q), bf16_of(grad_k), bf16_of(grad_v), rows, static_cast<std::int32_t>(a.heads),
-                         static_cast<std::int32_t>(a.kv_heads), static_cast<std::int32_t>(a.head_size), ints_.data(positions_),
-                         model_.rope, view_.unnormed(layer), norm_weight(block(layer).q_norm), norm_weight(block(layer).k_norm),
-                         static_cast<float>(a.rms_eps), bf16_of(grad_qkv_), gradient(block(layer).qkv_bias), gradient(block(layer).q_norm),
-                         gradient(block(layer).k_norm)},
-                        data_of<float>(scratch_), current_stream());
-    product(grad_qkv_, saved(view_.normed(2 * layer), a.hidden), block(layer).qkv, &grad_normed_);
+    cuda::QkvGradient g{};
+    g.grad_queries = bf16_of(grad_q);
+    g.grad_keys = bf16_of(grad_k);
+    g.grad_values = bf16_of(grad_v);
+    g.rows = rows_;
+    g.heads = static_cast<std::int32_t>(a_.heads);
+    g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
+    g.head_size = static_cast<std::int32_t>(a_.head_size);
+    g.positions = ints_.data(positions_);
+    g.rope = rope_;
+    g.unnormed = bf16_of(buffers_.unnormed(layer));
+    g.q_norm = bf16_of(block(layer).q_norm);
+    g.k_norm = bf16_of(block(layer).k_norm);
+    g.eps = static_cast<float>(a_.rms_eps);
+    g.grad_qkv = bf16_of(grad_qkv_);
+    g.grad_bias = gradient(offsets(layer).qkv_bias);
+    g.grad_q_norm = gradient(offsets(layer).q_norm);
+    g.grad_k_norm = gradient(offsets(layer).k_norm);
+    cuda::finish_qkv_backward(g, data_of<float>(scratch_), current_stream());
+    add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
+    multiply(grad_qkv_, block(layer).qkv, grad_normed_);
   }
 
-  const Bf16* norm_weight(std::int64_t offset) const { return offset < 0 ? nullptr : model_.parameters + offset; }
-
-  void embedding(const at::Tensor& ids_T) {
+  void embedding(const at::Tensor& ids_T) const {
     const auto [ids, order] = ids_T.to(at::kCUDA).sort(/*stable=*/true, 0, /*descending=*/false);
-    embedding_backward(data_of<float>(stream_), data_of<std::int64_t>(ids), data_of<std::int64_t>(order), view_.rows(),
-                       model_.architecture.hidden, gradient(model_.offsets.embedding), current_stream());
+    cuda::embedding_backward(data_of<float>(stream_), data_of<std::int64_t>(ids), data_of<std::int64_t>(order), rows_, a_.hidden,
+                             gradient(model_.offsets_.embedding), current_stream());
   }
 
-  const ModelView<Bf16>& model_;
-  ActivationView<Bf16> view_;
-  at::Tensor gradients_;
+  const CudaPasses& model_;
+  const Architecture& a_;
+  const Activations& saved_;
+  const CudaActivations buffers_;
+  const float* rope_;
+  const at::Tensor gradients_;
+  const std::int64_t rows_;
   DeviceInts ints_;
-  std::int64_t positions_ = 0, starts_ = 0, sequences_ = 0, longest_ = 0;
-  at::Tensor stream_, scratch_;
+  std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
+  at::Tensor starts_S_, stream_, scratch_;
   at::Tensor rounded_, grad_qkv_, grad_attended_, grad_activated_, activated_, grad_gate_up_, grad_normed_;
 };
 
-}  // namespace
-
-void run_backward(const ModelView<Bf16>& model, const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
-                  at::Tensor& gradients) {
-  check(saved.rows == batch.ids_T.numel(), "activations are those of this batch");
+void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                          at::Tensor& gradients) const {
+  check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == architecture_.layers, "activations are those of this batch");
   check(grad_hidden_TH.is_cuda() && grad_hidden_TH.is_contiguous() && grad_hidden_TH.scalar_type() == at::kBFloat16 &&
-            grad_hidden_TH.numel() == saved.rows * model.architecture.hidden,
+            grad_hidden_TH.numel() == saved.rows * architecture_.hidden,
         "grad_hidden is contiguous bf16 [T, H] on the GPU");
   check(gradients.is_cuda() && gradients.scalar_type() == at::kFloat && gradients.is_contiguous(), "gradients are flat fp32 on the GPU");
   if (saved.rows == 0) return;
-  BackwardPass(model, batch, saved, gradients).run(batch.ids_T, grad_hidden_TH);
-  check_cuda(cudaGetLastError(), "kernels of the backward pass");
+  Backward(*this, batch, rope, saved, gradients).run(batch.ids_T, grad_hidden_TH);
+  check_cuda(cudaGetLastError(), "the backward pass");
 }
 
-}  // namespace troupe::cuda
+}  // namespace troupe

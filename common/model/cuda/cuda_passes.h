@@ -51,6 +51,7 @@ class CudaPasses {
   at::Tensor decode(const DecodeInputs& inputs, const at::Tensor& rope, KvCache& cache) const;
 
  private:
+  class Backward;
   struct Block {
     at::Tensor attention_norm, qkv, qkv_bias, q_norm, k_norm, output, mlp_norm, gate_up, down;  // views; undefined: not there
   };

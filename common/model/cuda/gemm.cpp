@@ -116,6 +116,15 @@ void check_matrix(const at::Tensor& matrix, std::int64_t rows, std::int64_t colu
 
 cudaDataType_t type_of(const at::Tensor& tensor) { return tensor.scalar_type() == at::kFloat ? CUDA_R_32F : CUDA_R_16BF; }
 
+void plain_product(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out, bool add) {
+  const std::int64_t rows = g.size(0), n = w.size(0), k = w.size(1);
+  check_matrix(g, rows, n, "multiply: g is [rows, n]");
+  check_matrix(out, rows, k, "multiply: out is [rows, k]");
+  if (rows == 0) return;
+  const Shape shape{CUBLAS_OP_N, CUBLAS_OP_N, k, rows, n, k, n, type_of(out), add, false};
+  Products::instance().run(shape, w.const_data_ptr(), g.const_data_ptr(), out.mutable_data_ptr());
+}
+
 }  // namespace
 
 void multiply_transposed(const at::Tensor& x, const at::Tensor& w, const at::Tensor& out, Rows exactness) {
@@ -127,14 +136,9 @@ void multiply_transposed(const at::Tensor& x, const at::Tensor& w, const at::Ten
   Products::instance().run(shape, w.const_data_ptr(), x.const_data_ptr(), out.mutable_data_ptr());
 }
 
-void multiply(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out) {
-  const std::int64_t rows = g.size(0), n = w.size(0), k = w.size(1);
-  check_matrix(g, rows, n, "multiply: g is [rows, n]");
-  check_matrix(out, rows, k, "multiply: out is [rows, k]");
-  if (rows == 0) return;
-  const Shape shape{CUBLAS_OP_N, CUBLAS_OP_N, k, rows, n, k, n, type_of(out), false, false};
-  Products::instance().run(shape, w.const_data_ptr(), g.const_data_ptr(), out.mutable_data_ptr());
-}
+void multiply(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out) { plain_product(g, w, out, false); }
+
+void add_product(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out) { plain_product(g, w, out, true); }
 
 void add_weight_gradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad) {
   const std::int64_t rows = g.size(0), n = g.size(1), k = x.size(1);

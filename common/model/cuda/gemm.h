@@ -20,6 +20,9 @@ void multiply_transposed(const at::Tensor& x, const at::Tensor& w, const at::Ten
 /// out[rows, k] = g[rows, n] · w[n, k], in bf16.
 void multiply(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out);
 
+/// out[rows, k] += g[rows, n] · w[n, k]; out is fp32.
+void add_product(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out);
+
 /// grad[n, k] += g[rows, n]ᵀ · x[rows, k]; grad is fp32.
 void add_weight_gradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad);
 

@@ -1,4 +1,4 @@
-#include "common/model/cuda/adamw.h"
+#include "common/model/cuda/adamw_kernels.h"
 
 #include "common/model/cuda/elements.cuh"
 
@@ -33,12 +33,12 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(float* p, float* m, flo
     *reinterpret_cast<FourFloats*>(p + i) = parameter;
     *reinterpret_cast<FourFloats*>(m + i) = first;
     *reinterpret_cast<FourFloats*>(v + i) = second;
-    *reinterpret_cast<Four*>(rounded + i) = low;
+    if (rounded != nullptr) *reinterpret_cast<Four*>(rounded + i) = low;
     return;
   }
   for (std::int64_t j = i < 0 ? 0 : i; j < i + 4 && j < count; ++j) {
     update(p[j], m[j], v[j], g[j], step);
-    rounded[j] = to_bf16(p[j]);
+    if (rounded != nullptr) rounded[j] = to_bf16(p[j]);
   }
 }
 

@@ -1,0 +1,22 @@
+#include "common/model/compute_device.h"
+
+#include <ATen/Context.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "common/base/error.h"
+
+namespace troupe {
+
+at::Device compute_device(const std::string& asked, const std::string& key, at::ScalarType dtype, std::int64_t rank) {
+  const bool low = dtype == at::kBFloat16;
+  if (asked == "cpu" || (asked == "auto" && !low)) return at::kCPU;
+  const std::int64_t gpus = at::globalContext().hasCUDA() ? static_cast<std::int64_t>(at::getNumGPUs()) : 0;
+  if (asked == "auto" && gpus == 0) return at::kCPU;
+  if (gpus == 0) throw ConfigError(key + " = cuda: this build of troupe has no CUDA, or there is no GPU here; expected cpu or auto");
+  if (!low) throw ConfigError(key + " = cuda: expected model.dtype = bf16, a GPU computes in nothing else");
+  const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(rank % gpus));
+  c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);
+  return device;
+}
+
+}  // namespace troupe

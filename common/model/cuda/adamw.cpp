@@ -1,0 +1,41 @@
+#include "common/model/cuda/adamw.h"
+
+#include <ATen/Functions.h>
+
+#include "common/base/error.h"
+#include "common/model/cuda/adamw_kernels.h"
+#include "common/model/cuda/device.h"
+#include "common/model/passes.h"
+
+namespace troupe::cuda {
+namespace {
+
+constexpr std::int64_t kBlock = 1024;
+
+float* floats(const at::Tensor& tensor, std::int64_t count) {
+  check(tensor.is_cuda() && tensor.is_contiguous() && tensor.scalar_type() == at::kFloat && tensor.numel() == count,
+        "the optimizer's vectors are fp32, on the GPU and equally long");
+  return data_of<float>(tensor);
+}
+
+}  // namespace
+
+void adamw_(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, const at::Tensor& gradient,
+            const AdamWStep& step, const at::Tensor& rounded) {
+  const std::int64_t count = master.numel();
+  check(!rounded.defined() || (rounded.is_cuda() && rounded.is_contiguous() && rounded.scalar_type() == at::kBFloat16 && rounded.numel() == count),
+        "rounded masters are bf16, on the GPU and as long");
+  adamw(floats(master, count), floats(exp_avg, count), floats(exp_avg_sq, count), floats(gradient, count), count, step,
+        rounded.defined() ? data_of<Bf16>(rounded) : nullptr, current_stream());
+  check_cuda(cudaGetLastError(), "the optimizer's update");
+}
+
+at::Tensor block_squares(const at::Tensor& values) {
+  const std::int64_t count = values.numel();
+  const at::Tensor sums = at::empty({(count + kBlock - 1) / kBlock}, on_gpu(at::kDouble));
+  block_squares(floats(values, count), count, data_of<double>(sums), current_stream());
+  check_cuda(cudaGetLastError(), "the gradient's norm");
+  return sums.cpu();
+}
+
+}  // namespace troupe::cuda
