@@ -20,6 +20,7 @@ if(TROUPE_WITH_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPU types to compile for: 80 (A100), 90 (H100, H200), …")
   endif()
   set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE} CACHE FILEPATH "nvcc")
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # libtorch loads the shared one
   enable_language(CUDA)
   set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no flag of nvcc 13 for a later one
   set(CMAKE_CUDA_FLAGS_RELEASE "-O3")

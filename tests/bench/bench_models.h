@@ -29,4 +29,32 @@ inline Architecture quickstart_model() {
   return quickstart;
 }
 
+/// The shape of Qwen2.5-0.5B.
+inline Architecture qwen25_05b() {
+  Architecture qwen;
+  qwen.model_type = "qwen2";
+  qwen.vocabulary = 151936;
+  qwen.hidden = 896;
+  qwen.intermediate = 4864;
+  qwen.layers = 24;
+  qwen.heads = 14;
+  qwen.kv_heads = 2;
+  qwen.head_size = 64;
+  qwen.max_positions = 32768;
+  qwen.rope_theta = 1e6;
+  qwen.qkv_bias = true;
+  return qwen;
+}
+
+/// The shape of Qwen2.5-1.5B.
+inline Architecture qwen25_15b() {
+  Architecture qwen = qwen25_05b();
+  qwen.hidden = 1536;
+  qwen.intermediate = 8960;
+  qwen.layers = 28;
+  qwen.heads = 12;
+  qwen.head_size = 128;
+  return qwen;
+}
+
 }  // namespace troupe::bench

@@ -45,8 +45,9 @@ T* at_layer(const at::Tensor& pages, std::int64_t layer) {
 std::pair<at::Tensor, at::Tensor> flash_attention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                                                   const at::Tensor& starts, const at::Tensor& key_starts, std::int64_t longest,
                                                   std::int64_t longest_keys) {
-  auto [attended, lse, state, unused, mask] =
-      at::_flash_attention_forward(queries, keys, values, starts, key_starts, longest, longest_keys, 0.0, true, false);
+  // Sequences of one query each are computed by another kernel, with other bits, where that is said.
+  auto [attended, lse, state, unused, mask] = at::_flash_attention_forward(queries, keys, values, starts, key_starts, std::max<std::int64_t>(longest, 2),
+                                                                           longest_keys, 0.0, true, false);
   return {attended, lse};
 }
 

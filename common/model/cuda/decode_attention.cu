@@ -18,7 +18,6 @@ __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;"
 template <int Pending>
 __device__ __forceinline__ void wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending));
-  __syncwarp();
 }
 
 __device__ __forceinline__ void load_matrices(unsigned (&r)[4], const Bf16* row) {
@@ -54,127 +53,117 @@ __device__ __forceinline__ int place(int key, int chunk) {
   return key * HeadSize + mixed * 8;
 }
 
-/// The running maximum and sum of one query row's scores, as FlashAttention-2 keeps them: the sum is this thread's share.
-struct Running {
-  float max = kMinusInfinity;
-  float sum = 0;
+constexpr int kWarps = 4;
+constexpr int kThreads = 32 * kWarps;
+
+/// What the warps of a block share. Keys and values come in blocks, the next while the present one is used.
+template <int HeadSize, int Keys, int Heads>
+struct Shared {
+  Bf16 keys[2][Keys * HeadSize];
+  Bf16 values[2][Keys * HeadSize];
+  Bf16 weights[Heads * Keys];             // of the block's keys, for the product with the values
+  float exponentials[Heads][Keys + 8];    // the same in fp32, for their sum
+  float maxima[kWarps][Heads];
 };
 
-/// Makes the scores of one query row (elements `first`, `first + 1` of every tile) exponentials; returns the factor for what was
-/// added up before.
-template <int Tiles>
-__device__ __forceinline__ float soften(float (&scores)[Tiles][4], int first, float scale, Running& running) {
-  float top = running.max;
-#pragma unroll
-  for (int n = 0; n < Tiles; ++n) top = fmaxf(top, fmaxf(scores[n][first], scores[n][first + 1]));
-  top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 2));
-  top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 1));
-  const float base = top == kMinusInfinity ? 0.0F : top;
-  const float rescale = exp2f(__fmul_rn(__fsub_rn(running.max, base), scale)), scaled = __fmul_rn(base, scale);
-  float sum = __fmul_rn(running.sum, rescale);
-#pragma unroll
-  for (int n = 0; n < Tiles; ++n) {
-#pragma unroll
-    for (int i = first; i < first + 2; ++i) {
-      scores[n][i] = exp2f(__fsub_rn(__fmul_rn(scores[n][i], scale), scaled));
-      sum = __fadd_rn(sum, scores[n][i]);
-    }
-  }
-  running.max = top;
-  running.sum = sum;
-  return rescale;
-}
-
-template <int HeadSize, int Keys>
+/// The attention of up to `Heads` (8 or 16) query heads of one row that share a key head. In the product with the keys each warp
+/// takes a quarter of the block's keys, in that with the values a quarter of the head's elements. Lane 4 r + q of a warp has query
+/// head r (and r + 8), as the matrix instructions lay it out.
+template <int HeadSize, int Keys, int Heads>
 class Decode {
  public:
-  __device__ Decode(const DecodeRows& r, Bf16* shared) : r_(r), shared_(shared) {
-    row_ = blockIdx.x / r.kv_heads;
-    kv_head_ = static_cast<int>(blockIdx.x % r.kv_heads);
-    length_ = r.lengths[row_];
-    shared_tokens_ = r.shared_tokens[row_];
-    table_ = r.pages + row_ * r.page_stride;
-  }
+  __device__ Decode(const DecodeRows& r, Shared<HeadSize, Keys, Heads>& shared)
+      : r_(r),
+        shared_(shared),
+        row_(blockIdx.x / r.kv_heads),
+        kv_head_(static_cast<int>(blockIdx.x % r.kv_heads)),
+        length_(r.lengths[row_]),
+        shared_tokens_(r.shared_tokens[row_]),
+        table_(r.pages + row_ * r.page_stride),
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        lane_(static_cast<int>(threadIdx.x) % 32) {}
 
   __device__ void run(float scale) {
     if (length_ == 0) return;
-    const int group = r_.heads / r_.kv_heads, lane = static_cast<int>(threadIdx.x);
+    const int group = r_.heads / r_.kv_heads;
     const std::int64_t width = static_cast<std::int64_t>(r_.heads + 2 * r_.kv_heads) * HeadSize;
+    const int last = (length_ - 1) / Keys;
+    fetch(r_.keys, last, shared_.keys[0]);
+    fetch(r_.values, last, shared_.values[0]);
     load_queries(r_.qkv + row_ * width + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
 
-    const int last = (length_ - 1) / Keys;
-    fetch(r_.keys, last, keys(0));
-    fetch(r_.values, last, values(0));
     int buffer = 0;
     for (int block = last; block >= 0; --block, buffer ^= 1) {
+      wait<1>();
+      __syncthreads();  // the keys are here; of the block before nothing is needed any more
       if (block > 0) {
-        fetch(r_.keys, block - 1, keys(buffer ^ 1));
-        fetch(r_.values, block - 1, values(buffer ^ 1));
+        fetch(r_.keys, block - 1, shared_.keys[buffer ^ 1]);
+        fetch(r_.values, block - 1, shared_.values[buffer ^ 1]);
       } else {
         commit();
         commit();
       }
-      wait<3>();
-      score(keys(buffer), block, block == last);
-      rescale(soften(scores_, 0, scale, low_), group > 8 ? soften(scores_, 2, scale, high_) : 1.0F);
+      score(shared_.keys[buffer], block, block == last);
+      share_maxima();
+      __syncthreads();
+      soften(scale);
       wait<2>();
-      add_values(values(buffer), group > 8);
-      __syncwarp();
+      __syncthreads();  // the weights are written, the values here
+      add_values(shared_.values[buffer]);
+      if (warp_ == 0) add_exponentials();
     }
-    store(r_.attended + row_ * r_.heads * HeadSize + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group, lane);
+    store(r_.attended + row_ * r_.heads * HeadSize + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
   }
 
  private:
-  static constexpr int kTiles = Keys / 8, kSteps = HeadSize / 16, kOutTiles = HeadSize / 8, kTileSize = Keys * HeadSize;
-
-  __device__ Bf16* keys(int buffer) const { return shared_ + buffer * kTileSize; }
-  __device__ Bf16* values(int buffer) const { return shared_ + (2 + buffer) * kTileSize; }
+  static constexpr int kHalves = Heads / 8;
+  static constexpr int kSteps = HeadSize / 16;
+  static constexpr int kTiles = Keys / 8 / kWarps;         // of keys, of this warp
+  static constexpr int kOutTiles = HeadSize / 8 / kWarps;  // of the head's elements, of this warp
 
   __device__ void load_queries(const Bf16* queries, int group) {
-    const int low = static_cast<int>(threadIdx.x) / 4, column = static_cast<int>(threadIdx.x) % 4 * 2;
-    const auto pair = [&](int head, int element) {
-      return head < group ? *reinterpret_cast<const unsigned*>(queries + head * HeadSize + element) : 0U;
-    };
+    const int head = lane_ / 4, column = lane_ % 4 * 2;
+    const auto pair = [&](int h, int element) { return h < group ? *reinterpret_cast<const unsigned*>(queries + h * HeadSize + element) : 0U; };
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
-      queries_[k][0] = pair(low, 16 * k + column);
-      queries_[k][1] = pair(low + 8, 16 * k + column);
-      queries_[k][2] = pair(low, 16 * k + column + 8);
-      queries_[k][3] = pair(low + 8, 16 * k + column + 8);
+      queries_[k][0] = pair(head, 16 * k + column);
+      queries_[k][1] = kHalves == 2 ? pair(head + 8, 16 * k + column) : 0U;
+      queries_[k][2] = pair(head, 16 * k + column + 8);
+      queries_[k][3] = kHalves == 2 ? pair(head + 8, 16 * k + column + 8) : 0U;
     }
   }
 
   /// Begins to copy a block of keys or values; those behind the end are the last one again, and masked later.
   __device__ void fetch(const Bf16* pages, int block, Bf16* to) {
-    constexpr int kChunks = HeadSize / 8, kRows = 32 / kChunks;
-    const int chunk = static_cast<int>(threadIdx.x) % kChunks, shared_pages = (shared_tokens_ + static_cast<int>(kPageTokens) - 1) / static_cast<int>(kPageTokens);
-#pragma unroll 8
-    for (int key = static_cast<int>(threadIdx.x) / kChunks; key < Keys; key += kRows) {
+    constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks, kPage = static_cast<int>(kPageTokens);
+    const int chunk = static_cast<int>(threadIdx.x) % kChunks, shared_pages = (shared_tokens_ + kPage - 1) / kPage;
+#pragma unroll
+    for (int i = 0; i < Keys / kRows; ++i) {
+      const int key = static_cast<int>(threadIdx.x) / kChunks + i * kRows;
       const int position = min(block * Keys + key, length_ - 1);
       const int own = position - shared_tokens_, index = own < 0 ? position : own;
-      const int page = table_[(own < 0 ? 0 : shared_pages) + index / static_cast<int>(kPageTokens)];
-      const Bf16* from =
-          pages + ((static_cast<std::int64_t>(page) * r_.kv_heads + kv_head_) * kPageTokens + index % static_cast<int>(kPageTokens)) * HeadSize;
+      const int page = table_[(own < 0 ? 0 : shared_pages) + index / kPage];
+      const Bf16* from = pages + ((static_cast<std::int64_t>(page) * r_.kv_heads + kv_head_) * kPage + index % kPage) * HeadSize;
       copy16(to + place<HeadSize>(key, chunk), from + chunk * 8);
     }
     commit();
   }
 
   __device__ void score(const Bf16* tile, int block, bool masked) {
-    const int lane = static_cast<int>(threadIdx.x);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
+      const int first = 8 * (warp_ * kTiles + n);
 #pragma unroll
       for (int i = 0; i < 4; ++i) scores_[n][i] = 0;
 #pragma unroll
       for (int k = 0; k < kSteps; k += 2) {
         unsigned b[4];
-        load_matrices(b, tile + place<HeadSize>(8 * n + lane % 8, 2 * k + lane / 8));
+        load_matrices(b, tile + place<HeadSize>(first + lane_ % 8, 2 * k + lane_ / 8));
         multiply_add(scores_[n], queries_[k], b[0], b[1]);
         multiply_add(scores_[n], queries_[k + 1], b[2], b[3]);
       }
       if (masked) {
-        const int position = block * Keys + 8 * n + lane % 4 * 2;
+        const int position = block * Keys + first + lane_ % 4 * 2;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           if (position + i % 2 >= length_) scores_[n][i] = kMinusInfinity;
@@ -183,78 +172,134 @@ class Decode {
     }
   }
 
-  __device__ void rescale(float low, float high) {
+  __device__ void share_maxima() {
 #pragma unroll
-    for (int n = 0; n < kOutTiles; ++n) {
-      out_[n][0] = __fmul_rn(out_[n][0], low);
-      out_[n][1] = __fmul_rn(out_[n][1], low);
-      out_[n][2] = __fmul_rn(out_[n][2], high);
-      out_[n][3] = __fmul_rn(out_[n][3], high);
+    for (int half = 0; half < kHalves; ++half) {
+      float top = kMinusInfinity;
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) top = fmaxf(top, fmaxf(scores_[n][2 * half], scores_[n][2 * half + 1]));
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 2));
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 1));
+      if (lane_ % 4 == 0) shared_.maxima[warp_][lane_ / 4 + 8 * half] = top;
     }
   }
 
-  __device__ void add_values(const Bf16* tile, bool two) {
-    const int lane = static_cast<int>(threadIdx.x);
+  /// Turns the scores to weights relative to the largest so far, and what was added up before to that scale.
+  __device__ void soften(float scale) {
 #pragma unroll
-    for (int k = 0; k < Keys / 16; ++k) {
-      const float(&left)[4] = scores_[2 * k];
-      const float(&right)[4] = scores_[2 * k + 1];
-      const unsigned a[4] = {pack(left[0], left[1]), two ? pack(left[2], left[3]) : 0U, pack(right[0], right[1]),
-                             two ? pack(right[2], right[3]) : 0U};
+    for (int half = 0; half < kHalves; ++half) {
+      const int head = lane_ / 4 + 8 * half;
+      float top = max_[half];
+      for (int warp = 0; warp < kWarps; ++warp) top = fmaxf(top, shared_.maxima[warp][head]);
+      const float base = top == kMinusInfinity ? 0.0F : top, scaled = __fmul_rn(base, scale);
+      rescale_[half] = exp2f(__fmul_rn(__fsub_rn(max_[half], base), scale));
+      max_[half] = top;
 #pragma unroll
-      for (int n = 0; n < kOutTiles; n += 2) {
-        unsigned b[4];
-        load_transposed(b, tile + place<HeadSize>(16 * k + lane / 8 % 2 * 8 + lane % 8, n + lane / 16));
-        multiply_add(out_[n], a, b[0], b[1]);
-        multiply_add(out_[n + 1], a, b[2], b[3]);
+      for (int n = 0; n < kTiles; ++n) {
+        const int key = 8 * (warp_ * kTiles + n) + lane_ % 4 * 2;
+        const float left = exp2f(__fsub_rn(__fmul_rn(scores_[n][2 * half], scale), scaled));
+        const float right = exp2f(__fsub_rn(__fmul_rn(scores_[n][2 * half + 1], scale), scaled));
+        *reinterpret_cast<float2*>(&shared_.exponentials[head][key]) = {left, right};
+        *reinterpret_cast<unsigned*>(&shared_.weights[place<Keys>(head, key / 8) + key % 8]) = pack(left, right);
+      }
+#pragma unroll
+      for (int n = 0; n < kOutTiles; ++n) {
+        out_[n][2 * half] = __fmul_rn(out_[n][2 * half], rescale_[half]);
+        out_[n][2 * half + 1] = __fmul_rn(out_[n][2 * half + 1], rescale_[half]);
       }
     }
   }
 
-  __device__ void store(Bf16* attended, int group, int lane) {
-    const auto whole = [](float sum) {
-      sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffU, sum, 2));
-      sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffU, sum, 1));
-      return sum == 0 || sum != sum ? 1.0F : __fdiv_rn(1.0F, sum);
-    };
-    const float low = whole(low_.sum), high = whole(high_.sum);
-    const int head = lane / 4, column = lane % 4 * 2;
+  __device__ void add_values(const Bf16* tile) {
 #pragma unroll
-    for (int n = 0; n < kOutTiles; ++n) {
-      Bf16* const to = attended + 8 * n + column;
-      if (head < group) *reinterpret_cast<unsigned*>(to + head * HeadSize) = pack(__fmul_rn(out_[n][0], low), __fmul_rn(out_[n][1], low));
-      if (head + 8 < group) {
-        *reinterpret_cast<unsigned*>(to + (head + 8) * HeadSize) = pack(__fmul_rn(out_[n][2], high), __fmul_rn(out_[n][3], high));
+    for (int k = 0; k < Keys / 16; k += 2) {
+      unsigned low[4], high[4] = {};  // of query heads 0-7 and 8-15, for two steps
+      load_matrices(low, &shared_.weights[place<Keys>(lane_ % 8, 2 * k + lane_ / 8)]);
+      if (kHalves == 2) load_matrices(high, &shared_.weights[place<Keys>(8 + lane_ % 8, 2 * k + lane_ / 8)]);
+      const unsigned first[4] = {low[0], high[0], low[1], high[1]}, second[4] = {low[2], high[2], low[3], high[3]};
+#pragma unroll
+      for (int n = 0; n < kOutTiles; ++n) {
+        unsigned b[4];
+        load_transposed(b, tile + place<HeadSize>(16 * k + lane_, warp_ * kOutTiles + n));
+        multiply_add(out_[n], first, b[0], b[1]);
+        multiply_add(out_[n], second, b[2], b[3]);
+      }
+    }
+  }
+
+  /// Each lane adds up the keys that FlashAttention-2 gives its thread, in that order.
+  __device__ void add_exponentials() {
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      const float* const row = &shared_.exponentials[lane_ / 4 + 8 * half][lane_ % 4 * 2];
+      float sum = 0;
+#pragma unroll
+      for (int n = 0; n < Keys / 8; ++n) {
+        const float2 two = *reinterpret_cast<const float2*>(row + 8 * n);
+        sum = __fadd_rn(n == 0 ? __fmaf_rn(sum_[half], rescale_[half], two.x) : __fadd_rn(sum, two.x), two.y);
+      }
+      sum_[half] = sum;
+    }
+  }
+
+  __device__ void store(Bf16* attended, int group) {
+    if (warp_ == 0) {
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) {
+        float sum = __fadd_rn(sum_[half], __shfl_xor_sync(0xffffffffU, sum_[half], 2));
+        sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffU, sum, 1));
+        if (lane_ % 4 == 0) shared_.maxima[0][lane_ / 4 + 8 * half] = sum == 0 || sum != sum ? 1.0F : __fdiv_rn(1.0F, sum);
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      const int head = lane_ / 4 + 8 * half;
+      const float inverse = shared_.maxima[0][head];
+      if (head >= group) continue;
+#pragma unroll
+      for (int n = 0; n < kOutTiles; ++n) {
+        const int element = 8 * (warp_ * kOutTiles + n) + lane_ % 4 * 2;
+        *reinterpret_cast<unsigned*>(attended + head * HeadSize + element) =
+            pack(__fmul_rn(out_[n][2 * half], inverse), __fmul_rn(out_[n][2 * half + 1], inverse));
       }
     }
   }
 
   const DecodeRows& r_;
-  Bf16* const shared_;
-  std::int64_t row_;
-  int kv_head_, length_, shared_tokens_;
-  const std::int32_t* table_;
+  Shared<HeadSize, Keys, Heads>& shared_;
+  const std::int64_t row_;
+  const int kv_head_, length_, shared_tokens_;
+  const std::int32_t* const table_;
+  const int warp_, lane_;
   unsigned queries_[kSteps][4];
   float scores_[kTiles][4];
   float out_[kOutTiles][4] = {};
-  Running low_, high_;
+  float max_[2] = {kMinusInfinity, kMinusInfinity}, rescale_[2] = {}, sum_[2] = {};
 };
 
-template <int HeadSize, int Keys>
-__global__ void __launch_bounds__(32) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
-  extern __shared__ __align__(128) Bf16 shared[];
-  Decode<HeadSize, Keys>(rows, shared).run(scale);
+template <int HeadSize, int Keys, int Heads>
+__global__ void __launch_bounds__(kThreads, 3) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  Decode<HeadSize, Keys, Heads>(rows, *reinterpret_cast<Shared<HeadSize, Keys, Heads>*>(memory)).run(scale);
 }
 
-template <int HeadSize, int Keys>
+template <int HeadSize, int Keys, int Heads>
 void launch(const DecodeRows& rows, cudaStream_t stream) {
-  constexpr int kBytes = 4 * Keys * HeadSize * static_cast<int>(sizeof(Bf16));
+  constexpr int kBytes = sizeof(Shared<HeadSize, Keys, Heads>);
   static const cudaError_t allowed =
-      cudaFuncSetAttribute(decode_kernel<HeadSize, Keys>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+      cudaFuncSetAttribute(decode_kernel<HeadSize, Keys, Heads>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   static_cast<void>(allowed);  // a refusal shows as the launch's error
   // The softmax's scale and log2(e) as FlashAttention-2 rounds them.
   const auto scale = static_cast<float>(static_cast<double>(static_cast<float>(1.0 / std::sqrt(static_cast<double>(HeadSize)))) * M_LOG2E);
-  decode_kernel<HeadSize, Keys><<<static_cast<unsigned>(rows.rows * rows.kv_heads), 32, kBytes, stream>>>(rows, scale);
+  decode_kernel<HeadSize, Keys, Heads><<<static_cast<unsigned>(rows.rows * rows.kv_heads), kThreads, kBytes, stream>>>(rows, scale);
+}
+
+/// Keys are those of a block in FlashAttention-2 for these head sizes.
+template <int HeadSize, int Keys>
+void launch_group(const DecodeRows& rows, cudaStream_t stream) {
+  if (rows.heads / rows.kv_heads <= 8) launch<HeadSize, Keys, 8>(rows, stream);
+  else launch<HeadSize, Keys, 16>(rows, stream);
 }
 
 }  // namespace
@@ -265,10 +310,9 @@ bool decode_attention_serves(std::int64_t heads, std::int64_t kv_heads, std::int
 
 void decode_attention(const DecodeRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
-  // The blocks of keys that FlashAttention-2 takes for these head sizes.
-  if (rows.head_size == 32) launch<32, 128>(rows, stream);
-  if (rows.head_size == 64) launch<64, 128>(rows, stream);
-  if (rows.head_size == 128) launch<128, 64>(rows, stream);
+  if (rows.head_size == 32) launch_group<32, 128>(rows, stream);
+  if (rows.head_size == 64) launch_group<64, 128>(rows, stream);
+  if (rows.head_size == 128) launch_group<128, 64>(rows, stream);
 }
 
 }  // namespace troupe::cuda

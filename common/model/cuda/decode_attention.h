@@ -27,7 +27,7 @@ struct DecodeRows {
 /// Whether decode_attention takes such heads.
 bool decode_attention_serves(std::int64_t heads, std::int64_t kv_heads, std::int64_t head_size);
 
-/// One warp for each row and key head, over blocks of keys from the last to the first, in the order of operations of FlashAttention-2's
+/// One block of threads for each row and key head, over blocks of keys from the last to the first, in the order of operations of FlashAttention-2's
 /// forward kernel (Dao 2023, algorithm 1; csrc/flash_attn/src/flash_fwd_kernel.h): a row has the bits that ATen's flash attention gives
 /// it in a causal pass over the whole sequence.
 void decode_attention(const DecodeRows& rows, cudaStream_t stream);

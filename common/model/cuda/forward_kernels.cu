@@ -42,12 +42,15 @@ __global__ void embed_kernel(const Bf16* table, const std::int64_t* ids, std::in
   }
 }
 
-/// One block a row. Each thread reads again what it wrote itself.
+/// One block a row. A thread keeps the first kKept of its parts of a row and reads again those that it wrote of a longer one.
 __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* residual, const Bf16* delta, const Bf16* weight, float eps,
                                                                 int hidden, float* sum, Bf16* normed, float* inverse_rms) {
+  constexpr int kKept = 4, kStep = kThreads * 4;
   const std::int64_t row = blockIdx.x, at = row * hidden;
+  const bool writes = delta != nullptr || sum != residual;
+  const int first = static_cast<int>(threadIdx.x) * 4;
   float squares = 0;
-  for (int i = threadIdx.x * 4; i < hidden; i += kThreads * 4) {
+  const auto add = [&](int i) {
     float4 x = *reinterpret_cast<const float4*>(residual + at + i);
     if (delta != nullptr) {
       const ushort4 d = *reinterpret_cast<const ushort4*>(delta + at + i);
@@ -56,18 +59,29 @@ __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* res
       x.z += to_float({d.z});
       x.w += to_float({d.w});
     }
-    if (delta != nullptr || sum != residual) *reinterpret_cast<float4*>(sum + at + i) = x;
+    if (writes) *reinterpret_cast<float4*>(sum + at + i) = x;
     squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+    return x;
+  };
+  float4 kept[kKept];
+#pragma unroll
+  for (int part = 0; part < kKept; ++part) {
+    if (first + part * kStep < hidden) kept[part] = add(first + part * kStep);
   }
+  for (int i = first + kKept * kStep; i < hidden; i += kStep) add(i);
   const float inverse = 1.0F / sqrtf(block_sum(squares) / static_cast<float>(hidden) + eps);
   if (inverse_rms != nullptr && threadIdx.x == 0) inverse_rms[row] = inverse;
-  for (int i = threadIdx.x * 4; i < hidden; i += kThreads * 4) {
-    const float4 x = *reinterpret_cast<const float4*>(sum + at + i);
+  const auto norm = [&](int i, const float4& x) {
     const ushort4 w = *reinterpret_cast<const ushort4*>(weight + i);
     const ushort4 out{to_bf16(x.x * inverse * to_float({w.x})).bits, to_bf16(x.y * inverse * to_float({w.y})).bits,
                       to_bf16(x.z * inverse * to_float({w.z})).bits, to_bf16(x.w * inverse * to_float({w.w})).bits};
     *reinterpret_cast<ushort4*>(normed + at + i) = out;
+  };
+#pragma unroll
+  for (int part = 0; part < kKept; ++part) {
+    if (first + part * kStep < hidden) norm(first + part * kStep, kept[part]);
   }
+  for (int i = first + kKept * kStep; i < hidden; i += kStep) norm(i, *reinterpret_cast<const float4*>(sum + at + i));
 }
 
 /// One warp a head of a row; lane i holds the pairs (i + 32 j, i + 32 j + head_size / 2).
@@ -134,7 +148,7 @@ __global__ void __launch_bounds__(kThreads) swiglu_kernel(const Bf16* gate_up, s
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
     const float g = to_float(gate.v[j]);
-    out.v[j] = to_bf16(g / (1.0F + expf(-g)) * to_float(up.v[j]));
+    out.v[j] = to_bf16(__fdividef(g, 1.0F + __expf(-g)) * to_float(up.v[j]));
   }
   *reinterpret_cast<Eight*>(activated + i) = out;
 }
