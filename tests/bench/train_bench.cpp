@@ -1,0 +1,259 @@
+// How fast a learner trains on this GPU: forward, log-probabilities, GRPO loss, backward and AdamW of one step.
+//   train_bench [--model 0.5B|1.5B] [--tokens N] [--micro-tokens N] [--samples N]
+// Shapes are those of Qwen 2.5, sequences of 1,024 tokens of which all but the first are trained. Prints one JSON line: tokens a second, the
+// share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large product,
+// and peak memory.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+
+#include "common/base/error.h"
+#include "common/collective/thread_communicator.h"
+#include "common/model/token_logprobs.h"
+#include "common/model/transformer.h"
+#include "learner/objective/policy_loss.h"
+#include "learner/sharded_optimizer.h"
+#include "tests/bench/bench_line.h"
+#include "tests/bench/gemm_bound.h"
+
+using namespace troupe;
+
+namespace {
+
+constexpr std::int64_t kLength = 1024;
+constexpr std::int64_t kTrained = kLength - 1;  // of a sequence; also what the model reads
+
+struct Settings {
+  std::string model = "0.5B";
+  std::int64_t tokens = 32768, micro_tokens = 32768;
+  std::size_t samples = 5;
+};
+
+Settings parse(int argc, char** argv) {
+  Settings settings;
+  for (int i = 1; i < argc; ++i) {
+    const std::string option = argv[i];
+    if (i + 1 >= argc) throw ConfigError(option + " needs a value");
+    const std::string value = argv[++i];
+    if (option == "--model") {
+      settings.model = value;
+    } else if (option == "--tokens") {
+      settings.tokens = std::stoll(value);
+    } else if (option == "--micro-tokens") {
+      settings.micro_tokens = std::stoll(value);
+    } else if (option == "--samples") {
+      settings.samples = static_cast<std::size_t>(std::stoll(value));
+    } else {
+      throw ConfigError("unknown option " + option);
+    }
+  }
+  return settings;
+}
+
+Architecture architecture_of(const std::string& name) {
+  Architecture a;
+  a.model_type = "qwen2";
+  a.vocabulary = 151936;
+  a.max_positions = 32768;
+  a.rope_theta = 1e6;
+  a.kv_heads = 2;
+  a.qkv_bias = true;
+  if (name == "0.5B") {
+    a.hidden = 896, a.intermediate = 4864, a.layers = 24, a.heads = 14, a.head_size = 64;
+  } else if (name == "1.5B") {
+    a.hidden = 1536, a.intermediate = 8960, a.layers = 28, a.heads = 12, a.head_size = 128;
+  } else {
+    throw ConfigError("--model " + name + ": expected 0.5B or 1.5B");
+  }
+  return a;
+}
+
+Parameters random_parameters(const Architecture& architecture) {
+  Parameters parameters(architecture, at::kBFloat16, at::kCUDA);
+  for (const ParameterSpec& spec : parameters.layout().tensors) {
+    if (spec.shape.size() == 1) {
+      parameters[spec.name].fill_(spec.name.ends_with("bias") ? 0.0 : 1.0);
+    } else {
+      parameters[spec.name].normal_(0.0, 0.02);
+    }
+  }
+  return parameters;
+}
+
+/// Milliseconds of the GPU between marks, summed by phase.
+class Phases {
+ public:
+  void mark(const std::string& phase) {
+    marks_.emplace_back(phase, at::cuda::CUDAEvent(cudaEventDefault));
+    marks_.back().second.record();
+  }
+  /// Of each phase: from the mark before to its own. Clears the marks.
+  std::map<std::string, double> milliseconds() {
+    std::map<std::string, double> sums;
+    marks_.back().second.synchronize();
+    for (std::size_t i = 1; i < marks_.size(); ++i) {
+      sums[marks_[i].first] += double{marks_[i - 1].second.elapsed_time(marks_[i].second)};
+    }
+    marks_.clear();
+    return sums;
+  }
+
+ private:
+  std::vector<std::pair<std::string, at::cuda::CUDAEvent>> marks_;
+};
+
+OptimizerConfig optimizer_config() {
+  OptimizerConfig config;
+  config.weight_decay = 0.01;
+  return config;
+}
+
+/// One learner with the sequences of a step.
+class Bench {
+ public:
+  Bench(const Settings& settings, const Architecture& architecture)
+      : settings_(settings),
+        model_(random_parameters(architecture), false),
+        optimizer_(model_.parameters(), model_.parameters().flat().to(at::kFloat).cpu(), optimizer_config(), 1000, *communicator_),
+        gradients_(at::zeros({model_.parameters().layout().total}, at::TensorOptions(at::kFloat).device(at::kCUDA))),
+        ids_(at::randint(architecture.vocabulary, {settings.tokens / kLength, kLength}, at::kLong)),
+        advantages_(at::randn({settings.tokens / kLength}, at::kDouble)) {}
+
+  /// A whole step; its loss.
+  double step(std::int64_t number) {
+    phases.mark("start");
+    gradients_.zero_();
+    phases.mark("zero gradients");
+    double loss = 0;
+    const std::int64_t each = std::max<std::int64_t>(1, settings_.micro_tokens / kLength);
+    for (std::int64_t first = 0; first < ids_.size(0); first += each) loss += micro_batch(first, std::min(each, ids_.size(0) - first));
+    const OptimizerStep result = optimizer_.step(gradients_, number);
+    phases.mark("optimizer");
+    check(!result.skipped, "the gradient is finite");
+    grad_norm = result.grad_norm;
+    return loss;
+  }
+
+  Phases phases;
+  double grad_norm = 0;
+  double logp = 0;  // mean of the last micro-batch
+
+ private:
+  double micro_batch(std::int64_t first, std::int64_t sequences) {
+    const at::Tensor ids_SL = ids_.narrow(0, first, sequences), targets = ids_SL.narrow(1, 1, kTrained).flatten();
+    PackedSequences batch;
+    batch.ids_T = ids_SL.narrow(1, 0, kTrained).flatten();
+    for (std::int64_t s = 0; s <= sequences; ++s) batch.sequence_starts.push_back(s * kTrained);
+    const at::Tensor hidden = model_.forward(batch, &saved_), head = model_.head_VH();
+    phases.mark("forward");
+    const TokenLogprobs tokens = token_logprobs(hidden, head, targets, 1.0);
+    phases.mark("log-probabilities");
+    const at::Tensor grad_logp = loss_gradient(tokens.logp_N.cpu(), batch.sequence_starts, first).cuda();
+    phases.mark("loss");
+    at::Tensor grad_head = gradients_.narrow(0, model_.head_offset(), head.numel()).view(head.sizes());
+    const at::Tensor grad_hidden = token_logprobs_backward(hidden, head, targets, 1.0, tokens, grad_logp, grad_head);
+    phases.mark("log-probabilities' backward");
+    model_.backward(batch, saved_, grad_hidden, gradients_);
+    phases.mark("backward");
+    return loss_;
+  }
+
+  at::Tensor loss_gradient(const at::Tensor& logp_N, const std::vector<std::int64_t>& offsets, std::int64_t first) {
+    const auto count = static_cast<std::size_t>(logp_N.numel());
+    const std::span<const float> values(logp_N.const_data_ptr<float>(), count);
+    std::vector<double> advantage(count), weight(count, 1.0 / static_cast<double>(ids_.size(0) * kTrained));
+    for (std::size_t i = 0; i < count; ++i) {
+      advantage[i] = advantages_[first + static_cast<std::int64_t>(i) / kTrained].item<double>();
+    }
+    TokenBatch tokens;
+    tokens.offsets = offsets;
+    tokens.logp = tokens.old_logp = tokens.sampler_logp = tokens.ref_logp = values;
+    tokens.advantage = advantage;
+    tokens.weight = weight;
+    PolicyLoss result = policy_loss(LossConfig(), tokens);
+    loss_ = result.loss;
+    logp = logp_N.mean().item<double>();
+    return at::tensor(result.grad_logp);
+  }
+
+  Settings settings_;
+  std::unique_ptr<Communicator> communicator_ = ThreadWorld(1).communicator(0);
+  Transformer model_;
+  ShardedOptimizer optimizer_;
+  at::Tensor gradients_, ids_, advantages_;
+  Activations saved_;
+  double loss_ = 0;
+};
+
+/// FLOP/s of one product of 8192³ in bf16.
+double product_rate() {
+  const at::Tensor x = at::randn({8192, 8192}, at::TensorOptions(at::kBFloat16).device(at::kCUDA));
+  at::Tensor y = at::empty_like(x);
+  Phases phases;
+  for (int i = 0; i < 25; ++i) {
+    if (i == 5) phases.mark("start");
+    at::mm_out(y, x, x);
+  }
+  phases.mark("products");
+  return 20 * 2.0 * std::pow(8192.0, 3) / (phases.milliseconds().at("products") * 1e-3);
+}
+
+void measure(const Settings& settings) {
+  const Architecture architecture = architecture_of(settings.model);
+  Bench bench(settings, architecture);
+  bench.step(1);
+  // Random weights know nothing of the ids, and their gradient is one.
+  check(std::abs(bench.logp + std::log(static_cast<double>(architecture.vocabulary))) < 1.0, "log-probabilities of random weights are those of chance");
+  check(std::isfinite(bench.grad_norm) && bench.grad_norm > 0, "the gradient is a number");
+  bench.step(2);
+  bench.phases.milliseconds();
+  std::vector<double> rates;
+  std::map<std::string, double> sums;
+  double total = 0;
+  for (std::size_t i = 0; i < settings.samples; ++i) {
+    bench.step(3 + static_cast<std::int64_t>(i));
+    double whole = 0;
+    for (const auto& [phase, time] : bench.phases.milliseconds()) {
+      sums[phase] += time;
+      whole += time;
+    }
+    rates.push_back(static_cast<double>(settings.tokens) / whole * 1e3);
+    total += whole;
+  }
+  nlohmann::ordered_json phases;
+  for (const auto& [phase, time] : sums) phases[phase] = std::round(time / static_cast<double>(settings.samples) * 100) / 100;
+  const double bound = bench::gemm_operations(architecture, settings.tokens, true) / product_rate();
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(0);
+  std::cout << bench::with_origin({{"bench", "train_bench"},
+                                   {"model", settings.model},
+                                   {"gpu", at::cuda::getCurrentDeviceProperties()->name},
+                                   {"tokens", settings.tokens},
+                                   {"micro_tokens", settings.micro_tokens},
+                                   {"tokens_per_s", bench::percentiles(rates)},
+                                   {"milliseconds", phases},
+                                   {"share_of_product_bound", bound * static_cast<double>(settings.samples) / (total * 1e-3)},
+                                   {"peak_gib", static_cast<double>(stats.allocated_bytes[0].peak) / (1 << 30)}})
+                   .dump()
+            << std::endl;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    measure(parse(argc, argv));
+    return EXIT_SUCCESS;
+  } catch (const std::exception& error) {
+    std::cerr << "train_bench: " << error.what() << "\n";
+    return EXIT_FAILURE;
+  }
+}

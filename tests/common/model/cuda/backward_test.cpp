@@ -1,0 +1,112 @@
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+
+#include "common/model/transformer.h"
+#include "tests/common/model/model_testing.h"
+
+using namespace troupe;
+using namespace troupe::testing;
+
+namespace {
+
+/// What a model computes and the gradient of sum(hidden * weights), on the CPU.
+struct Result {
+  at::Tensor hidden_TH, gradients;
+};
+
+Parameters copy_of(const Parameters& parameters, at::ScalarType dtype, at::Device device) {
+  Parameters copy(parameters.architecture(), dtype, device);
+  copy.flat().copy_(parameters.flat());
+  return copy;
+}
+
+Result run(const Parameters& parameters, const PackedSequences& batch) {
+  const Transformer model(parameters);
+  const at::TensorOptions like = parameters.flat().options();
+  Activations saved;
+  const at::Tensor hidden = model.forward(batch, &saved);
+  const at::Tensor weights = at::arange(hidden.numel(), at::kFloat).mul_(1.3).cos_().view(hidden.sizes());
+  at::Tensor gradients = at::zeros({parameters.layout().total}, like.dtype(at::kFloat));
+  model.backward(batch, saved, weights.to(like), gradients);
+  return {hidden.to(at::kFloat).cpu(), gradients.cpu()};
+}
+
+double relative_error(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found - expected).norm() / expected.norm()).item<double>();
+}
+
+std::vector<std::pair<std::string, Architecture>> architectures() {
+  const Architecture llama = small_architecture();
+  Architecture untied = llama;
+  untied.model_type = "qwen2";
+  untied.tied_embeddings = false;
+  untied.qkv_bias = true;
+  Architecture normed = llama;
+  normed.model_type = "qwen3";
+  normed.qk_norm = true;
+  normed.head_size = 24;
+  Architecture wide = normed;  // more than one access of a thread for a row, pairs of a lane, heads of a group
+  wide.hidden = 1160;
+  wide.intermediate = 520;
+  wide.heads = 6;
+  wide.head_size = 128;
+  return {{"llama", llama}, {"qwen2", untied}, {"qwen3", normed}, {"wide", wide}};
+}
+
+}  // namespace
+
+TEST_SUITE("model/cuda/backward") {
+  TEST_CASE("each tensor's gradient is the CPU's in fp32, but for the roundings of bf16") {
+    for (const auto& [name, architecture] : architectures()) {
+      CAPTURE(name);
+      // Sequences of one token, of a few and of hundreds; rows for several parts of every sum over rows.
+      const PackedSequences batch = sequences_of({1, 5, 130, 300, 17, 700, 64}, architecture.vocabulary);
+      const Parameters low = random_parameters(architecture, at::kBFloat16);
+
+      const Result found = run(copy_of(low, at::kBFloat16, at::kCUDA), batch);
+
+      const Result expected = run(copy_of(low, at::kFloat, at::kCPU), batch), rounded = run(low, batch);
+      // The CPU rounds to bf16 at the same places, so its error is what that costs; the two differ in which way each rounding goes.
+      CHECK(relative_error(found.hidden_TH, expected.hidden_TH) < 1.3 * relative_error(rounded.hidden_TH, expected.hidden_TH));
+      for (const ParameterSpec& spec : low.layout().tensors) {
+        CAPTURE(spec.name);
+        const auto part = [&](const Result& result) { return result.gradients.narrow(0, spec.offset, spec.numel); };
+        const double bf16 = relative_error(part(rounded), part(expected));
+        CHECK(bf16 < 0.05);
+        CHECK(relative_error(part(found), part(expected)) < 1.5 * bf16);
+      }
+    }
+  }
+
+  TEST_CASE("two backward passes over the same rows give the same bits") {
+    Architecture architecture = small_architecture();
+    architecture.qkv_bias = true;
+    architecture.qk_norm = true;
+    // Tokens that come up hundreds of times, and sequences long enough for flash attention to share out their keys.
+    const PackedSequences batch = sequences_of({2000, 900, 1500, 1}, 7);
+    const Parameters parameters = copy_of(random_parameters(architecture, at::kBFloat16), at::kBFloat16, at::kCUDA);
+
+    const Result first = run(parameters, batch);
+
+    for (int again = 0; again < 5; ++again) CHECK(run(parameters, batch).gradients.equal(first.gradients));
+  }
+
+  TEST_CASE("gradients are added to what is there") {
+    const Architecture architecture = small_architecture();
+    const PackedSequences batch = sequences_of({33, 20}, architecture.vocabulary);
+    const Parameters parameters = copy_of(random_parameters(architecture, at::kBFloat16), at::kBFloat16, at::kCUDA);
+    const Transformer model(parameters);
+    Activations saved;
+    const at::Tensor hidden = model.forward(batch, &saved), grad = at::ones_like(hidden);
+    at::Tensor once = at::zeros({parameters.layout().total}, hidden.options().dtype(at::kFloat)), more = at::full_like(once, 8.0);
+
+    model.backward(batch, saved, grad, once);
+    model.backward(batch, saved, grad, more);
+
+    CHECK(once.abs().max().item<float>() > 0.1F);
+    CHECK((more - 8.0 - once).abs().max().item<float>() < 1e-5F * once.abs().max().item<float>());
+  }
+}
