@@ -18,6 +18,7 @@
 #include "common/messages/frame.h"
 #include "common/messages/messages.h"
 #include "common/messages/weight_manifest.h"
+#include "common/model/compute_device.h"
 #include "common/transport/peer_session.h"
 
 namespace troupe {
@@ -261,9 +262,13 @@ void ActorLoop::use(ArrivedWeights weights) {
   options.on_new_weights = on_new_weights_named(run_.actors.on_new_weights);
   options.kv_memory_gib = options_.local.actors.kv_memory_gib;
   options.tokenizer = &model_->tokenizer;
+  const at::ScalarType dtype = weights.parameters.flat().scalar_type();
+  options.on_gpu = compute_device(options_.local.actors.device, "actors.device", dtype, options_.hello.rank).is_cuda();
+  options.exact = run_.run.exact;
   const std::uint64_t version = weights.version;
   engine_.emplace(std::move(weights.parameters), version, options);
-  logger_.info("ready, weights version=" + std::to_string(version) + " slots=" + std::to_string(options.slots));
+  logger_.info("ready, weights version=" + std::to_string(version) + " slots=" + std::to_string(options.slots) +
+               " device=" + (options.on_gpu ? "cuda" : "cpu"));
 }
 
 /// Hands the engine the leases whose weights are here, in the order of their numbers.

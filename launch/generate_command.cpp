@@ -13,6 +13,7 @@
 #include "common/base/files.h"
 #include "common/config/config.h"
 #include "common/model/checkpoint_io.h"
+#include "common/model/compute_device.h"
 #include "launch/commands.h"
 #include "launch/generator.h"
 #include "launch/model_rows.h"
@@ -115,7 +116,8 @@ po::options_description generate_words() {
       "min-tokens", po::value<std::int32_t>()->default_value(0), "no stop before so many")(
       "stop", po::value<std::vector<std::string>>()->composing(), "a text that ends a completion; may be given several times")(
       "seed", po::value<std::uint64_t>()->default_value(1), "")("dtype", po::value<std::string>()->default_value("fp32"), "fp32 or bf16")(
-      "slots", po::value<std::int64_t>()->default_value(64), "sequences generated at once")(
+      "device", po::value<std::string>()->default_value("auto"), "auto (a GPU where there is one and the dtype is bf16), cpu or cuda")(
+      "slots", po::value<std::int64_t>()->default_value(0), "sequences generated at once; 0: 64 on a CPU, 256 on a GPU")(
       "kv-memory-gib", po::value<double>()->default_value(0), "for keys and values; 0: at most half of the machine's")(
       "threads", po::value<int>()->default_value(0), "0: all cores")("no-special-tokens", "add no BOS to prompts")(
       "template", po::value<std::string>()->default_value("model"), "template of messages: model, plain, r1_zero, chatml, llama3 or r1")(
@@ -177,14 +179,18 @@ int generate_command(const std::vector<std::string>& words) {
   const GenerateOptions options = generate_options(values, architecture);
 
   EngineOptions engine_options;
-  engine_options.slots = values["slots"].as<std::int64_t>();
+  engine_options.on_gpu = compute_device(values["device"].as<std::string>(), "--device", parameters.flat().scalar_type()).is_cuda();
+  const std::int64_t usual_slots = engine_options.on_gpu ? 256 : 64, slots = values["slots"].as<std::int64_t>();
+  engine_options.slots = slots == 0 ? usual_slots : slots;
   engine_options.kv_memory_gib = values["kv-memory-gib"].as<double>();
   engine_options.tokenizer = &tokenizer;
-  if (engine_options.slots < 1) throw ConfigError("--slots = " + std::to_string(engine_options.slots) + ": expected 1 or more");
+  if (engine_options.slots < 1) throw ConfigError("--slots = " + std::to_string(engine_options.slots) + ": expected 0 or more");
   Engine engine(std::move(parameters), 0, engine_options);
 
   const auto rows = open_rows(values["prompts"].as<std::string>(), 0);
-  CompletionsFile file(values["out"].as<std::string>(), terms_of(values, options, *rows), options.samples);
+  nlohmann::ordered_json terms = terms_of(values, options, *rows);
+  terms["device"] = engine_options.on_gpu ? "cuda" : "cpu";
+  CompletionsFile file(values["out"].as<std::string>(), terms, options.samples);
   if (file.rows() > 0) std::cerr << "going on after " << file.rows() << " prompts\n";
   Generator generator(engine, tokenizer, architecture, *rows, file.rows(), options, file.out());
   GenerateProgress progress(rows->size(), file.rows());

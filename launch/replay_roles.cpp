@@ -11,6 +11,7 @@
 #include "actors/engine.h"
 #include "common/base/error.h"
 #include "common/base/text.h"
+#include "common/model/compute_device.h"
 #include "learner/hub/group_scheduler.h"
 #include "learner/replay/roll_forward.h"
 #include "learner/stages/prompt_writer.h"
@@ -48,6 +49,9 @@ class Redraw {
     options_.slots = config.actors.slots;
     options_.tokenizer = &tokenizer_;
     options_.max_tokens = config.data.max_prompt_tokens + config.sampling.max_tokens;
+    const at::ScalarType dtype = weights.begin()->second.flat().scalar_type();
+    options_.on_gpu = compute_device(config.actors.device, "actors.device", dtype).is_cuda();
+    options_.exact = config.run.exact;
   }
 
   /// The groups' completions, in their order. One that took new weights on the way does so after the same token again.

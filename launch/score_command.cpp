@@ -9,6 +9,7 @@
 #include "common/base/error.h"
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
+#include "common/model/compute_device.h"
 #include "common/tokenizer/tokenizer.h"
 #include "launch/commands.h"
 #include "launch/model_rows.h"
@@ -67,11 +68,14 @@ int score_command(const std::vector<std::string>& words) {
       "in", po::value<std::string>()->required(), "JSONL rows {\"text\"} or {\"ids\"}")(
       "out", po::value<std::string>()->required(), "JSONL rows {\"ids\", \"logprobs\"}")(
       "dtype", po::value<std::string>()->default_value("fp32"), "compute type: fp32 or bf16")(
+      "device", po::value<std::string>()->default_value("auto"), "auto (a GPU where there is one and the dtype is bf16), cpu or cuda")(
       "threads", po::value<int>()->default_value(0), "0: all cores")("no-special-tokens", "add no BOS to texts");
   const auto values = parse_own("score", words, options, {});
   if (values["threads"].as<int>() > 0) at::set_num_threads(values["threads"].as<int>());
   const std::string folder = values["model"].as<std::string>();
-  const Transformer model(load_parameters(folder, dtype_named(values["dtype"].as<std::string>())));
+  const Parameters loaded = load_parameters(folder, dtype_named(values["dtype"].as<std::string>()));
+  const at::Device device = compute_device(values["device"].as<std::string>(), "--device", loaded.flat().scalar_type());
+  const Transformer model(device.is_cpu() ? loaded : loaded.on(device));
   const Architecture& architecture = model.parameters().architecture();
   const auto rows = open_rows(values["in"].as<std::string>(), 0);
   std::optional<Tokenizer> tokenizer;  // only texts need one

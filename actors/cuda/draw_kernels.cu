@@ -41,7 +41,9 @@ __device__ double sum_before(double value, double& all) {
 __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
   __shared__ int found, last_possible;
   const std::int64_t chunks = logit_chunks(r.vocabulary), row = blockIdx.x;
-  const LogitPartial* const partials = reinterpret_cast<const LogitPartial*>(r.partials) + row * chunks;
+  extern __shared__ LogitPartial partials[];  // of the row's chunks
+  for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) partials[c] = reinterpret_cast<const LogitPartial*>(r.partials)[row * chunks + c];
+  __syncthreads();
   const float inverse = inverse_of(r.temperatures[row]);
   const bool greedy = r.temperatures[row] == 0.0F;
   const float lse = summary_of(chunks, [&](std::int64_t c) { return partials[c]; }).lse;
@@ -115,7 +117,8 @@ void draw_tokens(const DrawRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const dim3 grid(static_cast<unsigned>(logit_chunks(rows.vocabulary)), static_cast<unsigned>(rows.rows));
   partial_kernel<<<grid, kChunkThreads, 0, stream>>>(rows);
-  draw_kernel<<<static_cast<unsigned>(rows.rows), kChunkThreads, 0, stream>>>(rows);
+  const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * sizeof(LogitPartial);
+  draw_kernel<<<static_cast<unsigned>(rows.rows), kChunkThreads, shared, stream>>>(rows);
 }
 
 }  // namespace troupe::cuda

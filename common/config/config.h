@@ -32,6 +32,7 @@ struct LearnersConfig {
 struct ActorsConfig {
   int count = 1;
   int threads = 1;                     // of each actor
+  std::string device = "auto";         // auto | cpu | cuda
   int slots = 64;                      // sequences generated at once
   double kv_memory_gib = 0;            // of each actor; 0: what the slots can need, at most half of the machine's
   std::string weights = "auto";        // auto | shm | stream

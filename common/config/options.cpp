@@ -135,9 +135,11 @@ void add_roles(std::vector<Option>& options) {
   const auto actors = section("actors", &Config::actors, options);
   actors("count", &ActorsConfig::count, kConduct, between(0, 65536), "actor processes; 0: started by hand");
   actors("threads", &ActorsConfig::threads, kConduct, between(1, 1024), "threads of each actor");
+  actors("device", &ActorsConfig::device, kConduct, one_of({"auto", "cpu", "cuda"}),
+         "where the actors compute; auto: a GPU where there is one and model.dtype = bf16");
   actors("slots", &ActorsConfig::slots, kConduct, between(1, 65536), "sequences that an actor generates at once");
   actors("kv_memory_gib", &ActorsConfig::kv_memory_gib, kConduct, at_least(0),
-         "an actor's memory for keys and values; 0: what its slots can need, at most half of the machine's");
+         "an actor's memory for keys and values; 0: what its slots can need, at most half of the machine's, or 0.9 of what is free of the GPU's");
   actors("weights", &ActorsConfig::weights, kConduct, one_of({"auto", "shm", "stream"}),
          "how weights reach the actors: shared memory or a ZeroMQ stream");
   actors("on_new_weights", &ActorsConfig::on_new_weights, kNumbers, one_of({"recompute", "keep", "finish"}),

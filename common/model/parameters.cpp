@@ -74,6 +74,12 @@ Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype, a
   flat_ = at::zeros({layout_.total}, at::TensorOptions(dtype).device(device));
 }
 
+Parameters Parameters::on(at::Device device) const {
+  Parameters copy(architecture_, flat_.scalar_type(), device);
+  copy.flat_.copy_(flat_);
+  return copy;
+}
+
 at::Tensor Parameters::operator[](const std::string& name) const {
   const ParameterSpec& spec = layout_.find(name);
   return flat_.narrow(0, spec.offset, spec.numel).view(spec.shape);

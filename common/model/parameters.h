@@ -36,6 +36,9 @@ class Parameters {
   /// Zeros of `dtype` (at::kFloat or at::kBFloat16) in the memory of `device`.
   Parameters(const Architecture& architecture, at::ScalarType dtype, at::Device device = at::kCPU);
 
+  /// A copy of them in the memory of `device`.
+  Parameters on(at::Device device) const;
+
   const Architecture& architecture() const { return architecture_; }
   const ParameterLayout& layout() const { return layout_; }
   /// [total], contiguous.

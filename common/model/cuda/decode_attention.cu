@@ -56,11 +56,12 @@ __device__ __forceinline__ int place(int key, int chunk) {
 constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 
-/// What the warps of a block share. Keys and values come in blocks, the next while the present one is used.
+/// What the warps of a block share. Keys come a block ahead of their use, values while the keys are used: so little memory that four
+/// thread blocks fit on a multiprocessor.
 template <int HeadSize, int Keys, int Heads>
 struct Shared {
   Bf16 keys[2][Keys * HeadSize];
-  Bf16 values[2][Keys * HeadSize];
+  Bf16 values[Keys * HeadSize];
   Bf16 weights[Heads * Keys];             // of the block's keys, for the product with the values
   float exponentials[Heads][Keys + 8];    // the same in fp32, for their sum
   float maxima[kWarps][Heads];
@@ -89,27 +90,22 @@ class Decode {
     const std::int64_t width = static_cast<std::int64_t>(r_.heads + 2 * r_.kv_heads) * HeadSize;
     const int last = (length_ - 1) / Keys;
     fetch(r_.keys, last, shared_.keys[0]);
-    fetch(r_.values, last, shared_.values[0]);
     load_queries(r_.qkv + row_ * width + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
 
     int buffer = 0;
     for (int block = last; block >= 0; --block, buffer ^= 1) {
-      wait<1>();
+      wait<0>();
       __syncthreads();  // the keys are here; of the block before nothing is needed any more
-      if (block > 0) {
-        fetch(r_.keys, block - 1, shared_.keys[buffer ^ 1]);
-        fetch(r_.values, block - 1, shared_.values[buffer ^ 1]);
-      } else {
-        commit();
-        commit();
-      }
+      fetch(r_.values, block, shared_.values);
+      if (block > 0) fetch(r_.keys, block - 1, shared_.keys[buffer ^ 1]);
+      else commit();
       score(shared_.keys[buffer], block, block == last);
       share_maxima();
       __syncthreads();
       soften(scale);
-      wait<2>();
+      wait<1>();
       __syncthreads();  // the weights are written, the values here
-      add_values(shared_.values[buffer]);
+      add_values(shared_.values);
       if (warp_ == 0) add_exponentials();
     }
     store(r_.attended + row_ * r_.heads * HeadSize + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
@@ -279,7 +275,7 @@ class Decode {
 };
 
 template <int HeadSize, int Keys, int Heads>
-__global__ void __launch_bounds__(kThreads, 3) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
+__global__ void __launch_bounds__(kThreads, Heads == 8 ? 4 : 3) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
   extern __shared__ __align__(128) unsigned char memory[];
   Decode<HeadSize, Keys, Heads>(rows, *reinterpret_cast<Shared<HeadSize, Keys, Heads>*>(memory)).run(scale);
 }
