@@ -66,7 +66,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
   master_ = padded_.narrow(0, first, slice_).to(parameters_.flat().device(), at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   exp_avg_ = at::zeros_like(master_);
   exp_avg_sq_ = at::zeros_like(master_);
-  reduced_ = at::zeros_like(master_);
+  if (!alone_on_gpu()) reduced_ = at::zeros_like(master_);
   parameters_.flat().copy_(initial);
 }
 
@@ -92,7 +92,7 @@ OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t s
 
 void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
   if (alone_on_gpu()) {
-    reduced_.narrow(0, 0, total()).copy_(gradients);  // the padding is zero
+    reduced_ = gradients;
     return;
   }
   padded_.narrow(0, 0, total()).copy_(gradients);
@@ -105,6 +105,7 @@ void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
 void ShardedOptimizer::add_block_squares(std::span<double> sums) const {
   if (reduced_.is_cuda()) {
     const at::Tensor squares = cuda::block_squares(reduced_);
+    check(squares.numel() == std::ssize(sums), "there is a sum a block");
     std::copy_n(squares.const_data_ptr<double>(), sums.size(), sums.begin());
     return;
   }
@@ -194,8 +195,10 @@ void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_a
 }
 
 at::Tensor ShardedOptimizer::gather(const at::Tensor& slice, std::string_view name) {
-  check_flat(slice, slice_, "a slice");
-  communicator_.all_gather(bytes_of(slice.cpu()), std::as_writable_bytes(floats(padded_)), name);
+  check_flat(slice, alone_on_gpu() && slice.numel() == total() ? total() : slice_, "a slice");
+  const at::Tensor own = padded_.narrow(0, slice_ * communicator_.rank(), slice_);
+  own.narrow(0, 0, slice.numel()).copy_(slice);
+  communicator_.all_gather(bytes_of(own), std::as_writable_bytes(floats(padded_)), name);
   return padded_.narrow(0, 0, total());
 }
 

@@ -47,7 +47,7 @@ class ShardedOptimizer {
   const at::Tensor& master() const { return master_; }
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
-  /// The last step's summed gradient before clipping.
+  /// The last step's summed gradient before clipping. Of one rank on a GPU it is `step`'s argument itself, without the padding.
   const at::Tensor& gradient() const { return reduced_; }
   std::int64_t slice() const { return slice_; }
   std::int64_t total() const { return parameters_.layout().total; }

@@ -126,7 +126,9 @@ class Bench {
         optimizer_(model_.parameters(), model_.parameters().flat().to(at::kFloat).cpu(), optimizer_config(), 1000, *communicator_),
         gradients_(at::zeros({model_.parameters().layout().total}, at::TensorOptions(at::kFloat).device(at::kCUDA))),
         ids_(at::randint(architecture.vocabulary, {settings.tokens / kLength, kLength}, at::kLong)),
-        advantages_(at::randn({settings.tokens / kLength}, at::kDouble)) {}
+        advantages_(at::randn({settings.tokens / kLength}, at::kDouble)) {
+    check(ids_.size(0) > 0, "a step has a sequence");
+  }
 
   /// A whole step; its loss.
   double step(std::int64_t number) {
@@ -171,8 +173,9 @@ class Bench {
     const auto count = static_cast<std::size_t>(logp_N.numel());
     const std::span<const float> values(logp_N.const_data_ptr<float>(), count);
     std::vector<double> advantage(count), weight(count, 1.0 / static_cast<double>(ids_.size(0) * kTrained));
+    const double* const advantages = advantages_.const_data_ptr<double>();
     for (std::size_t i = 0; i < count; ++i) {
-      advantage[i] = advantages_[first + static_cast<std::int64_t>(i) / kTrained].item<double>();
+      advantage[i] = advantages[first + static_cast<std::int64_t>(i) / kTrained];
     }
     TokenBatch tokens;
     tokens.offsets = offsets;

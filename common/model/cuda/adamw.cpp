@@ -35,7 +35,8 @@ at::Tensor block_squares(const at::Tensor& values) {
   const at::Tensor sums = at::empty({(count + kBlock - 1) / kBlock}, on_gpu(at::kDouble));
   block_squares(floats(values, count), count, data_of<double>(sums), current_stream());
   check_cuda(cudaGetLastError(), "the gradient's norm");
-  return sums.cpu();
+  at::Tensor on_cpu = at::empty(sums.sizes(), at::TensorOptions(at::kDouble).pinned_memory(true));
+  return on_cpu.copy_(sums);
 }
 
 }  // namespace troupe::cuda

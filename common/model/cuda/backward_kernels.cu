@@ -131,14 +131,15 @@ __global__ void __launch_bounds__(kThreads) finish_qkv_backward_kernel(QkvGradie
   const int all = g.heads + 2 * g.kv_heads, turned = g.heads + g.kv_heads;
   const std::int64_t first = blockIdx.x * kNormRows, last = min(g.rows, first + kNormRows);
   float grad_weight[2][kPairs][2] = {};  // of q and k
-  for (std::int64_t item = first * all + warp; item < last * all; item += kWarps) {
-    const std::int64_t row = item / all;
-    const int head = static_cast<int>(item % all);
+  std::int64_t row = first;
+  for (int head = warp; row < last; head += kWarps) {
+    for (; head >= all; head -= all) ++row;
+    if (row >= last) break;
     const bool query = head < g.heads, turn = head < turned;
     const Bf16* const from = query  ? g.grad_queries + (row * g.heads + head) * g.head_size
                              : turn ? g.grad_keys + (row * g.kv_heads + head - g.heads) * g.head_size
                                     : g.grad_values + (row * g.kv_heads + head - turned) * g.head_size;
-    Bf16* const to = g.grad_qkv + item * g.head_size;
+    Bf16* const to = g.grad_qkv + (row * all + head) * g.head_size;
     const float* const cosines = g.rope + static_cast<std::int64_t>(g.positions[row]) * g.head_size;
     const bool normed = turn && g.unnormed != nullptr;
     const Bf16* const x = normed ? g.unnormed + (row * turned + head) * g.head_size : nullptr;

@@ -29,25 +29,35 @@ __global__ void summarise_rows_kernel(const LogitPartial* partials, const float*
   logp[row] = __fsub_rn(tempered(target_logits[row], inverse_temperature), summary.lse);
 }
 
-/// d logp / d logit_v = ([v is the target] - p_v) / temperature. Four logits a thread; those beyond the row are left alone.
+/// d logp / d logit_v = ([v is the target] - p_v) / temperature. One block takes kLogitChunk logits of a row, eight a thread at a time.
 __global__ void __launch_bounds__(kChunkThreads) logit_gradients_kernel(LogitTile tile, const float* lse, const float* grad_logp,
                                                                         Bf16* gradients, std::int64_t stride) {
-  const std::int64_t row = blockIdx.x, first = (std::int64_t{blockIdx.y} * kChunkThreads + threadIdx.x) * 4;
-  if (first >= tile.columns) return;
-  const float* const logits = tile.logits + row * tile.columns + first;
-  Bf16* const to = gradients + row * stride + first;
+  const std::int64_t row = blockIdx.x, begin = std::int64_t{blockIdx.y} * kLogitChunk;
+  const float* const logits = tile.logits + row * tile.columns + begin;
+  Bf16* const to = gradients + row * stride + begin;
+  const int count = static_cast<int>(min(std::int64_t{kLogitChunk}, tile.columns - begin));
   const float scale = grad_logp[row] * tile.inverse_temperature, row_lse = lse[row];
-  const std::int64_t target = tile.targets[row] - tile.first_column - first;
+  const std::int64_t target = tile.targets[row] - tile.first_column - begin;
   const auto gradient = [&](float logit, int i) {
     const float p = exp_of(tempered(logit, tile.inverse_temperature) - row_lse);
     return to_bf16((i == target ? 1.0F - p : -p) * scale);
   };
-  if (tile.columns % 4 == 0 && stride % 4 == 0) {
-    const FourFloats x = load4(logits);
-    *reinterpret_cast<Four*>(to) = {gradient(x.v[0], 0), gradient(x.v[1], 1), gradient(x.v[2], 2), gradient(x.v[3], 3)};
-    return;
+  const bool aligned = tile.columns % 8 == 0 && stride % 8 == 0;
+#pragma unroll
+  for (int first = 8 * static_cast<int>(threadIdx.x); first < kLogitChunk; first += 8 * kChunkThreads) {
+    if (aligned && first < count) {
+      const FourFloats low = load4(logits + first), high = load4(logits + first + 4);
+      Eight out;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        out.v[i] = gradient(low.v[i], first + i);
+        out.v[4 + i] = gradient(high.v[i], first + 4 + i);
+      }
+      *reinterpret_cast<Eight*>(to + first) = out;
+    } else {
+      for (int i = first; i < first + 8 && i < count; ++i) to[i] = gradient(logits[i], i);
+    }
   }
-  for (int i = 0; i < 4 && first + i < tile.columns; ++i) to[i] = gradient(logits[i], i);
 }
 
 }  // namespace
@@ -74,7 +84,7 @@ void summarise_rows(const LogitPartial* partials, const float* target_logits, st
 void logit_gradients(const LogitTile& tile, const float* lse, const float* grad_logp, Bf16* gradients, std::int64_t stride,
                      cudaStream_t stream) {
   if (tile.rows == 0) return;
-  const dim3 blocks(static_cast<unsigned>(tile.rows), blocks_of(tile.columns, kChunkThreads * 4));
+  const dim3 blocks(static_cast<unsigned>(tile.rows), blocks_of(tile.columns, kLogitChunk));
   logit_gradients_kernel<<<blocks, kChunkThreads, 0, stream>>>(tile, lse, grad_logp, gradients, stride);
 }
 

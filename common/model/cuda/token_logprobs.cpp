@@ -13,8 +13,8 @@ namespace troupe::cuda {
 namespace {
 
 // A tile of fp32 logits is 32 MiB: written by the product and read by the kernel behind it without leaving the cache.
-constexpr std::int64_t kTileRows = 1024;
-constexpr std::int64_t kTileColumns = 8192;
+constexpr std::int64_t kTileRows = 2048;
+constexpr std::int64_t kTileColumns = 4096;
 // Gradients of logits in bf16, 512 MiB: enough for both products that take them to fill the GPU.
 constexpr std::int64_t kGradientRows = 16384;
 constexpr std::int64_t kGradientColumns = 16384;

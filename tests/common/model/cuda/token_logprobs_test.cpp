@@ -16,7 +16,7 @@ struct Case {
     hidden_NH = wave(rows * width, 0.61803).mul_(1.5).to(at::kBFloat16).view({rows, width});
     head_VH = wave(vocabulary * width, 1.41421).to(at::kBFloat16).view({vocabulary, width});
     targets_N = at::arange(rows, at::kLong).mul_(7919).remainder_(vocabulary);
-    grad_N = wave(rows, 2.3).to(at::kFloat);
+    grad_N = wave(rows, 2.3).add_(0.2).to(at::kFloat);
   }
   TokenLogprobs on_gpu(double temperature) const {
     return token_logprobs(hidden_NH.cuda(), head_VH.cuda(), targets_N, temperature);
@@ -24,8 +24,13 @@ struct Case {
   at::Tensor hidden_NH, head_VH, targets_N, grad_N;
 };
 
-double relative_error(const at::Tensor& found, const at::Tensor& expected) {
-  return ((found.cpu().to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
+/// The error that roundings to bf16 of a product's left operand make, as a norm: 2^-9 of each term at most, of random signs.
+double rounding_error(const at::Tensor& left, const at::Tensor& right) {
+  return std::ldexp(left.square().mm(right.square()).sum().sqrt().item<double>(), -9);
+}
+
+double error(const at::Tensor& found, const at::Tensor& expected) {
+  return (found.cpu().to(at::kDouble) - expected).norm().item<double>();
 }
 
 }  // namespace
@@ -44,7 +49,7 @@ TEST_SUITE("model/cuda/token_logprobs") {
         const at::Tensor all = at::log_softmax(hidden.mm(head.t()) / temperature, -1), p = all.exp();
 
         const TokenLogprobs found = c.on_gpu(temperature);
-        at::Tensor grad_head = at::full(head.sizes(), 3.0, found.logp_N.options());
+        at::Tensor grad_head = at::zeros(head.sizes(), found.logp_N.options());
         const at::Tensor grad_hidden = token_logprobs_backward(c.hidden_NH.cuda(), c.head_VH.cuda(), c.targets_N, temperature, found,
                                                                c.grad_N.cuda(), grad_head);
 
@@ -52,12 +57,21 @@ TEST_SUITE("model/cuda/token_logprobs") {
         const at::Tensor index = c.targets_N.unsqueeze(1);
         CHECK((found.logp_N.cpu() - all.gather(1, index).squeeze(1)).abs().max().item<double>() < 2e-5);
         CHECK((found.entropy_N.cpu() + (p * all).sum(-1)).abs().max().item<double>() < 5e-5);
-        // Gradients of logits and of hidden rows are rounded to bf16: 2^-9 each at most.
         const at::Tensor grads = (at::zeros_like(p).scatter_(1, index, 1.0) - p) * (c.grad_N.to(at::kDouble) / temperature).unsqueeze(1);
-        CHECK(relative_error(grad_hidden, grads.mm(head)) < 3e-3);
-        CHECK(relative_error(grad_head - 3.0, grads.t().mm(hidden)) < 3e-3);
+        const at::Tensor expected = grads.mm(head);
+        // Hidden rows' gradients are rounded themselves.
+        CHECK(error(grad_hidden, expected) < rounding_error(grads, head) + std::ldexp(expected.norm().item<double>(), -9));
+        CHECK(error(grad_head, grads.t().mm(hidden)) < rounding_error(grads.t(), hidden));
       }
     }
+  }
+
+  TEST_CASE("the head's gradient is added to what is there") {
+    const Case c(300, 5000);
+    const TokenLogprobs found = c.on_gpu(1.0);
+    at::Tensor once = at::zeros(c.head_VH.sizes(), found.logp_N.options()), more = at::full_like(once, 3.0);
+    for (at::Tensor* to : {&once, &more}) token_logprobs_backward(c.hidden_NH.cuda(), c.head_VH.cuda(), c.targets_N, 1.0, found, c.grad_N.cuda(), *to);
+    CHECK((more - 3.0 - once).abs().max().item<float>() < 1e-5F * std::max(1.0F, once.abs().max().item<float>()));
   }
 
   TEST_CASE("a row's bits do not depend on the rows beside it") {
