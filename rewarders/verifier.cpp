@@ -2,10 +2,12 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 
 #include <nlohmann/json.hpp>
@@ -18,14 +20,22 @@
 namespace troupe {
 namespace {
 
-constexpr rlim_t kMemoryLimitBytes = rlim_t{2} << 30;
+constexpr rlim_t kMemoryLimitBytes = rlim_t{2} << 30;  // beside what the libraries take, which with CUDA is gigabytes of addresses
 constexpr double kStartS = 60;  // until a verifier process has begun
+
+/// Bytes of addresses that this process has taken so far.
+rlim_t addresses_in_use() {
+  std::ifstream in("/proc/self/statm");
+  rlim_t pages = 0;
+  in >> pages;
+  return pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
+}
 
 void limit_this_process() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   rlimit memory{};
   getrlimit(RLIMIT_AS, &memory);
-  memory.rlim_cur = std::min(memory.rlim_max, kMemoryLimitBytes);  // programs that it starts may have more
+  memory.rlim_cur = std::min(memory.rlim_max, addresses_in_use() + kMemoryLimitBytes);  // programs that it starts may have more
   const rlimit none{0, 0};
   setrlimit(RLIMIT_AS, &memory);
   setrlimit(RLIMIT_CORE, &none);
