@@ -27,9 +27,16 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
 
-  /// Computes the rows of `plan` and draws a token for each of its draws, in their order.
-  /// @throws DeviceError where a logit is not finite, naming group, sample, position and `version`.
-  virtual void run(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version, std::span<DrawnToken> drawn) = 0;
+  /// Begins to compute the rows of `plan` and to draw a token for each of its draws. Nothing is referred to afterwards but
+  /// the draws' sampling parameters where may_run_ahead() is false.
+  virtual void begin(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version) = 0;
+
+  /// The tokens of the oldest plan begun and not finished, in the order of its draws.
+  /// @throws DeviceError where a logit is not finite, naming group, sample, position and version.
+  virtual void finish(std::span<DrawnToken> drawn) = 0;
+
+  /// Whether a plan that goes on behind the last one begun may be begun before that is finished.
+  virtual bool may_run_ahead() const = 0;
 
   /// Weights of the same architecture; what the cache holds stays.
   virtual void set_weights(Parameters parameters) = 0;

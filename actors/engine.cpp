@@ -99,18 +99,29 @@ std::vector<FinishedRequest> Engine::step() {
     pending_.reset();
     scheduler_.set_admission(true);
   }
-  const ForwardPlan& plan = scheduler_.plan();
-  if (plan.ids.empty()) return {};
+  if (!flight_) {
+    const ForwardPlan& plan = scheduler_.plan();
+    if (plan.ids.empty()) return {};
+    flight_ = begin(plan);
+  }
+  std::optional<Flight> next;
+  if (decoder_->may_run_ahead() && scheduler_.can_plan_ahead()) next = begin(scheduler_.plan_ahead());
+  const std::span<DrawnToken> drawn(drawn_.data(), flight_->draws);
+  decoder_->finish(drawn);
+  std::vector<FinishedRequest> finished = scheduler_.record(drawn, flight_->version);
+  flight_ = next;
+  return finished;
+}
 
+Engine::Flight Engine::begin(const ForwardPlan& plan) {
   ++stats_.forwards;
   stats_.drawn_tokens += plan.draws.size();
   stats_.prefill_rows += plan.ids.size() - plan.draws.size();
   stats_.preemptions = scheduler_.preemptions();
   draws_.clear();
   for (std::size_t i = 0; i < plan.draws.size(); ++i) draws_.push_back(draw_of(i));
-  const std::span<DrawnToken> drawn(drawn_.data(), plan.draws.size());
-  decoder_->run(plan, draws_, version_, drawn);
-  return scheduler_.record(drawn, version_);
+  decoder_->begin(plan, draws_, version_);
+  return {plan.draws.size(), version_};
 }
 
 Draw Engine::draw_of(std::size_t index) const {

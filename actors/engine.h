@@ -56,7 +56,7 @@ class Engine {
   bool cancel(std::uint64_t id) { return scheduler_.cancel(id); }
 
   /// One forward and one token for each running sequence whose prompt is computed. Returns the requests that are
-  /// complete.
+  /// complete. On a GPU the forward behind it is begun before the tokens of this one are looked at.
   /// @throws DeviceError where a logit is not finite, naming group, sample, position and version.
   std::vector<FinishedRequest> step();
 
@@ -77,7 +77,13 @@ class Engine {
     Parameters parameters;
     std::uint64_t version;
   };
+  /// A forward that the decoder has begun.
+  struct Flight {
+    std::size_t draws;
+    std::uint64_t version;
+  };
   void use(NewWeights weights);
+  Flight begin(const ForwardPlan& plan);
   Draw draw_of(std::size_t index) const;
 
   OnNewWeights on_new_weights_;
@@ -87,6 +93,7 @@ class Engine {
   SequenceScheduler scheduler_;
   std::unique_ptr<Decoder> decoder_;
   std::optional<NewWeights> pending_;  // kFinish: wait for the running sequences
+  std::optional<Flight> flight_;
   std::vector<Draw> draws_;
   std::vector<DrawnToken> drawn_;
   EngineStats stats_;

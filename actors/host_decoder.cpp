@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -24,9 +25,10 @@ class HostDecoder : public Decoder {
         cache_(parameters.architecture(), pages, parameters.flat().scalar_type()),
         scratch_(static_cast<std::size_t>(slots)) {}
 
-  void run(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version, std::span<DrawnToken> drawn) override {
+  void begin(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version) override {
     const c10::InferenceMode no_autograd;
     const at::Tensor logits_NV = logits_of(plan);
+    drawn_.resize(draws.size());
     if (draws.empty()) return;
     const std::int64_t vocabulary = logits_NV.size(1);
     const at::Tensor contiguous = logits_NV.contiguous();
@@ -37,7 +39,7 @@ class HostDecoder : public Decoder {
         const Draw& draw = draws[index];
         const std::span<const float> row_of_logits(logits + row * vocabulary, static_cast<std::size_t>(vocabulary));
         try {
-          drawn[index] = draw_token(row_of_logits, *draw.place.sampling, draw.banned, draw.uniform, scratch_[index]);
+          drawn_[index] = draw_token(row_of_logits, *draw.place.sampling, draw.banned, draw.uniform, scratch_[index]);
         } catch (const DeviceError& error) {
           throw_broken_row(draw, version, error.what());
         }
@@ -45,6 +47,9 @@ class HostDecoder : public Decoder {
     };
     at::parallel_for(0, logits_NV.size(0), std::max<std::int64_t>(1, kLogitsPerTask / vocabulary), draw_rows);
   }
+
+  void finish(std::span<DrawnToken> drawn) override { std::ranges::copy(drawn_, drawn.begin()); }
+  bool may_run_ahead() const override { return false; }
 
   void set_weights(Parameters parameters) override { model_ = Transformer(std::move(parameters)); }
 
@@ -64,6 +69,7 @@ class HostDecoder : public Decoder {
   Transformer model_;
   KvCache cache_;
   std::vector<SamplerScratch> scratch_;  // one for each draw of a step
+  std::vector<DrawnToken> drawn_;
 };
 
 }  // namespace

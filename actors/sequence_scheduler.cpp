@@ -90,7 +90,6 @@ bool SequenceScheduler::cancel(std::uint64_t id) {
   std::erase_if(running_, [&](const Sequence& sequence) { return sequence.request == &request; });
   std::erase_if(put_off_, [&](const Sequence& sequence) { return sequence.request == &request; });
   drop(request);
-  drawing_.clear();
   return true;
 }
 
@@ -116,6 +115,44 @@ const ForwardPlan& SequenceScheduler::plan() {
     if (!request.prefix.complete()) add_prefix(request, budget);
     if (request.prefix.complete()) add_sequence(i, budget);
   }
+  if (plan_.ids.empty()) return plan_;
+  std::vector<std::uint64_t>& numbers = planned_.emplace_back();
+  for (const std::size_t index : drawing_) numbers.push_back(running_[index].number);
+  return plan_;
+}
+
+bool SequenceScheduler::can_plan_ahead() const {
+  const bool may_start = !put_off_.empty() || (admission_ && !waiting_.empty() && std::ssize(running_) < options_.slots);
+  if (planned_.size() != 1 || may_start) return false;
+  std::int64_t pages = 0;
+  bool any = false;
+  for (const Sequence& sequence : running_) {
+    if (!sequence.request->prefix.complete() || sequence.cached != sequence.own_tokens()) return false;
+    if (!goes_on(sequence)) continue;
+    any = true;
+    pages += pages_of(sequence.own_tokens() + 1) - std::ssize(sequence.pages);
+  }
+  return any && pages <= std::ssize(free_pages_);
+}
+
+/// Whether the sequence has room for a token behind the one that is being drawn.
+bool SequenceScheduler::goes_on(const Sequence& sequence) {
+  return static_cast<std::int64_t>(sequence.logprobs.size()) + 1 < sequence.request->request.sampling.max_tokens;
+}
+
+const ForwardPlan& SequenceScheduler::plan_ahead() {
+  for (Sequence& sequence : running_) {
+    if (!goes_on(sequence)) continue;
+    sequence.tokens.push_back(-1);
+    sequence.unknown = 1;
+  }
+  plan();
+  const std::vector<std::uint64_t>&before = planned_.front(), &now = planned_.back();
+  std::size_t from = 0;
+  for (std::size_t draw = 0; draw < now.size(); ++draw) {
+    while (before[from] != now[draw]) ++from;
+    plan_.ids[static_cast<std::size_t>(plan_.draws[draw])] = -1 - static_cast<std::int64_t>(from);
+  }
   return plan_;
 }
 
@@ -136,6 +173,7 @@ void SequenceScheduler::admit() {
     for (std::int64_t i = 0; i < prefix_pages; ++i) take_page(request.prefix.pages, &request);
     for (std::int64_t i = 0; i < own_pages; ++i) take_page(sequence.pages, &request);
     ++request.running;
+    sequence.number = started_++;
     running_.push_back(std::move(sequence));
   }
 }
@@ -248,11 +286,17 @@ DrawPlace SequenceScheduler::place_of(std::size_t index) const {
 }
 
 std::vector<FinishedRequest> SequenceScheduler::record(std::span<const DrawnToken> drawn, std::uint64_t version) {
-  check(drawn.size() == drawing_.size(), "SequenceScheduler::record: one token for each draw of the last plan");
+  check(!planned_.empty() && drawn.size() == planned_.front().size(), "SequenceScheduler::record: one token for each draw of a plan");
+  const std::vector<std::uint64_t> numbers = std::move(planned_.front());
+  planned_.pop_front();
   std::vector<FinishedRequest> finished;
   bool any_ended = false;
+  auto place = running_.begin();
   for (std::size_t i = 0; i < drawn.size(); ++i) {
-    Sequence& sequence = running_[drawing_[i]];
+    while (place != running_.end() && place->number < numbers[i]) ++place;
+    if (place == running_.end()) break;
+    if (place->number != numbers[i]) continue;  // ended meanwhile
+    Sequence& sequence = *place;
     if (!append(sequence, drawn[i], version)) continue;
     any_ended = true;
     RequestState& request = *sequence.request;
@@ -263,7 +307,6 @@ std::vector<FinishedRequest> SequenceScheduler::record(std::span<const DrawnToke
     drop(request);
   }
   if (any_ended) std::erase_if(running_, [](const Sequence& sequence) { return sequence.request == nullptr; });
-  drawing_.clear();
   return finished;
 }
 
@@ -271,7 +314,11 @@ std::vector<FinishedRequest> SequenceScheduler::record(std::span<const DrawnToke
 bool SequenceScheduler::append(Sequence& sequence, const DrawnToken& drawn, std::uint64_t version) {
   RequestState& request = *sequence.request;
   const SamplingParams& sampling = request.request.sampling;
-  sequence.tokens.push_back(drawn.id);
+  if (sequence.unknown > 0) {
+    sequence.tokens[sequence.tokens.size() - static_cast<std::size_t>(sequence.unknown--)] = drawn.id;
+  } else {
+    sequence.tokens.push_back(drawn.id);
+  }
   sequence.logprobs.push_back(drawn.logprob);
   sequence.versions.push_back(version);
   ++request.tokens;
@@ -289,7 +336,7 @@ void SequenceScheduler::retire(Sequence& sequence, FinishReason reason) {
   Completion& completion = request.completions[sequence.sample - request.request.first_sample];
   const auto prompt = static_cast<std::ptrdiff_t>(request.request.prompt_ids.size());
   completion.sample = sequence.sample;
-  completion.token_ids.assign(sequence.tokens.begin() + prompt, sequence.tokens.end());
+  completion.token_ids.assign(sequence.tokens.begin() + prompt, sequence.tokens.begin() + prompt + std::ssize(sequence.logprobs));
   completion.logprobs = std::move(sequence.logprobs);
   completion.versions = std::move(sequence.versions);
   completion.finish_reason = reason;

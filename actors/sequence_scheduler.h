@@ -43,7 +43,8 @@ struct SequenceSchedulerOptions {
 };
 
 /// One forward: a row for each token to be computed, run after run. `draws` are the rows whose result a token is to be drawn
-/// from, in increasing order. The runs' page tables belong to the scheduler.
+/// from, in increasing order. In a plan ahead an id of -1 - i stands for the token that draw i of the plan before gives. The runs' page
+/// tables belong to the scheduler.
 struct ForwardPlan {
   std::vector<std::int64_t> ids;
   std::vector<CachedRun> runs;
@@ -79,10 +80,15 @@ class SequenceScheduler {
 
   /// The next forward; valid until the next call. Takes for granted that it is carried out.
   const ForwardPlan& plan();
+  /// Whether the forward after the last planned one can be planned before the tokens of that are known: all that runs draws one token
+  /// each, nothing waits for a free slot, and there are pages.
+  bool can_plan_ahead() const;
+  /// That forward, for the sequences that are not known to end. Those that end all the same have a row for nothing.
+  const ForwardPlan& plan_ahead();
   /// Where row draws[index] of the last plan stands in the random stream.
   DrawPlace place_of(std::size_t index) const;
-  /// The tokens drawn for the last plan's `draws`, all with policy `version`. Returns the requests that are now
-  /// complete.
+  /// The tokens drawn for the `draws` of the oldest plan not recorded yet, all with policy `version`. Returns the requests that are
+  /// now complete.
   std::vector<FinishedRequest> record(std::span<const DrawnToken> drawn, std::uint64_t version);
 
   /// Sequences that have started and not ended.
@@ -113,6 +119,8 @@ class SequenceScheduler {
   };
   struct Sequence {
     RequestState* request = nullptr;
+    std::uint64_t number = 0;          // in the order of running_
+    std::int64_t unknown = 0;          // last tokens that are planned with and not drawn yet
     std::uint32_t sample = 0;
     std::int64_t cached = 0;           // positions after the prefix whose keys and values are in `pages`
     std::vector<std::int32_t> pages;   // of the positions after the prefix
@@ -133,6 +141,7 @@ class SequenceScheduler {
   std::int64_t idle_prefix_pages(const RequestState* keep) const;
   void put_off_last();
   void give_back(std::vector<std::int32_t>& pages);
+  static bool goes_on(const Sequence& sequence);
   bool append(Sequence& sequence, const DrawnToken& drawn, std::uint64_t version);
   void retire(Sequence& sequence, FinishReason reason);
   void drop(RequestState& request);
@@ -146,7 +155,9 @@ class SequenceScheduler {
   std::vector<std::int32_t> free_pages_;
   std::uint64_t preemptions_ = 0;
   ForwardPlan plan_;
-  std::vector<std::size_t> drawing_;  // index in running_ of each draw
+  std::vector<std::size_t> drawing_;  // index in running_ of each draw of the last plan
+  std::deque<std::vector<std::uint64_t>> planned_;  // the numbers of the sequences that draw, of each plan not recorded yet
+  std::uint64_t started_ = 0;                       // sequences that have entered running_
 };
 
 }  // namespace troupe

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <ATen/Functions.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -32,11 +33,12 @@ std::int64_t graph_rows(std::int64_t rows) {
 }
 
 /// Arrays of one number a slot, laid out one behind the other alike on the host and on the GPU, so that one copy takes them over.
+/// The host has them twice: those of a step are written while those of the step before may still be on their way.
 class SlotArrays {
  public:
   explicit SlotArrays(std::int64_t slots) : slots_((slots + 3) / 4 * 4) {
     const std::int64_t bytes = slots_ * (8 + 8 + 4 + 4 + 4 + 4 + 4);
-    host_ = at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true));
+    for (at::Tensor& host : host_) host = at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true));
     device_ = at::zeros({bytes}, on_gpu(at::kByte));
   }
 
@@ -46,6 +48,7 @@ class SlotArrays {
     float temperature = 1;
     std::int32_t position = 0, slot = -1, length = 0, shared_tokens = 0;
   };
+  void choose(std::size_t side) { side_ = side; }
   void set(std::int64_t index, const Row& row) {
     host<std::int64_t>(kIds)[index] = row.id;
     host<double>(kUniforms)[index] = row.uniform;
@@ -56,7 +59,7 @@ class SlotArrays {
     host<std::int32_t>(kSharedTokens)[index] = row.shared_tokens;
   }
   void upload() const {
-    check_cuda(cudaMemcpyAsync(device_.mutable_data_ptr(), host_.const_data_ptr(), host_.nbytes(), cudaMemcpyHostToDevice, current_stream()),
+    check_cuda(cudaMemcpyAsync(device_.mutable_data_ptr(), host_[side_].const_data_ptr(), host_[side_].nbytes(), cudaMemcpyHostToDevice, current_stream()),
                "cudaMemcpyAsync");
   }
 
@@ -74,14 +77,16 @@ class SlotArrays {
 
   template <typename T>
   T* host(std::int64_t array) const {
-    return reinterpret_cast<T*>(static_cast<char*>(host_.mutable_data_ptr()) + array * slots_);
+    return reinterpret_cast<T*>(static_cast<char*>(host_[side_].mutable_data_ptr()) + array * slots_);
   }
   at::Tensor view(std::int64_t array, std::int64_t rows, at::ScalarType dtype) const {
     return device_.narrow(0, array * slots_, rows * static_cast<std::int64_t>(c10::elementSize(dtype))).view(dtype);
   }
 
   std::int64_t slots_;
-  at::Tensor host_, device_;
+  std::array<at::Tensor, 2> host_;
+  at::Tensor device_;
+  std::size_t side_ = 0;
 };
 
 class CudaDecoder : public Decoder {
@@ -94,37 +99,46 @@ class CudaDecoder : public Decoder {
         slots_(graph_rows(slots)),
         arrays_(slots_),
         page_stride_(pages_of(positions) + 1),
-        host_pages_(at::empty({slots_, page_stride_}, at::TensorOptions(at::kInt).pinned_memory(true))),
         pages_(at::zeros({slots_, page_stride_}, on_gpu(at::kInt))),
         ids_(at::empty({slots_}, on_gpu(at::kInt))),
         logprobs_(at::empty({slots_}, on_gpu(at::kFloat))),
-        host_ids_(at::empty({slots_}, at::TensorOptions(at::kInt).pinned_memory(true))),
-        host_logprobs_(at::empty({slots_}, at::TensorOptions(at::kFloat).pinned_memory(true))),
+        sides_{Side(slots_, page_stride_), Side(slots_, page_stride_)},
         stream_(c10::cuda::getStreamFromPool()) {}
 
-  void run(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version, std::span<DrawnToken> drawn) override {
+  ~CudaDecoder() override { static_cast<void>(cudaStreamSynchronize(stream_)); }
+
+  void begin(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version) override {
     const c10::InferenceMode no_autograd;
     const c10::cuda::CUDAStreamGuard guard(stream_);
+    Side& side = sides_[begun_++ % 2];
+    arrays_.choose((begun_ - 1) % 2);
     const auto single = [](const CachedRun& run) { return run.tokens == 1; };
-    const bool decoding = draws.size() == plan.ids.size() && model_.cuda()->decodes() && std::ranges::all_of(plan.runs, single);
-    const at::Tensor logits_NV = decoding ? decode(plan, draws) : compute(plan, draws);
-    if (draws.empty()) return;
-    const auto count = static_cast<std::int64_t>(draws.size());
-    const auto take = [&](const at::Tensor& to, const at::Tensor& from) {
-      check_cuda(cudaMemcpyAsync(to.mutable_data_ptr(), from.const_data_ptr(), static_cast<std::size_t>(count) * 4, cudaMemcpyDeviceToHost, current_stream()),
-                 "cudaMemcpyAsync");
-    };
-    take(host_ids_, ids_);
-    take(host_logprobs_, logprobs_);
-    check_cuda(cudaStreamSynchronize(current_stream()), "a generation step");
-    for (std::int64_t row = 0; row < count; ++row) {
-      const Draw& draw = draws[static_cast<std::size_t>(row)];
-      DrawnToken& token = drawn[static_cast<std::size_t>(row)];
-      token = {host_ids_.const_data_ptr<std::int32_t>()[row], host_logprobs_.const_data_ptr<float>()[row]};
-      if (token.id < 0) throw_broken_row(draw, version, "a logit is not finite: the weights or the forward pass are broken");
-      if (needs_host(draw)) token = draw_on_host(draw, logits_NV.select(0, row), version);
-    }
+    decoding_ = draws.size() == plan.ids.size() && model_.cuda()->decodes() && std::ranges::all_of(plan.runs, single);
+    side.version = version;
+    side.draws.assign(draws.begin(), draws.end());
+    side.needs_host = std::ranges::any_of(draws, needs_host);
+    side.logits_NV = decoding_ ? decode(plan, draws, side) : compute(plan, draws);
+    const auto bytes = draws.size() * 4;
+    check_cuda(cudaMemcpyAsync(side.ids.mutable_data_ptr(), ids_.const_data_ptr(), bytes, cudaMemcpyDeviceToHost, current_stream()), "cudaMemcpyAsync");
+    check_cuda(cudaMemcpyAsync(side.logprobs.mutable_data_ptr(), logprobs_.const_data_ptr(), bytes, cudaMemcpyDeviceToHost, current_stream()), "cudaMemcpyAsync");
+    side.done.record(stream_);
   }
+
+  void finish(std::span<DrawnToken> drawn) override {
+    const c10::InferenceMode no_autograd;
+    const c10::cuda::CUDAStreamGuard guard(stream_);
+    Side& side = sides_[finished_++ % 2];
+    check_cuda(cudaEventSynchronize(side.done.event()), "a generation step");
+    for (std::size_t row = 0; row < side.draws.size(); ++row) {
+      const Draw& draw = side.draws[row];
+      drawn[row] = {side.ids.const_data_ptr<std::int32_t>()[row], side.logprobs.const_data_ptr<float>()[row]};
+      if (drawn[row].id < 0) throw_broken_row(draw, side.version, "a logit is not finite: the weights or the forward pass are broken");
+      if (side.needs_host && needs_host(draw)) drawn[row] = draw_on_host(draw, side.logits_NV.select(0, static_cast<std::int64_t>(row)), side.version);
+    }
+    side.logits_NV = at::Tensor();
+  }
+
+  bool may_run_ahead() const override { return decoding_ && !sides_[(begun_ - 1) % 2].needs_host; }
 
   void set_weights(Parameters parameters) override {
     const c10::InferenceMode no_autograd;
@@ -134,6 +148,18 @@ class CudaDecoder : public Decoder {
   }
 
  private:
+  /// What a step has on the host. There are two, since a step may be begun before the one before it is finished.
+  struct Side {
+    Side(std::int64_t slots, std::int64_t page_stride)
+        : pages(at::empty({slots, page_stride}, at::TensorOptions(at::kInt).pinned_memory(true))),
+          ids(at::empty({slots}, at::TensorOptions(at::kInt).pinned_memory(true))),
+          logprobs(at::empty({slots}, at::TensorOptions(at::kFloat).pinned_memory(true))) {}
+    at::Tensor pages, ids, logprobs, logits_NV;
+    std::vector<Draw> draws;
+    std::uint64_t version = 0;
+    bool needs_host = false;
+    at::cuda::CUDAEvent done;
+  };
   struct Graph {
     at::cuda::CUDAGraph graph;
     at::Tensor logits_NV;
@@ -185,7 +211,7 @@ class CudaDecoder : public Decoder {
   }
 
   /// A plan whose rows all continue sequences, one each.
-  at::Tensor decode(const ForwardPlan& plan, std::span<const Draw> draws) {
+  at::Tensor decode(const ForwardPlan& plan, std::span<const Draw> draws, Side& side) {
     const auto count = static_cast<std::int64_t>(draws.size()), rows = graph_rows(count);
     std::int64_t used_pages = 1;
     for (std::int64_t i = 0; i < count; ++i) {
@@ -199,7 +225,7 @@ class CudaDecoder : public Decoder {
       row.slot = run.pages[static_cast<std::size_t>(own / kPageTokens)] * static_cast<std::int32_t>(kPageTokens) + static_cast<std::int32_t>(own % kPageTokens);
       arrays_.set(i, row);
       const auto shared = run.shared_pages.first(static_cast<std::size_t>(pages_of(run.shared_tokens)));
-      std::int32_t* const table = host_pages_.mutable_data_ptr<std::int32_t>() + i * page_stride_;
+      std::int32_t* const table = side.pages.mutable_data_ptr<std::int32_t>() + i * page_stride_;
       const auto own_pages = run.pages.first(static_cast<std::size_t>(pages_of(own + 1)));
       std::copy(own_pages.begin(), own_pages.end(), std::copy(shared.begin(), shared.end(), table));
       used_pages = std::max(used_pages, std::ssize(shared) + std::ssize(own_pages));
@@ -207,7 +233,7 @@ class CudaDecoder : public Decoder {
     for (std::int64_t i = count; i < rows; ++i) arrays_.set(i, {});
     arrays_.upload();
     const auto pitch = static_cast<std::size_t>(page_stride_) * sizeof(std::int32_t);
-    check_cuda(cudaMemcpy2DAsync(pages_.mutable_data_ptr(), pitch, host_pages_.const_data_ptr(), pitch, static_cast<std::size_t>(used_pages) * sizeof(std::int32_t),
+    check_cuda(cudaMemcpy2DAsync(pages_.mutable_data_ptr(), pitch, side.pages.const_data_ptr(), pitch, static_cast<std::size_t>(used_pages) * sizeof(std::int32_t),
                                  static_cast<std::size_t>(count), cudaMemcpyHostToDevice, current_stream()),
                "cudaMemcpy2DAsync");
     Graph& graph = graph_of(rows);
@@ -229,6 +255,7 @@ class CudaDecoder : public Decoder {
   }
 
   at::Tensor launch(std::int64_t rows) {
+    cuda::take_drawn(data_of<std::int64_t>(arrays_.ids(rows)), rows, data_of<std::int32_t>(ids_), current_stream());
     const DecodeInputs inputs{arrays_.ids(rows),     arrays_.positions(rows),     arrays_.slots(rows),
                               arrays_.lengths(rows), arrays_.shared_tokens(rows), pages_.narrow(0, 0, rows)};
     const at::Tensor logits_NV = model_.logits(model_.cuda()->decode(inputs, rope_, cache_));
@@ -252,8 +279,11 @@ class CudaDecoder : public Decoder {
   std::int64_t slots_;
   SlotArrays arrays_;
   std::int64_t page_stride_;
-  at::Tensor host_pages_, pages_;  // [S, page_stride]
-  at::Tensor ids_, logprobs_, host_ids_, host_logprobs_;  // [S]
+  at::Tensor pages_;           // [S, page_stride]
+  at::Tensor ids_, logprobs_;  // [S], of the last step
+  std::array<Side, 2> sides_;
+  std::uint64_t begun_ = 0, finished_ = 0;
+  bool decoding_ = false;  // the last step begun is one token for each sequence
   c10::cuda::CUDAStream stream_;
   std::map<std::int64_t, Graph> graphs_;  // by rows
   at::cuda::MempoolId_t pool_{0, 0};

@@ -107,7 +107,17 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
   r.logprobs[row] = __fsub_rn(tempered(logits[token], inverse), lse);
 }
 
+__global__ void take_drawn_kernel(std::int64_t* ids, std::int64_t rows, const std::int32_t* drawn) {
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  // A row that was broken drew -1: its error is told when its step is finished.
+  if (row < rows && ids[row] < 0) ids[row] = max(drawn[-1 - ids[row]], 0);
+}
+
 }  // namespace
+
+void take_drawn(std::int64_t* ids, std::int64_t rows, const std::int32_t* drawn, cudaStream_t stream) {
+  take_drawn_kernel<<<static_cast<unsigned>((rows + 255) / 256), 256, 0, stream>>>(ids, rows, drawn);
+}
 
 std::int64_t draw_partials(std::int64_t rows, std::int64_t vocabulary) {
   return rows * logit_chunks(vocabulary) * static_cast<std::int64_t>(sizeof(LogitPartial) / sizeof(float));

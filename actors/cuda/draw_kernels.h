@@ -25,4 +25,7 @@ std::int64_t draw_partials(std::int64_t rows, std::int64_t vocabulary);
 /// the bits that token_logprobs gives the learner on a GPU.
 void draw_tokens(const DrawRows& rows, cudaStream_t stream);
 
+/// ids[row] = drawn[-1 - ids[row]] where it is negative.
+void take_drawn(std::int64_t* ids, std::int64_t rows, const std::int32_t* drawn, cudaStream_t stream);
+
 }  // namespace troupe::cuda
