@@ -286,6 +286,7 @@ DrawPlace SequenceScheduler::place_of(std::size_t index) const {
 }
 
 std::vector<FinishedRequest> SequenceScheduler::record(std::span<const DrawnToken> drawn, std::uint64_t version) {
+  if (planned_.empty() && drawn.empty()) return {};  // of an empty plan
   check(!planned_.empty() && drawn.size() == planned_.front().size(), "SequenceScheduler::record: one token for each draw of a plan");
   const std::vector<std::uint64_t> numbers = std::move(planned_.front());
   planned_.pop_front();

@@ -147,7 +147,7 @@ void CudaPasses::add_and_norm(const CudaActivations& buffers, std::int64_t strea
                      buffers.inverse_rms(stream), current_stream());
 }
 
-void CudaPasses::finish_qkv(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const {
+cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const {
   const Architecture& a = architecture_;
   const Block& block = blocks_[static_cast<std::size_t>(layer)];
   const auto data = [](const at::Tensor& tensor) { return tensor.defined() ? data_of<Bf16>(tensor) : nullptr; };
@@ -169,7 +169,7 @@ void CudaPasses::finish_qkv(const CudaActivations& buffers, const Batch& rows, c
     qkv.values = at_layer<Bf16>(rows.cache->values, layer);
     qkv.slots = rows.slots;
   }
-  cuda::finish_qkv(qkv, current_stream());
+  return qkv;
 }
 
 template <typename Attend>
@@ -186,7 +186,7 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
   for (std::int64_t layer = 0; layer < a.layers; ++layer) {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     multiply_transposed(buffers.normed_TH(2 * layer), block.qkv, buffers.qkv(layer), exactness);
-    finish_qkv(buffers, rows, rope, layer);
+    if (!rows.attention_finishes) cuda::finish_qkv(qkv_rows(buffers, rows, rope, layer), current_stream());
     multiply_transposed(attend(layer), block.output, delta, exactness);
     add_and_norm(buffers, 2 * layer + 1, delta);
     multiply_transposed(buffers.normed_TH(2 * layer + 1), block.gate_up, buffers.gate_up(layer), exactness);
@@ -257,22 +257,16 @@ at::Tensor CudaPasses::forward_cached(const at::Tensor& ids_T, std::span<const C
       attended = at::empty({rows, a.heads, a.head_size}, on_gpu(at::kBFloat16));
     }
     attended = attended.view({rows, a.heads * a.head_size});
-    return cached.decodes ? attend_decoding(buffers, layer, inputs, cache, attended) : attended;
+    return cached.decodes ? attend_decoding(buffers, all, rope, layer, inputs, attended) : attended;
   });
 }
 
-at::Tensor CudaPasses::attend_decoding(const CudaActivations& buffers, std::int64_t layer, const DecodeInputs& inputs, const KvCache& cache,
-                                       const at::Tensor& attended) const {
-  const Architecture& a = architecture_;
+at::Tensor CudaPasses::attend_decoding(const CudaActivations& buffers, const Batch& batch, const at::Tensor& rope, std::int64_t layer,
+                                       const DecodeInputs& inputs, const at::Tensor& attended) const {
   cuda::DecodeRows rows{};
-  rows.qkv = data_of<Bf16>(buffers.qkv(layer));
+  rows.qkv = qkv_rows(buffers, batch, rope, layer);
+  rows.unfinished = batch.attention_finishes;
   rows.attended = data_of<Bf16>(attended);
-  rows.rows = buffers.rows();
-  rows.heads = static_cast<std::int32_t>(a.heads);
-  rows.kv_heads = static_cast<std::int32_t>(a.kv_heads);
-  rows.head_size = static_cast<std::int32_t>(a.head_size);
-  rows.keys = at_layer<Bf16>(cache.keys, layer);
-  rows.values = at_layer<Bf16>(cache.values, layer);
   rows.lengths = data_of<std::int32_t>(inputs.lengths);
   rows.shared_tokens = data_of<std::int32_t>(inputs.shared_tokens);
   rows.pages = data_of<std::int32_t>(inputs.pages);
@@ -291,8 +285,8 @@ at::Tensor CudaPasses::decode(const DecodeInputs& inputs, const at::Tensor& rope
   Activations storage;
   const CudaActivations buffers(a, rows, false, storage);
   const at::Tensor attended = at::empty({rows, a.heads * a.head_size}, on_gpu(at::kBFloat16));
-  const Batch all{data_of<std::int64_t>(inputs.ids), data_of<std::int32_t>(inputs.positions), data_of<std::int32_t>(inputs.slots), &cache};
-  return run(buffers, all, rope, [&](std::int64_t layer) { return attend_decoding(buffers, layer, inputs, cache, attended); });
+  const Batch all{data_of<std::int64_t>(inputs.ids), data_of<std::int32_t>(inputs.positions), data_of<std::int32_t>(inputs.slots), &cache, true};
+  return run(buffers, all, rope, [&](std::int64_t layer) { return attend_decoding(buffers, all, rope, layer, inputs, attended); });
 }
 
 at::Tensor CudaPasses::logits(const at::Tensor& hidden_NH) const {

@@ -18,6 +18,9 @@ namespace troupe {
 struct Activations;
 struct PackedSequences;
 class CudaActivations;
+namespace cuda {
+struct QkvRows;
+}
 
 /// Rows that each continue a sequence of their own by one token, described in the memory of the GPU, so that a CUDA graph of them
 /// can be run again on other numbers. [T] each; see cuda/decode_attention.h.
@@ -60,13 +63,14 @@ class CudaPasses {
     const std::int32_t* positions;
     const std::int32_t* slots = nullptr;
     KvCache* cache = nullptr;
+    bool attention_finishes = false;  // bias, norms and rotation of q, k and v are the attention's work
   };
   /// `attend(layer)` gives the attended rows [T, heads D] once qkv(layer) is complete.
   template <typename Attend>
   at::Tensor run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const;
-  void finish_qkv(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
-  at::Tensor attend_decoding(const CudaActivations& buffers, std::int64_t layer, const DecodeInputs& inputs, const KvCache& cache,
-                             const at::Tensor& attended) const;
+  cuda::QkvRows qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
+  at::Tensor attend_decoding(const CudaActivations& buffers, const Batch& batch, const at::Tensor& rope, std::int64_t layer,
+                             const DecodeInputs& inputs, const at::Tensor& attended) const;
   void add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const;
 
   Architecture architecture_;

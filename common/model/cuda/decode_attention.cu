@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "common/model/cuda/finish_head.cuh"
+
 namespace troupe::cuda {
 namespace {
 
@@ -76,8 +78,8 @@ class Decode {
   __device__ Decode(const DecodeRows& r, Shared<HeadSize, Keys, Heads>& shared)
       : r_(r),
         shared_(shared),
-        row_(blockIdx.x / r.kv_heads),
-        kv_head_(static_cast<int>(blockIdx.x % r.kv_heads)),
+        row_(blockIdx.x / r.qkv.kv_heads),
+        kv_head_(static_cast<int>(blockIdx.x % r.qkv.kv_heads)),
         length_(r.lengths[row_]),
         shared_tokens_(r.shared_tokens[row_]),
         table_(r.pages + row_ * r.page_stride),
@@ -86,18 +88,20 @@ class Decode {
 
   __device__ void run(float scale) {
     if (length_ == 0) return;
-    const int group = r_.heads / r_.kv_heads;
-    const std::int64_t width = static_cast<std::int64_t>(r_.heads + 2 * r_.kv_heads) * HeadSize;
+    const int group = r_.qkv.heads / r_.qkv.kv_heads;
+    const std::int64_t width = static_cast<std::int64_t>(r_.qkv.heads + 2 * r_.qkv.kv_heads) * HeadSize;
     const int last = (length_ - 1) / Keys;
-    fetch(r_.keys, last, shared_.keys[0]);
-    load_queries(r_.qkv + row_ * width + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
+    fetch(r_.qkv.keys, last, shared_.keys[0]);
+    if (r_.unfinished) finish(group);
+    load_queries(r_.qkv.qkv + row_ * width + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
 
     int buffer = 0;
     for (int block = last; block >= 0; --block, buffer ^= 1) {
       wait<0>();
+      if (block == last && r_.unfinished) take_own_key(block, shared_.keys[buffer]);
       __syncthreads();  // the keys are here; of the block before nothing is needed any more
-      fetch(r_.values, block, shared_.values);
-      if (block > 0) fetch(r_.keys, block - 1, shared_.keys[buffer ^ 1]);
+      fetch(r_.qkv.values, block, shared_.values);
+      if (block > 0) fetch(r_.qkv.keys, block - 1, shared_.keys[buffer ^ 1]);
       else commit();
       score(shared_.keys[buffer], block, block == last);
       share_maxima();
@@ -108,7 +112,7 @@ class Decode {
       add_values(shared_.values);
       if (warp_ == 0) add_exponentials();
     }
-    store(r_.attended + row_ * r_.heads * HeadSize + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
+    store(r_.attended + row_ * r_.qkv.heads * HeadSize + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
   }
 
  private:
@@ -116,6 +120,25 @@ class Decode {
   static constexpr int kSteps = HeadSize / 16;
   static constexpr int kTiles = Keys / 8 / kWarps;         // of keys, of this warp
   static constexpr int kOutTiles = HeadSize / 8 / kWarps;  // of the head's elements, of this warp
+
+  /// Bias, norms and rotation of the heads that this block works with.
+  __device__ void finish(int group) {
+    for (int i = warp_; i < group + 2; i += kWarps) {
+      const int head = i < group ? kv_head_ * group + i : r_.qkv.heads + (i - group) * r_.qkv.kv_heads + kv_head_;
+      finish_head(r_.qkv, row_, head, lane_);
+    }
+    __syncthreads();
+  }
+
+  /// The row's own key, which was not there yet when its block was fetched; by the threads that had fetched its place.
+  __device__ void take_own_key(int block, Bf16* to) {
+    constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks;
+    const int key = length_ - 1 - block * Keys, chunk = static_cast<int>(threadIdx.x) % kChunks;
+    if (static_cast<int>(threadIdx.x) / kChunks != key % kRows) return;
+    const std::int64_t head = row_ * (r_.qkv.heads + 2 * r_.qkv.kv_heads) + r_.qkv.heads + kv_head_;
+    const uint4 own = *reinterpret_cast<const uint4*>(r_.qkv.qkv + head * HeadSize + chunk * 8);
+    *reinterpret_cast<uint4*>(to + place<HeadSize>(key, chunk)) = own;
+  }
 
   __device__ void load_queries(const Bf16* queries, int group) {
     const int head = lane_ / 4, column = lane_ % 4 * 2;
@@ -139,7 +162,7 @@ class Decode {
       const int position = min(block * Keys + key, length_ - 1);
       const int own = position - shared_tokens_, index = own < 0 ? position : own;
       const int page = table_[(own < 0 ? 0 : shared_pages) + index / kPage];
-      const Bf16* from = pages + ((static_cast<std::int64_t>(page) * r_.kv_heads + kv_head_) * kPage + index % kPage) * HeadSize;
+      const Bf16* from = pages + ((static_cast<std::int64_t>(page) * r_.qkv.kv_heads + kv_head_) * kPage + index % kPage) * HeadSize;
       copy16(to + place<HeadSize>(key, chunk), from + chunk * 8);
     }
     commit();
@@ -288,13 +311,13 @@ void launch(const DecodeRows& rows, cudaStream_t stream) {
   static_cast<void>(allowed);  // a refusal shows as the launch's error
   // The softmax's scale and log2(e) as FlashAttention-2 rounds them.
   const auto scale = static_cast<float>(static_cast<double>(static_cast<float>(1.0 / std::sqrt(static_cast<double>(HeadSize)))) * M_LOG2E);
-  decode_kernel<HeadSize, Keys, Heads><<<static_cast<unsigned>(rows.rows * rows.kv_heads), kThreads, kBytes, stream>>>(rows, scale);
+  decode_kernel<HeadSize, Keys, Heads><<<static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads), kThreads, kBytes, stream>>>(rows, scale);
 }
 
 /// Keys are those of a block in FlashAttention-2 for these head sizes.
 template <int HeadSize, int Keys>
 void launch_group(const DecodeRows& rows, cudaStream_t stream) {
-  if (rows.heads / rows.kv_heads <= 8) launch<HeadSize, Keys, 8>(rows, stream);
+  if (rows.qkv.heads / rows.qkv.kv_heads <= 8) launch<HeadSize, Keys, 8>(rows, stream);
   else launch<HeadSize, Keys, 16>(rows, stream);
 }
 
@@ -305,10 +328,10 @@ bool decode_attention_serves(std::int64_t heads, std::int64_t kv_heads, std::int
 }
 
 void decode_attention(const DecodeRows& rows, cudaStream_t stream) {
-  if (rows.rows == 0) return;
-  if (rows.head_size == 32) launch_group<32, 128>(rows, stream);
-  if (rows.head_size == 64) launch_group<64, 128>(rows, stream);
-  if (rows.head_size == 128) launch_group<128, 64>(rows, stream);
+  if (rows.qkv.rows == 0) return;
+  if (rows.qkv.head_size == 32) launch_group<32, 128>(rows, stream);
+  if (rows.qkv.head_size == 64) launch_group<64, 128>(rows, stream);
+  if (rows.qkv.head_size == 128) launch_group<128, 64>(rows, stream);
 }
 
 }  // namespace troupe::cuda

@@ -4,7 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "common/model/kernels/kernels.h"
+#include "common/model/cuda/forward_kernels.h"
 
 // Attention of single tokens over a paged cache: the generation step's.
 
@@ -12,12 +12,9 @@ namespace troupe::cuda {
 
 /// Rows that each attend to the positions of their sequence up to themselves, in one layer.
 struct DecodeRows {
-  const Bf16* qkv;  // rows of [q heads, k heads, v heads]
-  Bf16* attended;   // rows of q heads
-  std::int64_t rows;
-  std::int32_t heads, kv_heads, head_size;
-  const Bf16* keys;    // pages of the layer, [pages, kv_heads, kPageTokens, head_size]
-  const Bf16* values;
+  QkvRows qkv;          // with the cache, which holds the rows' own keys and values too
+  bool unfinished;      // whether finish_qkv is still to be done
+  Bf16* attended;       // rows of q heads
   const std::int32_t* lengths;        // of each row: positions to attend to, its own the last; 0: the row is left alone
   const std::int32_t* shared_tokens;  // of each row: positions in its sequence's shared pages
   const std::int32_t* pages;          // of each row: page_stride entries, the shared pages first, then the sequence's own

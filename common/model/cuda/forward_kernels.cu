@@ -1,30 +1,17 @@
 #include "common/model/cuda/forward_kernels.h"
 
-#include <cuda_bf16.h>
+#include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/finish_head.cuh"
 
 namespace troupe::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
-__device__ __forceinline__ float to_float(Bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
-
-__device__ __forceinline__ Bf16 to_bf16(float x) {
-  const __nv_bfloat16 rounded = __float2bfloat16_rn(x);
-  return {__bfloat16_as_ushort(rounded)};
-}
-
-/// 8 bf16 numbers in one access of 16 bytes.
-struct alignas(16) Eight {
-  Bf16 v[8];
-};
-
-__device__ __forceinline__ Eight load8(const Bf16* from) { return *reinterpret_cast<const Eight*>(from); }
-
 /// The sum over the block, in a fixed order, for every thread.
 __device__ float block_sum(float x) {
   __shared__ float warps[kThreads / 32];
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffU, x, distance);
+  x = sum_of_warp(x);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
   __syncthreads();
   float sum = 0;
@@ -84,59 +71,11 @@ __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* res
   for (int i = first + kKept * kStep; i < hidden; i += kStep) norm(i, *reinterpret_cast<const float4*>(sum + at + i));
 }
 
-/// One warp a head of a row; lane i holds the pairs (i + 32 j, i + 32 j + head_size / 2).
+/// One warp a head of a row.
 __global__ void __launch_bounds__(kThreads) finish_qkv_kernel(QkvRows r) {
-  const int lane = threadIdx.x % 32, all = r.heads + 2 * r.kv_heads, turned = r.heads + r.kv_heads;
+  const int all = r.heads + 2 * r.kv_heads;
   const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
-  if (item >= r.rows * all) return;
-  const std::int64_t row = item / all;
-  const int head = static_cast<int>(item % all), half = r.head_size / 2;
-  Bf16* const x = r.qkv + (row * all + head) * r.head_size;
-  const Bf16* const bias = r.bias == nullptr ? nullptr : r.bias + head * r.head_size;
-  const bool turn = head < turned;
-  const Bf16* const norm = r.q_norm == nullptr || !turn ? nullptr : head < r.heads ? r.q_norm : r.k_norm;
-  const std::int32_t slot = r.slots == nullptr ? -1 : r.slots[row];
-  Bf16* cache = nullptr;
-  if (head >= r.heads && slot >= 0 && r.keys != nullptr) {
-    const int kv_head = (head - r.heads) % r.kv_heads;
-    Bf16* const base = turn ? r.keys : r.values;
-    cache = base + ((static_cast<std::int64_t>(slot / kPageTokens) * r.kv_heads + kv_head) * kPageTokens + slot % kPageTokens) * r.head_size;
-  }
-  float inverse = 1.0F;
-  if (norm != nullptr) {
-    float squares = 0;
-    for (int i = lane; i < r.head_size; i += 32) {
-      const float value = to_float(x[i]);
-      squares += value * value;
-      if (r.unnormed != nullptr) r.unnormed[(row * turned + head) * r.head_size + i] = x[i];
-    }
-    for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(0xffffffffU, squares, distance);
-    inverse = 1.0F / sqrtf(squares / static_cast<float>(r.head_size) + r.eps);
-  }
-  const float* const cosines = turn ? r.rope + static_cast<std::int64_t>(r.positions[row]) * r.head_size : nullptr;
-  for (int i = lane; i < half; i += 32) {
-    float a = to_float(x[i]), b = to_float(x[i + half]);
-    if (norm != nullptr) {
-      a = to_float(to_bf16(a * inverse * to_float(norm[i])));
-      b = to_float(to_bf16(b * inverse * to_float(norm[i + half])));
-    }
-    if (bias != nullptr) {
-      a = to_float(to_bf16(a + to_float(bias[i])));
-      b = to_float(to_bf16(b + to_float(bias[i + half])));
-    }
-    if (turn) {
-      const float c = cosines[i], s = cosines[half + i], turned_a = a * c - b * s;
-      b = b * c + a * s;
-      a = turned_a;
-    }
-    const Bf16 low = to_bf16(a), high = to_bf16(b);
-    x[i] = low;
-    x[i + half] = high;
-    if (cache != nullptr) {
-      cache[i] = low;
-      cache[i + half] = high;
-    }
-  }
+  if (item < r.rows * all) finish_head(r, item / all, static_cast<int>(item % all), static_cast<int>(threadIdx.x % 32));
 }
 
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(const Bf16* gate_up, std::int64_t count, std::int64_t inner, Bf16* activated) {
@@ -166,8 +105,6 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(const Bf16* keys, cons
   *reinterpret_cast<Eight*>(keys_out + to) = load8(keys + from);
   *reinterpret_cast<Eight*>(values_out + to) = load8(values + from);
 }
-
-unsigned blocks_of(std::int64_t items, std::int64_t per_block) { return static_cast<unsigned>((items + per_block - 1) / per_block); }
 
 }  // namespace
 
