@@ -90,9 +90,20 @@ OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t s
   return result;
 }
 
+DeviceRanks* ShardedOptimizer::device_ranks() {
+  if (!device_ranks_) device_ranks_ = master_.is_cuda() ? nccl_ranks(communicator_) : nullptr;
+  return device_ranks_->get();
+}
+
 void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
   if (alone_on_gpu()) {
     reduced_ = gradients;
+    return;
+  }
+  if (DeviceRanks* const ranks = device_ranks()) {
+    const at::Tensor whole = at::zeros({padded_.numel()}, gradients.options());
+    whole.narrow(0, 0, total()).copy_(gradients);
+    reduced_ = ranks->reduce_scatter_sum(whole, "gradients");
     return;
   }
   padded_.narrow(0, 0, total()).copy_(gradients);
@@ -173,6 +184,10 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
 void ShardedOptimizer::publish_parameters() {
   if (alone_on_gpu()) {
     parameters_.flat().copy_(master_.narrow(0, 0, total()));
+    return;
+  }
+  if (DeviceRanks* const ranks = device_ranks()) {
+    parameters_.flat().copy_(ranks->all_gather(master_.to(parameters_.flat().scalar_type()), "parameters").narrow(0, 0, total()));
     return;
   }
   const at::Tensor own = master_.to(parameters_.flat().scalar_type()).cpu();  // the tensor itself where that is fp32 on the CPU

@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
 #include "common/model/parameters.h"
+#include "learner/device_ranks.h"
 
 namespace troupe {
 
@@ -24,8 +27,8 @@ struct OptimizerStep {
 
 /// AdamW with its state sharded over the learner ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank owns a
 /// contiguous slice of the flat parameter vector, in fp32: the master parameters and both moments. The vector is padded
-/// with zeros to a multiple of size() * 1024 elements; tensors may straddle slices. The slices lie where the parameters lie; on a
-/// GPU what goes between ranks takes the way over the CPU. One thread at a time.
+/// with zeros to a multiple of size() * 1024 elements; tensors may straddle slices. The slices lie where the parameters lie; on GPUs
+/// gradients and parameters go between ranks over NCCL, or over the CPU where ranks share a GPU. One thread at a time.
 class ShardedOptimizer {
  public:
   /// Starts from `initial` ([total], fp32, on the CPU, laid out as parameters.layout(); the same on every rank) and sets
@@ -79,6 +82,8 @@ class ShardedOptimizer {
   void update_slice(double lr, float clip);
   /// Whether this rank's slice is all there is, on a GPU: nothing goes over the CPU then.
   bool alone_on_gpu() const { return master_.is_cuda() && communicator_.size() == 1; }
+  /// Those between the GPUs; null where collectives go over the CPU. Collective the first time.
+  DeviceRanks* device_ranks();
   void publish_parameters();
 
   Parameters parameters_;
@@ -89,6 +94,7 @@ class ShardedOptimizer {
   std::int64_t updates_ = 0;
   std::vector<Segment> segments_;
   at::Tensor master_, exp_avg_, exp_avg_sq_, reduced_;  // [slice]
+  std::optional<std::unique_ptr<DeviceRanks>> device_ranks_;
   at::Tensor padded_;                                   // [slice * size] on the CPU, scratch of the collectives
 };
 

@@ -113,6 +113,19 @@ void NcclCommunicator::all_gather(const void* in, void* out, std::size_t bytes, 
   enqueue("all_gather", tensor, [&] { return ncclAllGather(in, out, bytes, ncclInt8, communicator_, stream); });
 }
 
+void NcclCommunicator::all_to_all(const void* in, void* out, std::size_t bytes, cudaStream_t stream, std::string_view tensor) {
+  enqueue("all_to_all", tensor, [&] {
+    ncclResult_t result = ncclGroupStart();
+    for (int r = 0; r < size_ && result == ncclSuccess; ++r) {
+      const std::size_t at = static_cast<std::size_t>(r) * bytes;
+      result = ncclSend(static_cast<const char*>(in) + at, bytes, ncclInt8, r, communicator_, stream);
+      if (result == ncclSuccess) result = ncclRecv(static_cast<char*>(out) + at, bytes, ncclInt8, r, communicator_, stream);
+    }
+    const ncclResult_t ended = ncclGroupEnd();
+    return result == ncclSuccess ? ended : result;
+  });
+}
+
 void NcclCommunicator::broadcast(void* data, std::size_t bytes, int root, cudaStream_t stream,
                                  std::string_view tensor) {
   enqueue("broadcast", tensor, [&] { return ncclBroadcast(data, data, bytes, ncclInt8, root, communicator_, stream); });

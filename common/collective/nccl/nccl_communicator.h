@@ -46,6 +46,8 @@ class NcclCommunicator {
   void reduce_scatter_sum(const float* in, float* out, std::size_t count, cudaStream_t stream, std::string_view tensor);
   /// out := the ranks' `bytes` bytes of `in`, one after the other; `in` may be this rank's slice of `out`.
   void all_gather(const void* in, void* out, std::size_t bytes, cudaStream_t stream, std::string_view tensor);
+  /// Slice r of `in` (size() slices of `bytes`) goes to rank r; out := the ranks' slices for this rank, one after the other.
+  void all_to_all(const void* in, void* out, std::size_t bytes, cudaStream_t stream, std::string_view tensor);
   void broadcast(void* data, std::size_t bytes, int root, cudaStream_t stream, std::string_view tensor);
   /// Returns when every rank has come here.
   void barrier(cudaStream_t stream);

@@ -29,34 +29,36 @@ __global__ void summarise_rows_kernel(const LogitPartial* partials, const float*
   logp[row] = __fsub_rn(tempered(target_logits[row], inverse_temperature), summary.lse);
 }
 
-/// d logp / d logit_v = ([v is the target] - p_v) / temperature. One block takes kLogitChunk logits of a row, eight a thread at a time.
+/// d logp / d logit_v = ([v is the target] - p_v) / temperature. One block takes kLogitChunk logits of a row; a thread loads all of its
+/// own before it computes.
 __global__ void __launch_bounds__(kChunkThreads) logit_gradients_kernel(LogitTile tile, const float* lse, const float* grad_logp,
                                                                         Bf16* gradients, std::int64_t stride) {
+  constexpr int kVectors = kLogitChunk / (4 * kChunkThreads);
   const std::int64_t row = blockIdx.x, begin = std::int64_t{blockIdx.y} * kLogitChunk;
   const float* const logits = tile.logits + row * tile.columns + begin;
   Bf16* const to = gradients + row * stride + begin;
-  const int count = static_cast<int>(min(std::int64_t{kLogitChunk}, tile.columns - begin));
+  const int count = static_cast<int>(min(std::int64_t{kLogitChunk}, tile.columns - begin)), thread = static_cast<int>(threadIdx.x);
   const float scale = grad_logp[row] * tile.inverse_temperature, row_lse = lse[row];
-  const std::int64_t target = tile.targets[row] - tile.first_column - begin;
+  const int target = static_cast<int>(max(std::int64_t{-1}, min(tile.targets[row] - tile.first_column - begin, std::int64_t{kLogitChunk})));
   const auto gradient = [&](float logit, int i) {
     const float p = exp_of(tempered(logit, tile.inverse_temperature) - row_lse);
     return to_bf16((i == target ? 1.0F - p : -p) * scale);
   };
-  const bool aligned = tile.columns % 8 == 0 && stride % 8 == 0;
+  if (tile.columns % 4 != 0 || stride % 4 != 0) {
+    for (int i = thread; i < count; i += kChunkThreads) to[i] = gradient(logits[i], i);
+    return;
+  }
+  FourFloats x[kVectors];
 #pragma unroll
-  for (int first = 8 * static_cast<int>(threadIdx.x); first < kLogitChunk; first += 8 * kChunkThreads) {
-    if (aligned && first < count) {
-      const FourFloats low = load4(logits + first), high = load4(logits + first + 4);
-      Eight out;
+  for (int v = 0; v < kVectors; ++v) {
+    const int i = 4 * (v * kChunkThreads + thread);
+    if (i < count) x[v] = load4(logits + i);
+  }
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        out.v[i] = gradient(low.v[i], first + i);
-        out.v[4 + i] = gradient(high.v[i], first + 4 + i);
-      }
-      *reinterpret_cast<Eight*>(to + first) = out;
-    } else {
-      for (int i = first; i < first + 8 && i < count; ++i) to[i] = gradient(logits[i], i);
-    }
+  for (int v = 0; v < kVectors; ++v) {
+    const int i = 4 * (v * kChunkThreads + thread);
+    if (i >= count) continue;
+    *reinterpret_cast<Four*>(to + i) = {gradient(x[v].v[0], i), gradient(x[v].v[1], i + 1), gradient(x[v].v[2], i + 2), gradient(x[v].v[3], i + 3)};
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include "common/model/kernels/kernels.h"
 
-// What is done to a tile of fp32 logits while it is in the cache: rows [0, rows) of columns [first_column, first_column + columns) of
+// What is done to a tile of fp32 logits: rows [0, rows) of columns [first_column, first_column + columns) of
 // the vocabulary, contiguous. first_column is a multiple of row_statistics.cuh's kLogitChunk.
 
 namespace troupe::cuda {

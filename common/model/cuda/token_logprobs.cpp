@@ -12,9 +12,9 @@
 namespace troupe::cuda {
 namespace {
 
-// A tile of fp32 logits is 32 MiB: written by the product and read by the kernel behind it without leaving the cache.
-constexpr std::int64_t kTileRows = 2048;
-constexpr std::int64_t kTileColumns = 4096;
+// A tile of fp32 logits, 128 MiB: smaller ones would stay in the second-level cache, but their products fill the GPU badly.
+constexpr std::int64_t kTileRows = 4096;
+constexpr std::int64_t kTileColumns = 8192;
 // Gradients of logits in bf16, 512 MiB: enough for both products that take them to fill the GPU.
 constexpr std::int64_t kGradientRows = 16384;
 constexpr std::int64_t kGradientColumns = 16384;

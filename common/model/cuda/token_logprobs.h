@@ -2,7 +2,7 @@
 
 #include "common/model/token_logprobs.h"
 
-// token_logprobs on a GPU: bf16 hidden rows and head, fp32 logits in tiles that stay in the second-level cache.
+// token_logprobs on a GPU: bf16 hidden rows and head, fp32 logits in tiles.
 
 namespace troupe::cuda {
 

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include "common/collective/thread_communicator.h"
+#include "common/model/compute_device.h"
 #include "tests/common/collective/run_ranks.h"
 #include "tests/learner/tiny_model.h"
 
@@ -22,6 +23,9 @@ OptimizerConfig config_of_test() {
   config.weight_decay = 0.1;
   return config;
 }
+
+/// Ranks take the GPUs in turn: on a machine with one the two of a test share it, and meet over the CPU.
+at::Device gpu_of(const Communicator& ranks) { return compute_device("cuda", "test", at::kBFloat16, ranks.rank()); }
 
 struct Fixture {
   Fixture(at::Device device, Communicator& communicator)
@@ -44,7 +48,7 @@ TEST_SUITE("learner/cuda/sharded_optimizer") {
     for (const int size : {1, 2}) {
       CAPTURE(size);
       const auto errors = run_ranks(size, 60, [&](Communicator& ranks) {
-        Fixture gpu(at::kCUDA, ranks), cpu(at::kCPU, ranks);
+        Fixture gpu(gpu_of(ranks), ranks), cpu(at::kCPU, ranks);
         for (std::int64_t step = 1; step <= 4; ++step) {
           const OptimizerStep found = gpu.step(step), expected = cpu.step(step);
           CHECK(found.grad_norm == doctest::Approx(expected.grad_norm).epsilon(1e-14));

@@ -63,6 +63,16 @@ void check_every_verb(NcclCommunicator& ranks) {
   const std::vector<float> gathered = all.values();
   for (int r = 0; r < size; ++r) CHECK(gathered[n * static_cast<std::size_t>(r) + n - 1] == static_cast<float>(r + 1));
 
+  std::vector<float> to_each;  // 100 * own rank + the receiver's
+  for (int r = 0; r < size; ++r) to_each.insert(to_each.end(), n, static_cast<float>(100 * ranks.rank() + r));
+  const DeviceFloats given(to_each), taken(repeated(n * static_cast<std::size_t>(size), -1));
+  ranks.all_to_all(given.data(), taken.data(), n * sizeof(float), stream, "slices");
+  ranks.wait(stream);
+  for (int r = 0; r < size; ++r) {
+    CHECK(taken.values()[n * static_cast<std::size_t>(r)] == static_cast<float>(100 * r + ranks.rank()));
+    CHECK(taken.values()[n * static_cast<std::size_t>(r + 1) - 1] == static_cast<float>(100 * r + ranks.rank()));
+  }
+
   const DeviceFloats sent(repeated(n, ranks.rank() + 1));
   ranks.broadcast(sent.data(), n * sizeof(float), size - 1, stream, "weights");
   ranks.wait(stream);
@@ -70,7 +80,7 @@ void check_every_verb(NcclCommunicator& ranks) {
 
   ranks.barrier(stream);
   CHECK(std::string(ranks.progress().operation) == "barrier");
-  CHECK(ranks.progress().sequence == 5);
+  CHECK(ranks.progress().sequence == 6);
   ranks.close(stream);
   CHECK_THROWS_AS(ranks.barrier(stream), DeviceError);
 }

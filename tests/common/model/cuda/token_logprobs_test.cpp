@@ -24,9 +24,9 @@ struct Case {
   at::Tensor hidden_NH, head_VH, targets_N, grad_N;
 };
 
-/// The error that roundings to bf16 of a product's left operand make, as a norm: 2^-9 of each term at most, of random signs.
+/// The error that roundings to bf16 of a product's left operand make, as a norm: 2^-8 of each term at most.
 double rounding_error(const at::Tensor& left, const at::Tensor& right) {
-  return std::ldexp(left.square().mm(right.square()).sum().sqrt().item<double>(), -9);
+  return std::ldexp(left.square().mm(right.square()).sum().sqrt().item<double>(), -8);
 }
 
 double error(const at::Tensor& found, const at::Tensor& expected) {
@@ -39,7 +39,7 @@ TEST_SUITE("model/cuda/token_logprobs") {
   TEST_CASE("log-probabilities, entropies and gradients are those of double precision") {
     // One chunk, several; one tile of columns, several; one block of gradients, several; vocabularies that are no multiple of 4.
     for (const auto& [rows, vocabulary] : std::vector<std::pair<std::int64_t, std::int64_t>>{
-             {1, 104}, {7, 4097}, {1500, 4096}, {33, 9001}, {2100, 20000}, {17000, 130}}) {
+             {1, 104}, {7, 4097}, {1500, 4096}, {33, 9001}, {4200, 20000}, {17000, 130}}) {
       for (const double temperature : {1.0, 0.7}) {
         CAPTURE(rows);
         CAPTURE(vocabulary);
@@ -60,7 +60,7 @@ TEST_SUITE("model/cuda/token_logprobs") {
         const at::Tensor grads = (at::zeros_like(p).scatter_(1, index, 1.0) - p) * (c.grad_N.to(at::kDouble) / temperature).unsqueeze(1);
         const at::Tensor expected = grads.mm(head);
         // Hidden rows' gradients are rounded themselves.
-        CHECK(error(grad_hidden, expected) < rounding_error(grads, head) + std::ldexp(expected.norm().item<double>(), -9));
+        CHECK(error(grad_hidden, expected) < rounding_error(grads, head) + std::ldexp(expected.norm().item<double>(), -8));
         CHECK(error(grad_head, grads.t().mm(hidden)) < rounding_error(grads.t(), hidden));
       }
     }

@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <array>
+#include <set>
+#include <span>
+#include <vector>
+
+#include <ATen/Functions.h>
+
+#include "common/collective/nccl/nccl_communicator.h"
+#include "common/model/cuda/device.h"
+#include "learner/device_ranks.h"
+
+namespace troupe {
+namespace {
+
+constexpr double kDeadline_s = 120;  // once all ranks have come
+
+/// Collective.
+NcclCommunicator::UniqueId common_id(Communicator& ranks) {
+  NcclCommunicator::UniqueId id{};
+  if (ranks.rank() == 0) id = NcclCommunicator::make_unique_id();
+  ranks.broadcast(std::as_writable_bytes(std::span(id)), 0, "NCCL id");
+  return id;
+}
+
+/// Collective.
+bool share_a_gpu(Communicator& ranks) {
+  int device = 0;
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  const auto size = static_cast<std::size_t>(ranks.size());
+  std::vector<std::array<char, sizeof(properties.uuid.bytes)>> all(size);
+  auto& own = all[static_cast<std::size_t>(ranks.rank())];
+  std::copy(std::begin(properties.uuid.bytes), std::end(properties.uuid.bytes), own.begin());
+  ranks.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), "GPUs");
+  return std::set(all.begin(), all.end()).size() < size;
+}
+
+class NcclRanks : public DeviceRanks {
+ public:
+  explicit NcclRanks(Communicator& ranks) : ranks_(ranks), nccl_(common_id(ranks), ranks.rank(), ranks.size(), kDeadline_s) {}
+
+  // Slices are exchanged and added here, so that the order is the ranks' whatever the links between the GPUs.
+  at::Tensor reduce_scatter_sum(const at::Tensor& whole, std::string_view tensor) override {
+    const at::Tensor slices = at::empty_like(whole);
+    const std::int64_t count = whole.numel() / ranks_.size();
+    meet();
+    nccl_.all_to_all(whole.const_data_ptr(), slices.mutable_data_ptr(), whole.nbytes() / static_cast<std::size_t>(ranks_.size()), current_stream(), tensor);
+    nccl_.wait(current_stream());
+    at::Tensor sum = slices.narrow(0, 0, count).clone();
+    for (int rank = 1; rank < ranks_.size(); ++rank) sum.add_(slices.narrow(0, rank * count, count));
+    return sum;
+  }
+
+  at::Tensor all_gather(const at::Tensor& own, std::string_view tensor) override {
+    const at::Tensor all = at::empty({own.numel() * ranks_.size()}, own.options());
+    meet();
+    nccl_.all_gather(own.const_data_ptr(), all.mutable_data_ptr(), own.nbytes(), current_stream(), tensor);
+    nccl_.wait(current_stream());
+    return all;
+  }
+
+ private:
+  void meet() { ranks_.barrier(); }
+
+  Communicator& ranks_;
+  NcclCommunicator nccl_;
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceRanks> nccl_ranks(Communicator& ranks) {
+  if (share_a_gpu(ranks)) return nullptr;
+  return std::make_unique<NcclRanks>(ranks);
+}
+
+}  // namespace troupe
