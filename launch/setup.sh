@@ -106,6 +106,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]%%:*}" >/dev/null
 fi
 
+mkdir -p "$cache"
 # download FOLDER REQUIREMENTS: wheels by pip, which checks their hashes.
 download() {
   local platforms=()
