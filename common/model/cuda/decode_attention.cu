@@ -64,6 +64,8 @@ template <int HeadSize, int Keys, int Heads>
 struct Shared {
   Bf16 keys[2][Keys * HeadSize];
   Bf16 values[Keys * HeadSize];
+  Bf16 queries[Heads * HeadSize];
+  Bf16 own_key[HeadSize];
   Bf16 weights[Heads * Keys];             // of the block's keys, for the product with the values
   float exponentials[Heads][Keys + 8];    // the same in fp32, for their sum
   float maxima[kWarps][Heads];
@@ -89,11 +91,12 @@ class Decode {
   __device__ void run(float scale) {
     if (length_ == 0) return;
     const int group = r_.qkv.heads / r_.qkv.kv_heads;
-    const std::int64_t width = static_cast<std::int64_t>(r_.qkv.heads + 2 * r_.qkv.kv_heads) * HeadSize;
     const int last = (length_ - 1) / Keys;
     fetch(r_.qkv.keys, last, shared_.keys[0]);
     if (r_.unfinished) finish(group);
-    load_queries(r_.qkv.qkv + row_ * width + static_cast<std::int64_t>(kv_head_) * group * HeadSize, group);
+    else copy_queries(group);
+    __syncthreads();
+    load_queries();
 
     int buffer = 0;
     for (int block = last; block >= 0; --block, buffer ^= 1) {
@@ -121,13 +124,70 @@ class Decode {
   static constexpr int kTiles = Keys / 8 / kWarps;         // of keys, of this warp
   static constexpr int kOutTiles = HeadSize / 8 / kWarps;  // of the head's elements, of this warp
 
-  /// Bias, norms and rotation of the heads that this block works with.
+  __device__ Bf16* head(int index) const {
+    return r_.qkv.qkv + (row_ * (r_.qkv.heads + 2 * r_.qkv.kv_heads) + index) * HeadSize;
+  }
+
+  /// Bias, norms and rotation of the heads that this block works with: the queries to shared memory, the key and the value to the cache.
+  /// A warp takes every fourth of them, and loads all before it works on the first.
   __device__ void finish(int group) {
-    for (int i = warp_; i < group + 2; i += kWarps) {
-      const int head = i < group ? kv_head_ * group + i : r_.qkv.heads + (i - group) * r_.qkv.kv_heads + kv_head_;
-      finish_head(r_.qkv, row_, head, lane_);
+    constexpr int kRounds = (Heads + 2 + kWarps - 1) / kWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
+    const float* const cosines = r_.qkv.rope + static_cast<std::int64_t>(r_.qkv.positions[row_]) * HeadSize;
+    float cosine[kPairs], sine[kPairs];
+    HeadPair pairs[kRounds][kPairs];
+#pragma unroll
+    for (int p = 0; p < kPairs; ++p) {
+      const int i = lane_ + 32 * p;
+      cosine[p] = i < kHalf ? cosines[i] : 0;
+      sine[p] = i < kHalf ? cosines[kHalf + i] : 0;
+#pragma unroll
+      for (int round = 0; round < kRounds; ++round) {
+        const int item = warp_ + kWarps * round;
+        if (item >= group + 2 || i >= kHalf) continue;
+        const Bf16* const x = head(head_of(item, group));
+        pairs[round][p] = {to_float(x[i]), to_float(x[i + kHalf])};
+      }
     }
-    __syncthreads();
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) {
+      const int item = warp_ + kWarps * round;
+      if (item >= group + 2) continue;
+      const HeadPlaces places = places_of(r_.qkv, row_, head_of(item, group));
+      float inverse = 1.0F;
+      if (places.norm != nullptr) {
+        float squares = 0;
+#pragma unroll
+        for (int p = 0; p < kPairs; ++p) squares = __fmaf_rn(pairs[round][p].low, pairs[round][p].low, squares);
+#pragma unroll
+        for (int p = 0; p < kPairs; ++p) squares = __fmaf_rn(pairs[round][p].high, pairs[round][p].high, squares);
+        inverse = inverse_rms_of(squares, r_.qkv);
+      }
+#pragma unroll
+      for (int p = 0; p < kPairs; ++p) {
+        const int i = lane_ + 32 * p;
+        if (i >= kHalf) continue;
+        const HeadPair pair = finished(pairs[round][p], i, kHalf, places, inverse, cosine[p], sine[p]);
+        Bf16* const to = item < group ? shared_.queries + item * HeadSize : places.cache;
+        to[i] = to_bf16(pair.low);
+        to[i + kHalf] = to_bf16(pair.high);
+        if (item == group) {
+          shared_.own_key[i] = to[i];
+          shared_.own_key[i + kHalf] = to[i + kHalf];
+        }
+      }
+    }
+  }
+
+  /// The head of the row that is `item` of this block's: its queries, its key, its value.
+  __device__ int head_of(int item, int group) const {
+    return item < group ? kv_head_ * group + item : r_.qkv.heads + (item - group) * r_.qkv.kv_heads + kv_head_;
+  }
+
+  __device__ void copy_queries(int group) {
+    const Bf16* const queries = head(kv_head_ * group);
+    for (int i = static_cast<int>(threadIdx.x) * 8; i < group * HeadSize; i += kThreads * 8) {
+      *reinterpret_cast<uint4*>(shared_.queries + i) = *reinterpret_cast<const uint4*>(queries + i);
+    }
   }
 
   /// The row's own key, which was not there yet when its block was fetched; by the threads that had fetched its place.
@@ -135,20 +195,19 @@ class Decode {
     constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks;
     const int key = length_ - 1 - block * Keys, chunk = static_cast<int>(threadIdx.x) % kChunks;
     if (static_cast<int>(threadIdx.x) / kChunks != key % kRows) return;
-    const std::int64_t head = row_ * (r_.qkv.heads + 2 * r_.qkv.kv_heads) + r_.qkv.heads + kv_head_;
-    const uint4 own = *reinterpret_cast<const uint4*>(r_.qkv.qkv + head * HeadSize + chunk * 8);
-    *reinterpret_cast<uint4*>(to + place<HeadSize>(key, chunk)) = own;
+    *reinterpret_cast<uint4*>(to + place<HeadSize>(key, chunk)) = *reinterpret_cast<const uint4*>(shared_.own_key + chunk * 8);
   }
 
-  __device__ void load_queries(const Bf16* queries, int group) {
-    const int head = lane_ / 4, column = lane_ % 4 * 2;
-    const auto pair = [&](int h, int element) { return h < group ? *reinterpret_cast<const unsigned*>(queries + h * HeadSize + element) : 0U; };
+  /// Of query heads that the group does not have the rows hold anything; their results are stored nowhere.
+  __device__ void load_queries() {
+    const Bf16* const queries = shared_.queries + lane_ / 4 * HeadSize + lane_ % 4 * 2;
+    const auto pair = [&](int from_head, int element) { return *reinterpret_cast<const unsigned*>(queries + from_head * HeadSize + element); };
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
-      queries_[k][0] = pair(head, 16 * k + column);
-      queries_[k][1] = kHalves == 2 ? pair(head + 8, 16 * k + column) : 0U;
-      queries_[k][2] = pair(head, 16 * k + column + 8);
-      queries_[k][3] = kHalves == 2 ? pair(head + 8, 16 * k + column + 8) : 0U;
+      queries_[k][0] = pair(0, 16 * k);
+      queries_[k][1] = kHalves == 2 ? pair(8, 16 * k) : 0U;
+      queries_[k][2] = pair(0, 16 * k + 8);
+      queries_[k][3] = kHalves == 2 ? pair(8, 16 * k + 8) : 0U;
     }
   }
 

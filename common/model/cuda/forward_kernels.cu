@@ -71,11 +71,34 @@ __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* res
   for (int i = first + kKept * kStep; i < hidden; i += kStep) norm(i, *reinterpret_cast<const float4*>(sum + at + i));
 }
 
-/// One warp a head of a row.
+/// One warp a head of a row; lane i has the pairs i, i + 32, ….
 __global__ void __launch_bounds__(kThreads) finish_qkv_kernel(QkvRows r) {
-  const int all = r.heads + 2 * r.kv_heads;
+  const int all = r.heads + 2 * r.kv_heads, turned = r.heads + r.kv_heads, half = r.head_size / 2, lane = static_cast<int>(threadIdx.x % 32);
   const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
-  if (item < r.rows * all) finish_head(r, item / all, static_cast<int>(item % all), static_cast<int>(threadIdx.x % 32));
+  if (item >= r.rows * all) return;
+  const std::int64_t row = item / all;
+  const int head = static_cast<int>(item % all);
+  Bf16* const x = r.qkv + item * r.head_size;
+  const HeadPlaces places = places_of(r, row, head);
+  float inverse = 1.0F;
+  if (places.norm != nullptr) {
+    float squares = 0;
+    for (int i = lane; i < r.head_size; i += 32) {
+      squares = __fmaf_rn(to_float(x[i]), to_float(x[i]), squares);
+      if (r.unnormed != nullptr) r.unnormed[(row * turned + head) * r.head_size + i] = x[i];
+    }
+    inverse = inverse_rms_of(squares, r);
+  }
+  const float* const cosines = r.rope + static_cast<std::int64_t>(r.positions[row]) * r.head_size;
+  for (int i = lane; i < half; i += 32) {
+    const HeadPair pair = finished({to_float(x[i]), to_float(x[i + half])}, i, half, places, inverse, cosines[i], cosines[half + i]);
+    x[i] = to_bf16(pair.low);
+    x[i + half] = to_bf16(pair.high);
+    if (places.cache != nullptr) {
+      places.cache[i] = x[i];
+      places.cache[i + half] = x[i + half];
+    }
+  }
 }
 
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(const Bf16* gate_up, std::int64_t count, std::int64_t inner, Bf16* activated) {
