@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -15,11 +16,13 @@
 namespace troupe {
 namespace {
 
-/// While it lives ATen takes its deterministic kernels: flash attention's backward then adds in a fixed order.
+/// While it lives ATen takes its deterministic kernels: flash attention's backward then adds in a fixed order. The settings are the
+/// process's, so one thread at a time has one.
 class DeterministicAten {
  public:
   DeterministicAten()
-      : algorithms_(at::globalContext().deterministicAlgorithms()),
+      : lock_(mutex_),
+        algorithms_(at::globalContext().deterministicAlgorithms()),
         warn_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
         fill_(at::globalContext().deterministicFillUninitializedMemory()) {
     at::globalContext().setDeterministicAlgorithms(true, false);
@@ -33,6 +36,8 @@ class DeterministicAten {
   DeterministicAten& operator=(const DeterministicAten&) = delete;
 
  private:
+  inline static std::mutex mutex_;
+  std::lock_guard<std::mutex> lock_;
   bool algorithms_, warn_only_, fill_;
 };
 
