@@ -45,8 +45,9 @@ class NcclRanks : public DeviceRanks {
   at::Tensor reduce_scatter_sum(const at::Tensor& whole, std::string_view tensor) override {
     const at::Tensor slices = at::empty_like(whole);
     const std::int64_t count = whole.numel() / ranks_.size();
+    const std::size_t slice_bytes = whole.nbytes() / static_cast<std::size_t>(ranks_.size());
     meet();
-    nccl_.all_to_all(whole.const_data_ptr(), slices.mutable_data_ptr(), whole.nbytes() / static_cast<std::size_t>(ranks_.size()), current_stream(), tensor);
+    nccl_.all_to_all(whole.const_data_ptr(), slices.mutable_data_ptr(), slice_bytes, current_stream(), tensor);
     nccl_.wait(current_stream());
     at::Tensor sum = slices.narrow(0, 0, count).clone();
     for (int rank = 1; rank < ranks_.size(); ++rank) sum.add_(slices.narrow(0, rank * count, count));

@@ -1,8 +1,8 @@
 // How fast a learner trains on this GPU: forward, log-probabilities, GRPO loss, backward and AdamW of one step.
 //   train_bench [--model 0.5B|1.5B] [--tokens N] [--micro-tokens N] [--samples N]
-// Shapes are those of Qwen 2.5, sequences of 1,024 tokens of which all but the first are trained. Prints one JSON line: tokens a second, the
-// share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large product,
-// and peak memory.
+// Shapes are those of Qwen 2.5, sequences of 1,024 tokens of which all but the first are trained. Prints one JSON line: tokens a
+// second, the share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large
+// product, and peak memory.
 
 #include <cmath>
 #include <cstdio>
@@ -215,7 +215,8 @@ void measure(const Settings& settings) {
   Bench bench(settings, architecture);
   bench.step(1);
   // Random weights know nothing of the ids, and their gradient is one.
-  check(std::abs(bench.logp + std::log(static_cast<double>(architecture.vocabulary))) < 1.0, "log-probabilities of random weights are those of chance");
+  const double chance = -std::log(static_cast<double>(architecture.vocabulary));
+  check(std::abs(bench.logp - chance) < 1.0, "log-probabilities of random weights are those of chance");
   check(std::isfinite(bench.grad_norm) && bench.grad_norm > 0, "the gradient is a number");
   bench.step(2);
   bench.phases.milliseconds();

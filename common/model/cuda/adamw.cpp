@@ -23,7 +23,8 @@ float* floats(const at::Tensor& tensor, std::int64_t count) {
 void adamw_(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, const at::Tensor& gradient,
             const AdamWStep& step, const at::Tensor& rounded) {
   const std::int64_t count = master.numel();
-  check(!rounded.defined() || (rounded.is_cuda() && rounded.is_contiguous() && rounded.scalar_type() == at::kBFloat16 && rounded.numel() == count),
+  check(!rounded.defined() || (rounded.is_cuda() && rounded.is_contiguous() && rounded.scalar_type() == at::kBFloat16 &&
+                               rounded.numel() == count),
         "rounded masters are bf16, on the GPU and as long");
   adamw(floats(master, count), floats(exp_avg, count), floats(exp_avg_sq, count), floats(gradient, count), count, step,
         rounded.defined() ? data_of<Bf16>(rounded) : nullptr, current_stream());

@@ -230,8 +230,9 @@ __global__ void __launch_bounds__(kThreads) swiglu_backward_kernel(const Bf16* g
 }
 
 /// The block of the first row of an id takes all of that id's rows.
-__global__ void __launch_bounds__(kThreads) embedding_backward_kernel(const float* rows_, const std::int64_t* ids, const std::int64_t* order,
-                                                                      std::int64_t rows, std::int64_t hidden, float* grad_table) {
+__global__ void __launch_bounds__(kThreads) embedding_backward_kernel(const float* rows_, const std::int64_t* ids,
+                                                                      const std::int64_t* order, std::int64_t rows,
+                                                                      std::int64_t hidden, float* grad_table) {
   const std::int64_t first = blockIdx.x, id = ids[first];
   if (first > 0 && ids[first - 1] == id) return;
   for (std::int64_t column = 4 * threadIdx.x; column < hidden; column += 4 * kThreads) {

@@ -58,7 +58,10 @@ __global__ void __launch_bounds__(kChunkThreads) logit_gradients_kernel(LogitTil
   for (int v = 0; v < kVectors; ++v) {
     const int i = 4 * (v * kChunkThreads + thread);
     if (i >= count) continue;
-    *reinterpret_cast<Four*>(to + i) = {gradient(x[v].v[0], i), gradient(x[v].v[1], i + 1), gradient(x[v].v[2], i + 2), gradient(x[v].v[3], i + 3)};
+    Four out;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) out.v[j] = gradient(x[v].v[j], i + j);
+    *reinterpret_cast<Four*>(to + i) = out;
   }
 }
 

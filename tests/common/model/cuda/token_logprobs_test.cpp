@@ -70,7 +70,9 @@ TEST_SUITE("model/cuda/token_logprobs") {
     const Case c(300, 5000);
     const TokenLogprobs found = c.on_gpu(1.0);
     at::Tensor once = at::zeros(c.head_VH.sizes(), found.logp_N.options()), more = at::full_like(once, 3.0);
-    for (at::Tensor* to : {&once, &more}) token_logprobs_backward(c.hidden_NH.cuda(), c.head_VH.cuda(), c.targets_N, 1.0, found, c.grad_N.cuda(), *to);
+    for (at::Tensor* to : {&once, &more}) {
+      token_logprobs_backward(c.hidden_NH.cuda(), c.head_VH.cuda(), c.targets_N, 1.0, found, c.grad_N.cuda(), *to);
+    }
     CHECK((more - 3.0 - once).abs().max().item<float>() < 1e-5F * std::max(1.0F, once.abs().max().item<float>()));
   }
 
