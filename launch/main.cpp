@@ -23,7 +23,9 @@ constexpr const char* kUsage =
     "troupe: distributed GRPO for reasoning language models\n\n"
     "  troupe run CONFIG [--strict] [--section.key value …]   supervise a whole run on this machine\n"
     "  troupe learner|actor|rewarder CONFIG         one role, as a rank of mpirun or srun, or by hand with --hub ENDPOINT\n"
-    "  troupe sft CONFIG                            supervised fine-tuning\n"
+    "  troupe pretrain CONFIG                       next-token training on plain text, from random weights or a model\n"
+    "  troupe sft CONFIG                            supervised fine-tuning on prompts and completions, or conversations\n"
+    "  troupe dpo CONFIG                            direct preference optimisation on chosen and rejected answers\n"
     "  troupe generate --model DIR --prompts F --out F   completions of given prompts\n"
     "  troupe score    --model DIR --in F --out F   token log-probabilities of given texts\n"
     "  troupe tokenize --model DIR --in F --out F   token ids of given texts, and back\n"
@@ -54,6 +56,8 @@ int run_named(const std::string& name, const Words& words) {
       {"actor", [&] { return troupe::actor_command(words, environment); }},
       {"rewarder", [&] { return troupe::rewarder_command(words, environment); }},
       {"sft", [&] { return troupe::sft_command(words, environment); }},
+      {"pretrain", [&] { return troupe::pretrain_command(words, environment); }},
+      {"dpo", [&] { return troupe::dpo_command(words, environment); }},
       {"score", [&] { return troupe::score_command(words); }},
       {"generate", [&] { return troupe::generate_command(words); }},
       {"tokenize", [&] { return troupe::tokenize_command(words); }},

@@ -21,7 +21,7 @@
 #include "launch/role_options.h"
 #include "launch/stopped_peers.h"
 #include "learner/stages/grpo.h"
-#include "learner/stages/sft_stage.h"
+#include "learner/stages/supervised_stage.h"
 #include "rewarders/reward.h"
 #include "rewarders/rewarder_loop.h"
 #include "rewarders/verifier.h"
@@ -137,6 +137,17 @@ ActorModel model_from(const Welcome& welcome) {
   }
 }
 
+int supervised_command(SupervisedKind kind, const std::vector<std::string>& words, const Environment& environment) {
+  const std::string command = name_of(kind);
+  RoleOptions options = read_role_options(command, words);
+  options.config = with_actual_counts(std::move(options.config), environment);
+  at::set_num_threads(options.config.learners.threads);
+  StageOptions stage{kind, options.config, options.folder, options.dump, options.terminal || isatty(STDOUT_FILENO) != 0, stop_on_signals()};
+  return lead(command, options, environment, [&](Communicator& communicator) {
+    return run_supervised_stage(stage, communicator, Logger(command + " " + std::to_string(communicator.rank())));
+  });
+}
+
 }  // namespace
 
 int learner_command(const std::vector<std::string>& words, const Environment& environment) {
@@ -157,13 +168,15 @@ int learner_command(const std::vector<std::string>& words, const Environment& en
 }
 
 int sft_command(const std::vector<std::string>& words, const Environment& environment) {
-  RoleOptions options = read_role_options("sft", words);
-  options.config = with_actual_counts(std::move(options.config), environment);
-  at::set_num_threads(options.config.learners.threads);
-  const std::function<bool()> stop = stop_on_signals();
-  return lead("sft", options, environment, [&](Communicator& communicator) {
-    return run_sft_stage(options.config, options.folder, options.dump, communicator, stop, Logger("sft " + std::to_string(communicator.rank())));
-  });
+  return supervised_command(SupervisedKind::kSft, words, environment);
+}
+
+int pretrain_command(const std::vector<std::string>& words, const Environment& environment) {
+  return supervised_command(SupervisedKind::kPretrain, words, environment);
+}
+
+int dpo_command(const std::vector<std::string>& words, const Environment& environment) {
+  return supervised_command(SupervisedKind::kDpo, words, environment);
 }
 
 int actor_command(const std::vector<std::string>& words, const Environment& environment) {

@@ -30,12 +30,13 @@ std::span<const float> span_of(const at::Tensor& tensor) {
 }  // namespace
 
 Trainer::Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
-                 Communicator& communicator)
+                 Communicator& communicator, const LoraAdapters* lora)
     : config_(config),
       model_(model),
       reference_(reference),
       optimizer_(optimizer),
       communicator_(communicator),
+      lora_(lora),
       gradients_(at::zeros({model.parameters().layout().total}, model.parameters().flat().options().dtype(at::kFloat))),
       exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
@@ -58,7 +59,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
     if (fault::spoilt("learner.gradient")) gradients_.narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
     phase("optimizer");
     fault::point("learner.optimizer");
-    const OptimizerStep step = traced_step(optimizer_, gradients_, plan.step, trace);
+    const OptimizerStep step = lora_step(lora_, model_.parameters(), optimizer_, gradients_, plan.step, trace);
     fault::point("learner.updated");
     stats.grad_norm = step.grad_norm;
     stats.lr = step.lr;

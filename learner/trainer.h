@@ -11,6 +11,7 @@
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
 #include "common/model/transformer.h"
+#include "learner/lora.h"
 #include "learner/objective/policy_loss.h"
 #include "learner/objective/trajectory.h"
 #include "learner/sharded_optimizer.h"
@@ -35,9 +36,10 @@ struct TrainStats {
 /// optimizer. Collective: every rank calls `train` with its part of the same step. One thread at a time.
 class Trainer {
  public:
-  /// `model` shares its parameters with the optimizer; `reference` may be null where no KL is asked for.
+  /// `model` shares its parameters with the optimizer, unless that trains the adapters `lora`; `reference` may be null where no KL is
+  /// asked for.
   Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
-          Communicator& communicator);
+          Communicator& communicator, const LoraAdapters* lora = nullptr);
 
   /// Trains the step's updates in order. `phase` is told what the rank is doing. In exact mode at max_lag 0 the first update's
   /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not. Not so for a
@@ -62,6 +64,7 @@ class Trainer {
   const Transformer* reference_;
   ShardedOptimizer& optimizer_;
   Communicator& communicator_;
+  const LoraAdapters* lora_;
   at::Tensor gradients_;
   const bool exact_;
   bool assert_exact_ = true;  // in the present step

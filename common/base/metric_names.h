@@ -15,6 +15,14 @@ inline constexpr std::string_view kAccuracy = "accuracy";
 inline constexpr std::string_view kFormat = "format";
 inline constexpr std::string_view kHeldOutAccuracy = "held_out_accuracy";
 inline constexpr std::string_view kHeldOutReward = "held_out_reward";
+inline constexpr std::string_view kHeldOutLoss = "held_out_loss";
+inline constexpr std::string_view kMargin = "margin";
+inline constexpr std::string_view kHeldOutMargin = "held_out_margin";
+inline constexpr std::string_view kRewardChosen = "reward_chosen";
+inline constexpr std::string_view kHeldOutRewardChosen = "held_out_reward_chosen";
+inline constexpr std::string_view kRewardRejected = "reward_rejected";
+inline constexpr std::string_view kHeldOutRewardRejected = "held_out_reward_rejected";
+inline constexpr std::string_view kTokens = "tokens";
 inline constexpr std::string_view kZeroVarianceShare = "zero_variance_share";
 inline constexpr std::string_view kLengthMean = "length_mean";
 inline constexpr std::string_view kLengthMax = "length_max";
@@ -55,10 +63,18 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kReward, "", "mean reward of the step's completions"},
     MetricInfo{metric::kRewardMin, "", "lowest reward of the step's completions"},
     MetricInfo{metric::kRewardMax, "", "highest reward of the step's completions"},
-    MetricInfo{metric::kAccuracy, "share", "completions of the step whose answer is right"},
+    MetricInfo{metric::kAccuracy, "share", "completions of the step whose answer is right; of DPO, pairs whose chosen answer has the higher reward"},
     MetricInfo{metric::kFormat, "share", "completions of the step in the demanded form"},
-    MetricInfo{metric::kHeldOutAccuracy, "share", "held-out prompts answered right, greedily"},
+    MetricInfo{metric::kHeldOutAccuracy, "share", "held-out prompts answered right, greedily; of DPO, held-out pairs"},
     MetricInfo{metric::kHeldOutReward, "", "mean reward on held-out prompts, greedily"},
+    MetricInfo{metric::kHeldOutLoss, "nats", "loss of a supervised stage on held-out rows"},
+    MetricInfo{metric::kMargin, "", "DPO's reward of the chosen answer above the rejected one's"},
+    MetricInfo{metric::kHeldOutMargin, "", "the same on held-out pairs"},
+    MetricInfo{metric::kRewardChosen, "", "DPO's implicit reward of the chosen answer"},
+    MetricInfo{metric::kHeldOutRewardChosen, "", "the same on held-out pairs"},
+    MetricInfo{metric::kRewardRejected, "", "DPO's implicit reward of the rejected answer"},
+    MetricInfo{metric::kHeldOutRewardRejected, "", "the same on held-out pairs"},
+    MetricInfo{metric::kTokens, "tokens", "tokens of the step, prompts included"},
     MetricInfo{metric::kZeroVarianceShare, "share", "groups whose rewards are all equal, which teach nothing"},
     MetricInfo{metric::kLengthMean, "tokens", "mean length of a completion"},
     MetricInfo{metric::kLengthMax, "tokens", "longest completion"},

@@ -78,6 +78,7 @@ struct DataConfig {
   std::string date;             // YYYY-MM-DD
   std::int64_t max_prompt_tokens = 512;
   std::string long_prompts = "refuse";  // refuse | drop
+  std::int64_t sequence_tokens = 512;   // of a packed sequence of pretraining
   bool operator==(const DataConfig&) const = default;
 };
 
@@ -134,7 +135,22 @@ struct LossConfig {
   bool overlong_mask = false;        // completions cut off at max_tokens do not train
   int overlong_buffer = 0;           // soft overlong penalty over the last tokens before max_tokens; 0: off
   double overlong_penalty = 1.0;
+  std::int64_t reference_refresh_steps = 0;  // 0: the reference stays the model of the start
   bool operator==(const LossConfig&) const = default;
+};
+
+/// Low-rank adapters instead of full training (learner/lora.h).
+struct LoraConfig {
+  std::int64_t rank = 0;  // 0: all parameters are trained
+  double alpha = 16;
+  std::string targets = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
+  bool operator==(const LoraConfig&) const = default;
+};
+
+/// Direct preference optimisation (learner/stages/dpo.h).
+struct DpoConfig {
+  double beta = 0.1;
+  bool operator==(const DpoConfig&) const = default;
 };
 
 /// One `[reward.NAME]` section.
@@ -201,6 +217,8 @@ struct Config {
   SamplingConfig sampling;
   OptimizerConfig optimizer;
   LossConfig loss;
+  DpoConfig dpo;
+  LoraConfig lora;
   std::vector<RewardConfig> rewards;  // in the order of the file
   CheckpointConfig checkpoint;
   EvalConfig eval;

@@ -189,6 +189,8 @@ void add_data(std::vector<Option>& options) {
   data("max_prompt_tokens", &DataConfig::max_prompt_tokens, kNumbers, at_least(1), "longest prompt in tokens");
   data("long_prompts", &DataConfig::long_prompts, kNumbers, one_of({"refuse", "drop"}),
        "what becomes of a longer prompt: an error that names file and row, or left out and counted");
+  data("sequence_tokens", &DataConfig::sequence_tokens, kNumbers, at_least(2),
+       "tokens of a sequence into which pretraining packs documents");
   const auto group = section("group", &Config::group, options);
   group("size", &GroupConfig::size, kNumbers, between(1, 65536), "completions of a prompt");
   const auto batch = section("batch", &Config::batch, options);
@@ -247,6 +249,15 @@ void add_learning(std::vector<Option>& options) {
   loss("overlong_buffer", &LossConfig::overlong_buffer, kNumbers, at_least(0),
        "last tokens before sampling.max_tokens that cost reward; 0: off");
   loss("overlong_penalty", &LossConfig::overlong_penalty, kNumbers, at_least(0), "reward lost at sampling.max_tokens");
+  loss("reference_refresh_steps", &LossConfig::reference_refresh_steps, kNumbers, at_least(0),
+       "steps after which the policy becomes the reference model of the KL term (R1: 400); 0: never");
+  const auto lora = section("lora", &Config::lora, options);
+  lora("rank", &LoraConfig::rank, kNumbers, at_least(0), "rank of the adapters that are trained on frozen weights; 0: all weights are trained");
+  lora("alpha", &LoraConfig::alpha, kNumbers, above(0), "the adapters' product counts alpha / rank times");
+  lora("targets", &LoraConfig::targets, kNumbers, any(),
+       "matrices with adapters, of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
+  const auto dpo = section("dpo", &Config::dpo, options);
+  dpo("beta", &DpoConfig::beta, kNumbers, above(0), "strength of the implicit KL constraint to the start model (beta in DPO)");
 }
 
 void add_conduct(std::vector<Option>& options) {

@@ -25,6 +25,8 @@ struct RunFolder {
   std::filesystem::path start() const { return root / "start"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path samples() const { return root / "samples.jsonl"; }
+  /// Which supervised stage trains here, and from which weights.
+  std::filesystem::path stage() const { return root / "stage.json"; }
   std::filesystem::path summary() const { return root / "summary.json"; }
   /// Where `troupe run` has MPI keep its shared memory: a folder in /dev/shm that is this run directory's, by whatever path it is
   /// named. Ranks that were killed leave theirs there.

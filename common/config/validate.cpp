@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -35,9 +36,23 @@ void check_loss(const Config& config) {
   expect(loss.overlong_buffer <= config.sampling.max_tokens,
          "loss.overlong_buffer = " + number(loss.overlong_buffer) +
              ": expected at most sampling.max_tokens = " + number(config.sampling.max_tokens));
+  expect(loss.reference_refresh_steps == 0 || (loss.kl != "none" && loss.kl_coef > 0),
+         "loss.reference_refresh_steps = " + number(loss.reference_refresh_steps) +
+             ": expected 0, because there is no KL term (loss.kl = " + loss.kl + ", loss.kl_coef = " + shortest(loss.kl_coef) + ")");
   expect(loss.advantage == "reinforce_pp" || config.group.size >= 2,
          "group.size = " + number(config.group.size) + ": loss.advantage = " + loss.advantage +
              " compares the completions of a group and needs at least 2");
+}
+
+void check_lora(const LoraConfig& lora) {
+  if (lora.rank == 0) return;
+  const std::vector<std::string> known = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  std::set<std::string> seen;
+  for (const std::string_view target : split(lora.targets, ',')) {
+    const std::string name(trim(target));
+    expect(std::find(known.begin(), known.end(), name) != known.end() && seen.insert(name).second,
+           "lora.targets = " + lora.targets + ": expected each of its names once and of " + join(known, ", ") + ", found '" + name + "'");
+  }
 }
 
 void check_rewards(const std::vector<RewardConfig>& rewards) {
@@ -88,6 +103,7 @@ void Config::validate() const {
                                                         ": expected less than sampling.max_tokens = " + number(sampling.max_tokens));
   check_cold_start(cold_start);
   check_loss(*this);
+  check_lora(lora);
   check_rewards(rewards);
   check_hub(hub);
 }

@@ -9,17 +9,6 @@
 namespace troupe {
 namespace {
 
-std::string text_under(const Row& row, const std::string& key) {
-  const auto found = row.json.find(key);
-  if (found == row.json.end()) {
-    throw ConfigError(row.where + ": expected the key \"" + key + "\", found " + keys_of(row.json));
-  }
-  if (!found->is_string()) {
-    throw ConfigError(row.where + ": \"" + key + "\": expected a string, found " + found->type_name());
-  }
-  return found->get<std::string>();
-}
-
 /// Under which key the row's question stands.
 std::string question_key_of(const Row& row, const std::string& question_key) {
   if (!question_key.empty()) return question_key;
@@ -53,6 +42,17 @@ std::string final_answer(const std::string& answer) {
 }
 
 }  // namespace
+
+std::string text_under(const Row& row, const std::string& key) {
+  const auto found = row.json.find(key);
+  if (found == row.json.end()) {
+    throw ConfigError(row.where + ": expected the key \"" + key + "\", found " + keys_of(row.json));
+  }
+  if (!found->is_string()) {
+    throw ConfigError(row.where + ": \"" + key + "\": expected a string, found " + found->type_name());
+  }
+  return found->get<std::string>();
+}
 
 std::string keys_of(const nlohmann::json& object) {
   std::vector<std::string> keys;

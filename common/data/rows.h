@@ -36,6 +36,9 @@ std::unique_ptr<RowSource> open_rows(const std::string& spec, std::uint64_t seed
 /// "question, solution", or "none": the keys that a row has, for messages.
 std::string keys_of(const nlohmann::json& object);
 
+/// The string under `key`. @throws ConfigError naming the row and the keys that it has, or the value's type.
+std::string text_under(const Row& row, const std::string& key);
+
 /// The text that the model is asked: under `question_key`, or `question`, `problem`, `prompt`, or the last user
 /// message.
 /// @throws ConfigError naming the row and the keys that it has.

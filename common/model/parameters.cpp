@@ -19,6 +19,14 @@ bool ends_with(const std::string& text, const std::string& end) {
 
 }  // namespace
 
+ParameterLayout::ParameterLayout(const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& named_shapes) {
+  for (const auto& [name, shape] : named_shapes) {
+    const std::int64_t numel = c10::multiply_integers(shape);
+    tensors.push_back({name, shape, total, numel});
+    total = (total + numel + kAlignment - 1) / kAlignment * kAlignment;
+  }
+}
+
 ParameterLayout::ParameterLayout(const Architecture& a) {
   const auto align = [&] { total = (total + kAlignment - 1) / kAlignment * kAlignment; };
   const auto join = [&](const std::string& name, std::vector<std::int64_t> shape) {
@@ -67,7 +75,10 @@ const ParameterSpec& ParameterLayout::find(const std::string& name) const {
 }
 
 Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype, at::Device device)
-    : architecture_(architecture), layout_(architecture) {
+    : Parameters(architecture, ParameterLayout(architecture), dtype, device) {}
+
+Parameters::Parameters(const Architecture& architecture, ParameterLayout layout, at::ScalarType dtype, at::Device device)
+    : architecture_(architecture), layout_(std::move(layout)) {
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
     throw ConfigError(std::string("parameters are fp32 or bf16, not ") + c10::toString(dtype));
   }
@@ -75,7 +86,7 @@ Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype, a
 }
 
 Parameters Parameters::on(at::Device device) const {
-  Parameters copy(architecture_, flat_.scalar_type(), device);
+  Parameters copy(architecture_, layout_, flat_.scalar_type(), device);
   copy.flat_.copy_(flat_);
   return copy;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -24,6 +25,8 @@ struct ParameterSpec {
 /// up, so that each triple or pair is one matrix.
 struct ParameterLayout {
   explicit ParameterLayout(const Architecture& architecture);
+  /// Other tensors, by name and shape, each aligned.
+  explicit ParameterLayout(const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& named_shapes);
   std::vector<ParameterSpec> tensors;
   std::int64_t total = 0;  // elements, alignment gaps included
   /// @throws ConfigError naming the tensor.
@@ -35,6 +38,8 @@ class Parameters {
  public:
   /// Zeros of `dtype` (at::kFloat or at::kBFloat16) in the memory of `device`.
   Parameters(const Architecture& architecture, at::ScalarType dtype, at::Device device = at::kCPU);
+  /// Zeros of another layout that belongs to a model of `architecture`.
+  Parameters(const Architecture& architecture, ParameterLayout layout, at::ScalarType dtype, at::Device device = at::kCPU);
 
   /// A copy of them in the memory of `device`.
   Parameters on(at::Device device) const;

@@ -114,7 +114,7 @@ class Replay {
 }  // namespace
 
 ParameterLayout layout_of(const RecordedRun& run, const Config& config) {
-  return ParameterLayout(read_architecture(start_folder(config, run.folder())));
+  return trained_layout(config, read_architecture(start_folder(config, run.folder())));
 }
 
 ReplayedSteps replay_steps(RecordedRun& run, const ReplayJob& job) { return Replay(run, job).run(); }

@@ -32,7 +32,7 @@ struct ReplayedSteps {
   LearnerState state;  // after the last step
 };
 
-/// Of the model that the run starts from. @throws ConfigError.
+/// Of what the run trains. @throws ConfigError.
 ParameterLayout layout_of(const RecordedRun& run, const Config& config);
 
 /// Trains the job's steps with its ranks as threads of this process: the same bits as the run's ranks, which were processes.

@@ -5,21 +5,24 @@
 #include <algorithm>
 
 #include "common/model/checkpoint_io.h"
-#include "common/model/compute_device.h"
+#include "common/model/safetensors.h"
 #include "learner/checkpoint.h"
 #include "learner/stages/start_model.h"
 
 namespace troupe {
 namespace {
 
-/// Zeros of the type and in the place that this rank computes in.
-Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator) {
-  const at::ScalarType dtype = config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  return Parameters(architecture, dtype, compute_device(config.learners.device, "learners.device", dtype, communicator.rank()));
-}
-
 /// Whether a row's bits must not depend on the rows beside it.
 bool exact(const Config& config) { return config.run.exact && exactness_obstacles(config).empty(); }
+
+constexpr const char* kReferenceFile = "reference.safetensors";  // beside the shards of a checkpoint
+constexpr const char* kReferenceName = "reference";
+
+/// Whether the reference after a step is neither the model of the start nor that of the step, so that a checkpoint must hold it.
+bool keeps_reference(const Config& config, std::int64_t step) {
+  const std::int64_t every = config.loss.reference_refresh_steps;
+  return every > 0 && step > every && step % every != 0;
+}
 
 }  // namespace
 
@@ -34,21 +37,39 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       start_(start_folder(config, folder)),
       initial_(load_parameters(start_, at::kFloat)),
       model_(compute_parameters(config, initial_.architecture(), communicator), exact(config)),
-      optimizer_(model_.parameters(), initial_.flat(), config.optimizer, config.run.steps, communicator) {
+      lora_(make_lora(config, initial_, model_.parameters().flat().device())),
+      optimizer_(make_optimizer(lora_, model_.parameters(), initial_, config, communicator)) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
     Parameters frozen = compute_parameters(config, initial_.architecture(), communicator);
     frozen.flat().copy_(initial_.flat());
     reference_.emplace(frozen, exact(config));
   }
-  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator);
+  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator, lora_ ? &*lora_ : nullptr);
 }
 
 TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces) {
-  return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
+  const TrainStats stats = trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
+  refresh_reference(plan.step);
+  return stats;
 }
 
 TrainStats GrpoLearner::roll_forward(const StepPlan& plan) {
-  return trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, nullptr, true);
+  const TrainStats stats = trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, nullptr, true);
+  refresh_reference(plan.step);
+  return stats;
+}
+
+void GrpoLearner::refresh_reference(std::int64_t step) {
+  const std::int64_t every = config_.loss.reference_refresh_steps;
+  if (reference_ && every > 0 && step % every == 0) reference_->parameters().flat().copy_(model_.parameters().flat());
+}
+
+void GrpoLearner::loaded(std::int64_t step) {
+  if (lora_) lora_->merge_into_(model_.parameters());
+  refresh_reference(step);
+  if (!reference_ || !keeps_reference(config_, step)) return;
+  const auto file = checkpoint_folder(folder_.checkpoints(), step) / kReferenceFile;
+  reference_->parameters().flat().copy_(read_safetensors(file).at(kReferenceName));
 }
 
 WeightsDigest GrpoLearner::digest_after(std::int64_t step) {
@@ -57,11 +78,14 @@ WeightsDigest GrpoLearner::digest_after(std::int64_t step) {
 
 std::int64_t GrpoLearner::resume(const Logger& logger) {
   board_.set(0, "load checkpoint", Pace::kLengthy);
-  return load_newest_checkpoint(folder_.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
+  const std::int64_t step = load_newest_checkpoint(folder_.checkpoints(), config_hash(config_), optimizer_, logger).value_or(0);
+  if (step > 0) loaded(step);
+  return step;
 }
 
 void GrpoLearner::load(std::int64_t step, const std::string& hash) {
   load_checkpoint(folder_.checkpoints(), step, hash, optimizer_);
+  loaded(step);
 }
 
 LearnerState GrpoLearner::state() {
@@ -70,6 +94,8 @@ LearnerState GrpoLearner::state() {
   state.exp_avg = optimizer_.gather_copy(optimizer_.exp_avg(), "first moments of a state");
   state.exp_avg_sq = optimizer_.gather_copy(optimizer_.exp_avg_sq(), "second moments of a state");
   state.updates = optimizer_.updates();
+  const bool refreshed = reference_ && config_.loss.reference_refresh_steps > 0;
+  if (refreshed && optimizer_.communicator().rank() == 0) state.reference = reference_->parameters().flat().cpu().clone();
   return state;
 }
 
@@ -82,6 +108,8 @@ void GrpoLearner::restore(const LearnerState& state) {
     return slice;
   };
   optimizer_.restore(own(state.master), own(state.exp_avg), own(state.exp_avg_sq), state.updates);
+  if (lora_) lora_->merge_into_(model_.parameters());
+  if (reference_ && state.reference.defined()) reference_->parameters().flat().copy_(state.reference);
 }
 
 void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
@@ -90,8 +118,14 @@ void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
   const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
   save_checkpoint(folder_.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
     Parameters exported(initial_.architecture(), at::kFloat);
-    exported.flat().copy_(master);
+    if (lora_) {
+      lora_->merge_into_(exported);
+      lora_->save(folder / "adapter", start_);
+    } else {
+      exported.flat().copy_(master);
+    }
     save_hugging_face(exported, start_, folder / "hf");
+    if (reference_ && keeps_reference(config_, step)) write_safetensors(folder / kReferenceFile, {{kReferenceName, reference_->parameters().flat().cpu()}});
   });
 }
 

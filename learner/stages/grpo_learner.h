@@ -15,18 +15,20 @@
 #include "common/model/transformer.h"
 #include "learner/hub/ledger.h"
 #include "learner/hub/rank_board.h"
+#include "learner/lora.h"
 #include "learner/sharded_optimizer.h"
 #include "learner/state_hash.h"
 #include "learner/trainer.h"
 
 namespace troupe {
 
-/// What a learner is between two steps, whatever the number of its ranks: [total] fp32 each, laid out as the model's parameters.
+/// What a learner is between two steps, whatever the number of its ranks: [total] fp32 each, laid out as what is trained (lora.h).
 struct LearnerState {
   at::Tensor master;
   at::Tensor exp_avg;
   at::Tensor exp_avg_sq;
   std::int64_t updates = 0;
+  at::Tensor reference;  // in the compute dtype; undefined where it is the model of the start, or there is none
 };
 
 /// A trained step as the ledger records it.
@@ -72,12 +74,17 @@ class GrpoLearner {
   void checkpoint(std::int64_t step, std::uint64_t ledger_bytes);
 
  private:
+  /// What follows from optimizer and step after loading checkpoint `step`: the model, and the reference.
+  void loaded(std::int64_t step);
+  void refresh_reference(std::int64_t step);
+
   const Config& config_;
   const RunFolder& folder_;
   RankBoard& board_;
   std::filesystem::path start_;
   Parameters initial_;  // fp32
   Transformer model_;
+  std::optional<LoraAdapters> lora_;
   ShardedOptimizer optimizer_;
   std::optional<Transformer> reference_;
   std::optional<Trainer> trainer_;

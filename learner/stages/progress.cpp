@@ -78,24 +78,24 @@ std::string human_duration(double seconds) {
   return formatted("%lds", total);
 }
 
-std::string progress_line(const StepReport& report, std::int64_t last_step, double step_s) {
+std::string progress_text(const StepReport& report) {
   const IntakeMetrics& intake = report.intake;
   const double tokens_per_s = report.times.step > 0 ? static_cast<double>(intake.tokens) / report.times.step : 0.0;
-  std::string line = formatted("step %lld/%lld  reward %.3f", static_cast<long long>(report.step), static_cast<long long>(last_step),
-                               ratio(intake.reward_sum, intake.rewards));
+  std::string line = formatted("reward %.3f", ratio(intake.reward_sum, intake.rewards));
   if (intake.accuracies > 0) line += formatted("  accuracy %.3f", ratio(intake.accuracy_sum, intake.accuracies));
   line += formatted("  length %.0f  %.0f tok/s  %.2f s", ratio(static_cast<double>(intake.tokens), intake.completions), tokens_per_s,
                     report.times.step);
   line += formatted("  queue %lld/%lld/%lld", static_cast<long long>(report.hub.leased), static_cast<long long>(report.hub.scoring),
                     static_cast<long long>(report.hub.scored));
-  line += formatted("  lag %.1f", ratio(static_cast<double>(intake.lag_sum), intake.groups));
-  return line + "  " + human_duration(step_s * static_cast<double>(last_step - report.step)) + " left";
+  return line + formatted("  lag %.1f", ratio(static_cast<double>(intake.lag_sum), intake.groups));
 }
 
-void ProgressDisplay::step(const StepReport& report) {
-  const double s = report.times.step;
-  smoothed_step_s_ = smoothed_step_s_ == 0 ? s : 0.9 * smoothed_step_s_ + 0.1 * s;
-  const std::string line = progress_line(report, last_step_, smoothed_step_s_);
+void ProgressDisplay::step(const StepReport& report) { line(report.step, progress_text(report), report.times.step); }
+
+void ProgressDisplay::line(std::int64_t step, const std::string& text, double step_s) {
+  smoothed_step_s_ = smoothed_step_s_ == 0 ? step_s : 0.9 * smoothed_step_s_ + 0.1 * step_s;
+  const std::string line = formatted("step %lld/%lld  ", static_cast<long long>(step), static_cast<long long>(last_step_)) + text +
+                           "  " + human_duration(smoothed_step_s_ * static_cast<double>(last_step_ - step)) + " left";
   if (terminal_) {
     std::cout << "\r\x1b[K" << line << std::flush;
     line_shown_ = true;

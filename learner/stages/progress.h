@@ -35,8 +35,8 @@ std::map<std::string, double> metrics_of(const IntakeMetrics& intake);
 /// A step's metrics by name, those of the whole run (tokens so far) left out.
 std::map<std::string, double> metrics_of(const StepReport& report);
 
-/// "step 12/300  reward 0.83  accuracy 0.71  …  3m20s left": one line for the terminal. `step_s` is a smoothed step time.
-std::string progress_line(const StepReport& report, std::int64_t last_step, double step_s);
+/// "reward 0.83  accuracy 0.71  …": a step's part of a line for the terminal.
+std::string progress_text(const StepReport& report);
 
 /// "1h02m", "3m20s", "12s".
 std::string human_duration(double seconds);
@@ -46,6 +46,8 @@ class ProgressDisplay {
  public:
   ProgressDisplay(std::int64_t last_step, bool terminal) : last_step_(last_step), terminal_(terminal) {}
   void step(const StepReport& report);
+  /// `text` about a step that took `step_s`, and the time that is left.
+  void line(std::int64_t step, const std::string& text, double step_s);
   /// Lets other output begin on a line of its own.
   void clear_line();
   /// A line that stays, e.g. an evaluation or why the run waits.

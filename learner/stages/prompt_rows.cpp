@@ -34,14 +34,18 @@ void check_rows(const PromptWriter& prompts, const std::string& key, const RowSo
   }
 }
 
+Row kept_row(const RowSource& rows, std::uint64_t number, const std::function<bool(const Row&)>& keeps) {
+  for (std::uint64_t i = 0; i < kReplacementTries; ++i) {
+    Row row = rows.at(number + (i << kReplacementShift));
+    if (keeps(row)) return row;
+  }
+  throw ConfigError("data.train: hardly any row is within data.max_prompt_tokens and the model's positions");
+}
+
 PromptSource training_prompts(const PromptWriter& prompts, const RowSource& rows) {
   PromptSource source;
   source.row = [&rows, &prompts](std::uint64_t number) {
-    for (std::uint64_t i = 0; i < kReplacementTries; ++i) {
-      Row row = rows.at(number + (i << kReplacementShift));
-      if (prompts.data().long_prompts == "refuse" || fits(prompts, row)) return row;
-    }
-    throw ConfigError("data.train: hardly any row's prompt is within data.max_prompt_tokens");
+    return kept_row(rows, number, [&](const Row& row) { return prompts.data().long_prompts == "refuse" || fits(prompts, row); });
   };
   source.prompt_ids = [&prompts](const Row& row) { return prompts.prompt_ids(row); };
   return source;

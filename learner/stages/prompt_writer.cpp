@@ -41,6 +41,17 @@ Pieces pieces_of(const RenderedChat& chat, bool holds_special_tokens, const Toke
   return pieces;
 }
 
+/// The assistant's message under `key` of a preference row.
+nlohmann::ordered_json answer_under(const Row& row, const std::string& key) {
+  nlohmann::ordered_json answer = in_line_order(row, key);
+  if (!row.json.contains(key) || answer.is_string()) return {{"role", "assistant"}, {"content", text_under(row, key)}};
+  if (answer.is_array() && answer.size() == 1) answer = nlohmann::ordered_json(answer[0]);
+  const auto is = [&](const char* name) { return answer.is_object() && answer.contains(name) && answer[name].is_string(); };
+  if (is("role") && is("content") && answer["role"] == "assistant") return answer;
+  throw ConfigError(row.where + ": \"" + key + "\": expected a text or one message of the assistant, found " +
+                    in_line_order(row, key).dump().substr(0, 80));
+}
+
 }  // namespace
 
 PromptWriter::PromptWriter(DataConfig data, const Tokenizer& tokenizer, const std::filesystem::path& model_folder)
@@ -98,31 +109,60 @@ std::vector<std::int32_t> PromptWriter::prompt_ids(const Row& row) const {
 
 SftExample PromptWriter::example(const Row& row) const {
   const bool is_conversation = row.json.contains("messages") && !row.json.contains("completion");
-  if (is_conversation) return conversation_example(row);
+  try {
+    if (is_conversation) return conversation_example(row, in_line_order(row, "messages"), false);
+  } catch (const ConfigError& error) {
+    throw ConfigError(row.where + ": " + error.what());
+  }
   const auto [prompt, completion] = sft_pair_of(row);
+  return text_example(row, prompt, completion);
+}
+
+std::vector<SftExample> PromptWriter::pair(const Row& row) const {
+  const auto messages = messages_of(row, data_.question_key);
+  std::vector<SftExample> both;
+  for (const char* key : {"chosen", "rejected"}) {
+    const nlohmann::ordered_json answer = answer_under(row, key);
+    if (!messages) {
+      both.push_back(text_example(row, question_of(row, data_.question_key), answer["content"]));
+      continue;
+    }
+    try {
+      nlohmann::ordered_json conversation = *messages;
+      conversation.push_back(answer);
+      both.push_back(conversation_example(row, conversation, true));
+    } catch (const ConfigError& error) {
+      throw ConfigError(row.where + ": " + error.what());
+    }
+  }
+  return both;
+}
+
+SftExample PromptWriter::text_example(const Row& row, const std::string& prompt, const std::string& completion) const {
   try {
     SftExample example{prompt_of(row, asked(prompt), false), tokenizer_.encode(completion, false)};
     if (end_id_ >= 0) example.completion.push_back(end_id_);
+    if (example.completion.empty()) throw ConfigError("the completion is empty, and the model has no end-of-text token to learn");
     return example;
   } catch (const ConfigError& error) {
     throw ConfigError(row.where + ": " + error.what());
   }
 }
 
-SftExample PromptWriter::conversation_example(const Row& row) const {
-  try {
-    const ChatTemplate& chat_template = template_of(true);
-    const RenderedChat chat = with_assistant_turns(chat_template, in_line_order(row, "messages"), options_of(row));
-    const Pieces pieces = pieces_of(chat, chat_template.holds_special_tokens(), tokenizer_, end_id_);
-    const auto first = std::find(pieces.trained.begin(), pieces.trained.end(), 1) - pieces.trained.begin();
-    SftExample example;
-    example.prompt.assign(pieces.ids.begin(), pieces.ids.begin() + first);
-    example.completion.assign(pieces.ids.begin() + first, pieces.ids.end());
-    example.trained.assign(pieces.trained.begin() + first, pieces.trained.end());
-    return example;
-  } catch (const ConfigError& error) {
-    throw ConfigError(row.where + ": " + error.what());
+SftExample PromptWriter::conversation_example(const Row& row, const nlohmann::ordered_json& messages, bool last_turn_alone) const {
+  const ChatTemplate& chat_template = template_of(true);
+  const RenderedChat chat = with_assistant_turns(chat_template, messages, options_of(row));
+  Pieces pieces = pieces_of(chat, chat_template.holds_special_tokens(), tokenizer_, end_id_);
+  if (last_turn_alone) {
+    const auto end = std::find(pieces.trained.rbegin(), pieces.trained.rend(), 1);
+    std::fill(std::find(end, pieces.trained.rend(), 0), pieces.trained.rend(), 0);
   }
+  const auto first = std::find(pieces.trained.begin(), pieces.trained.end(), 1) - pieces.trained.begin();
+  SftExample example;
+  example.prompt.assign(pieces.ids.begin(), pieces.ids.begin() + first);
+  example.completion.assign(pieces.ids.begin() + first, pieces.ids.end());
+  example.trained.assign(pieces.trained.begin() + first, pieces.trained.end());
+  return example;
 }
 
 }  // namespace troupe

@@ -10,7 +10,7 @@
 #include "common/config/config.h"
 #include "common/data/rows.h"
 #include "common/tokenizer/tokenizer.h"
-#include "learner/stages/sft.h"
+#include "learner/stages/supervised.h"
 
 namespace troupe {
 
@@ -33,11 +33,16 @@ class PromptWriter {
   /// the row.
   SftExample example(const Row& row) const;
 
+  /// A preference row: the question of a training row with its "chosen" answer, and with its "rejected" one. An answer is a text, or an
+  /// assistant's message, alone or in an array; it is what is trained. @throws ConfigError naming the row.
+  std::vector<SftExample> pair(const Row& row) const;
+
  private:
   const ChatTemplate& template_of(bool is_conversation) const;
   ChatOptions options_of(const Row& row) const;
   std::vector<std::int32_t> prompt_of(const Row& row, const nlohmann::ordered_json& messages, bool is_conversation) const;
-  SftExample conversation_example(const Row& row) const;
+  SftExample text_example(const Row& row, const std::string& prompt, const std::string& completion) const;
+  SftExample conversation_example(const Row& row, const nlohmann::ordered_json& messages, bool last_turn_alone) const;
 
   DataConfig data_;
   const Tokenizer& tokenizer_;

@@ -19,26 +19,6 @@ std::string new_run_id() {
   return id;
 }
 
-std::filesystem::path made(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw ConfigError("--run-dir " + folder.string() + ": cannot be made: " + error.message());
-  return folder;
-}
-
-/// Removes what a killed attempt left half-written: the temporary files of write_file_atomically beside their targets.
-void clear_temporary_files(const RunFolder& folder, const Logger& logger) {
-  for (const std::filesystem::path& place : {folder.root, folder.start()}) {
-    if (!std::filesystem::is_directory(place)) continue;
-    for (const auto& entry : std::filesystem::directory_iterator(place)) {
-      const std::string name = entry.path().filename().string();
-      if (!entry.is_regular_file() || name.find(".tmp-") == std::string::npos) continue;
-      std::filesystem::remove(entry.path());
-      logger.info("removed " + entry.path().string() + ", which a killed attempt left");
-    }
-  }
-}
-
 std::optional<double> accuracy_at(const LedgerState& state, std::uint64_t version) {
   for (const Evaluated& evaluated : state.evaluations) {
     if (evaluated.version == version) return evaluated.accuracy;
@@ -52,8 +32,27 @@ nlohmann::ordered_json number_or_null(const std::optional<double>& value) {
 
 }  // namespace
 
+std::filesystem::path made_run_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw ConfigError("--run-dir " + folder.string() + ": cannot be made: " + error.message());
+  return folder;
+}
+
+void clear_temporary_files(const RunFolder& folder, const Logger& logger) {
+  for (const std::filesystem::path& place : {folder.root, folder.start()}) {
+    if (!std::filesystem::is_directory(place)) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(place)) {
+      const std::string name = entry.path().filename().string();
+      if (!entry.is_regular_file() || name.find(".tmp-") == std::string::npos) continue;
+      std::filesystem::remove(entry.path());
+      logger.info("removed " + entry.path().string() + ", which a killed attempt left");
+    }
+  }
+}
+
 RunRecord::RunRecord(const Config& config, const RunFolder& folder, const Logger& logger)
-    : config_(config), folder_{made(folder.root)}, lock_(folder_.lock()), ledger_(folder_.ledger()) {
+    : config_(config), folder_{made_run_folder(folder.root)}, lock_(folder_.lock()), ledger_(folder_.ledger()) {
   clear_temporary_files(folder_, logger);
   if (ledger_.cut_bytes() > 0) {
     logger.warning("ledger.log: its last record was cut short by the end of the previous attempt: " +

@@ -12,6 +12,12 @@
 
 namespace troupe {
 
+/// The run directory, made where it is not there. @throws ConfigError naming it and why it cannot be made.
+std::filesystem::path made_run_folder(const std::filesystem::path& folder);
+
+/// Removes what a killed attempt left half-written: the temporary files of write_file_atomically beside their targets.
+void clear_temporary_files(const RunFolder& folder, const Logger& logger);
+
 /// A run directory in the hands of its one owner (rank 0): its lock, its ledger, and what it says about itself.
 class RunRecord {
  public:

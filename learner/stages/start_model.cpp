@@ -8,8 +8,9 @@
 #include "common/base/random.h"
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
+#include "common/model/compute_device.h"
 #include "learner/stages/prompt_writer.h"
-#include "learner/stages/sft.h"
+#include "learner/stages/supervised.h"
 
 namespace troupe {
 namespace {
@@ -32,14 +33,49 @@ Architecture architecture_of(const ColdStartConfig& cold_start, const Tokenizer&
   return architecture;
 }
 
+/// cold_start.steps of SFT on cold_start.data; false on every rank where `stop` ended it. Collective.
+bool imitate_(Parameters& parameters, const Config& config, const RunFolder& folder, Communicator& communicator,
+              const std::function<bool()>& stop, const Logger& logger) {
+  const Tokenizer tokenizer = Tokenizer::load(folder.start());
+  const PromptWriter prompts(config.data, tokenizer, folder.start());
+  const auto rows = open_rows(config.cold_start.data, seed_for(config.run.seed, Stream::kColdStart));
+  OptimizerConfig adam = config.optimizer;
+  adam.lr = config.cold_start.lr;
+  adam.warmup_steps = config.cold_start.warmup_steps;
+  adam.schedule = "cosine";
+  adam.min_lr_ratio = 0.1;
+  const std::int64_t steps = config.cold_start.steps;
+  const Transformer model(parameters);
+  ShardedOptimizer optimizer(parameters, parameters.flat(), adam, steps, communicator);
+  SupervisedTrainer trainer(model, optimizer,
+                            {config.cold_start.batch, config.batch.micro_tokens,
+                             [&](std::uint64_t number) { return SupervisedUnit{prompts.example(rows->at(number))}; }, next_token_objective()},
+                            communicator);
+  for (std::int64_t step = 1; step <= steps; ++step) {
+    const double loss = trainer.train(step).means[0];
+    if (communicator.rank() == 0 && (step == 1 || step % 20 == 0 || step == steps)) {
+      std::ostringstream line;
+      line << "cold start: step " << step << "/" << steps << " loss " << loss;
+      logger.info(line.str());
+    }
+    if (any_rank(stop && stop(), communicator) && step < steps) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::filesystem::path start_folder(const Config& config, const RunFolder& folder) {
-  return config.cold_start.steps > 0 ? folder.start() : std::filesystem::path(config.model.path);
+  return config.model.path.empty() ? folder.start() : std::filesystem::path(config.model.path);
+}
+
+Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator) {
+  const at::ScalarType dtype = config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  return Parameters(architecture, dtype, compute_device(config.learners.device, "learners.device", dtype, communicator.rank()));
 }
 
 void prepare_start(const Config& config, const RunFolder& folder) {
-  if (config.cold_start.steps == 0) return;
+  if (!config.model.path.empty()) return;
   std::filesystem::create_directories(folder.start());
   if (config.cold_start.tokenizer == "characters") {
     write_file_atomically(folder.start() / "tokenizer.json", character_tokenizer_json());
@@ -63,34 +99,12 @@ void prepare_start(const Config& config, const RunFolder& folder) {
 
 bool make_start(const Config& config, const RunFolder& folder, Communicator& communicator, const std::function<bool()>& stop,
                 const Logger& logger) {
-  if (config.cold_start.steps == 0 || std::filesystem::exists(weights_of(folder))) return true;
+  if (!config.model.path.empty() || std::filesystem::exists(weights_of(folder))) return true;
   fault::point("start.begin");
   const Architecture architecture = read_architecture(folder.start());
-  const Tokenizer tokenizer = Tokenizer::load(folder.start());
-  const std::uint64_t seed = seed_for(config.run.seed, Stream::kColdStart);
-  const PromptWriter prompts(config.data, tokenizer, folder.start());
-  const auto rows = open_rows(config.cold_start.data, seed);
   Parameters parameters(architecture, at::kFloat);
   initialise_(parameters, seed_for(config.run.seed, Stream::kInitialWeights));
-
-  SftOptions options;
-  options.optimizer = config.optimizer;
-  options.optimizer.lr = config.cold_start.lr;
-  options.optimizer.warmup_steps = config.cold_start.warmup_steps;
-  options.optimizer.schedule = "cosine";
-  options.optimizer.min_lr_ratio = 0.1;
-  options.steps = config.cold_start.steps;
-  options.batch = config.cold_start.batch;
-  options.micro_tokens = config.batch.micro_tokens;
-  options.example = [&](std::uint64_t number) { return prompts.example(rows->at(number)); };
-  options.on_step = [&](std::int64_t step, double loss, double) {
-    if (step != 1 && step % 20 != 0 && step != options.steps) return;
-    std::ostringstream line;
-    line << "cold start: step " << step << "/" << options.steps << " loss " << loss;
-    logger.info(line.str());
-  };
-  options.stop = stop;
-  if (run_sft(parameters, options, communicator) < options.steps) return false;
+  if (config.cold_start.steps > 0 && !imitate_(parameters, config, folder, communicator, stop, logger)) return false;
   if (communicator.rank() == 0) save_hugging_face(parameters, folder.start(), folder.start());
   communicator.barrier();
   fault::point("start.end");

@@ -1,4 +1,4 @@
-"""Checks a dump of `troupe replay … --dump DIR` or `troupe sft … --dump DIR` against transformers in float64; exit 0 if it agrees.
+"""Checks a dump of `troupe replay … --dump DIR` or a supervised stage (`troupe sft … --dump DIR`) against transformers in float64; exit 0 if it agrees.
 
     python tests/parity/check_dump.py DIR MODEL
 
@@ -58,6 +58,16 @@ def grpo_loss(config, batch, mask, logprobs):
     return (of("token_weights") * loss).sum()
 
 
+def dpo_loss(config, batch, mask, logprobs):
+    """Rafailov et al. 2023, eq. 7, of pairs of sequences, the chosen one first."""
+    difference = torch.zeros(len(mask), dtype=torch.float64)
+    difference = difference.masked_scatter(mask, (logprobs - batch["reference_logprobs"][mask].double()) * (batch["token_weights"][mask] != 0))
+    starts = batch["sequence_starts"].tolist()
+    ratios = torch.stack([difference[begin:end].sum() for begin, end in zip(starts, starts[1:])])
+    rewards = float(config["dpo.beta"]) * ratios.view(-1, 2)
+    return -torch.nn.functional.logsigmoid(rewards[:, 0] - rewards[:, 1]).mean()
+
+
 def forward(model, batch, temperature):
     """Log-probability (with gradient) and entropy of the completion tokens, one sequence at a time."""
     logprobs, entropies = [], []
@@ -99,7 +109,12 @@ def main() -> int:
     mask, supervised = batch["completion_mask"], "advantages" not in batch
     model = load_model(model_folder, before)
     logprobs, entropy = forward(model, batch, 1.0 if supervised else float(config["sampling.temperature"]))
-    loss = -(batch["token_weights"][mask].double() * logprobs).sum() if supervised else grpo_loss(config, batch, mask, logprobs)
+    if not supervised:
+        loss = grpo_loss(config, batch, mask, logprobs)
+    elif "reference_logprobs" in batch:
+        loss = dpo_loss(config, batch, mask, logprobs)
+    else:
+        loss = -(batch["token_weights"][mask].double() * logprobs).sum()
     loss.backward()
 
     found = {

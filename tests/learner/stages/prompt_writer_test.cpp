@@ -113,4 +113,36 @@ TEST_SUITE("stages/prompt_writer") {
     CHECK(plain.trained.empty());
     CHECK(model.text(model.writer("r1_zero").example(pair).prompt).ends_with("User: p? Assistant:"));
   }
+
+  TEST_CASE("a preference's two answers follow one question, and are trained alone") {
+    const Model model;
+    spill(model.folder / "chat_template.jinja", kOwn);
+    const PromptWriter writer = model.writer("auto");
+    const auto text_of = [&](const SftExample& example) {
+      std::string text = model.text(example.prompt) + ">";
+      for (std::size_t i = 0; i < example.completion.size(); ++i) {
+        const bool trained = example.trained.empty() || example.trained[i] != 0;
+        text += (trained ? "" : "-") + model.text({example.completion[i]});
+      }
+      return text;
+    };
+    const auto texts_of = [&](const std::string& json) {
+      std::vector<std::string> texts;
+      for (const SftExample& example : writer.pair(row(json))) texts.push_back(text_of(example));
+      return texts;
+    };
+    using Texts = std::vector<std::string>;
+
+    CHECK(texts_of(R"({"prompt": "q", "chosen": "ab", "rejected": "c"})") == Texts{"<unk>q>ab<|end|>", "<unk>q>c<|end|>"});
+    CHECK(texts_of(R"({"messages": [{"role": "user", "content": "u"}], "chosen": "x", "rejected": "yz"})") == Texts{"[u:u][a:>x]", "[u:u][a:>yz]"});
+    // The assistant's earlier turns are the same for both: they are read.
+    CHECK(texts_of(R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}, {"role": "user", "content": "w"}],
+                       "chosen": [{"role": "assistant", "content": "x"}], "rejected": {"role": "assistant", "content": "y"}})") ==
+          Texts{"[u:u][a:v][u:w][a:>x]", "[u:u][a:v][u:w][a:>y]"});
+    CHECK_THROWS_WITH_AS(writer.pair(row(R"({"prompt": "q", "chosen": "a"})")), "f.jsonl:3: expected the key \"rejected\", found chosen, prompt",
+                         ConfigError);
+    CHECK_THROWS_WITH_AS(writer.pair(row(R"({"prompt": "q", "chosen": "a", "rejected": [{"role": "user", "content": "b"}]})")),
+                         "f.jsonl:3: \"rejected\": expected a text or one message of the assistant, found [{\"role\":\"user\",\"content\":\"b\"}]", ConfigError);
+    CHECK_THROWS_AS(writer.pair(row(R"({"chosen": "a", "rejected": "b"})")), ConfigError);
+  }
 }

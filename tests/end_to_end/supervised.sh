@@ -1,0 +1,77 @@
+# The supervised stages on real files: each is killed and resumed to the bits of an undisturbed run, learns, exports what the other
+# commands read, and refuses wrong rows and directories by name.
+. "$(dirname "$0")/common.sh"
+
+hash_of() { sed -n 's/.*"final_hash": "\(.*\)".*/\1/p' "$1/summary.json"; }
+held_out() { python3 -c 'import json, sys; s = json.load(open(sys.argv[1] + "/summary.json")); print(s["held_out_loss_before"], s["held_out_loss_after"])' "$1"; }
+
+# killed_and_resumed NAME COMMAND … : the same command undisturbed in $work/NAME, and killed in $work/NAME-killed.
+killed_and_resumed() {
+  local name="$1"
+  shift
+  expect_code 0 "$@" --run-dir "$work/$name"
+  # Killed as soon as it says that step 8 is done: the newest checkpoint is that of step 6.
+  exec 3< <(exec "$@" --run-dir "$work/$name-killed" 2>"$work/$name-killed.log")
+  local pid=$! line
+  children+=("$pid")
+  while read -r -t 60 line <&3; do
+    case "$line" in "step 8/"*) kill -KILL "$pid" && break ;; esac
+  done
+  exec 3<&-
+  [ ! -e "$work/$name-killed/summary.json" ] || fail "$name was over before it could be killed"
+  steps_in "$work/$name-killed" 8 || fail "$name did not come to step 8"
+  expect_code 0 "$@" --run-dir "$work/$name-killed"
+  [ -n "$(hash_of "$work/$name")" ] || fail "$name has no final_hash"
+  [ "$(hash_of "$work/$name")" = "$(hash_of "$work/$name-killed")" ] || fail "$name: the killed run ended in other bits"
+  python3 - "$work/$name" "$work/$name-killed" <<'PYTHON' || fail "$name: the killed run's metrics differ"
+import json, sys
+times = ("step_s", "tokens_per_s")
+read = lambda run: [{k: v for k, v in json.loads(line).items() if k not in times} for line in open(run + "/metrics.jsonl")]
+a, b = read(sys.argv[1]), read(sys.argv[2])
+assert a == b and [line["step"] for line in a] == list(range(len(a))), (a, b)
+before, after = (json.load(open(sys.argv[1] + "/summary.json"))["held_out_loss_" + when] for when in ("before", "after"))
+assert after < before, (before, after)
+PYTHON
+}
+
+model=tests/data/tinystories-656k
+quick=(--batch.prompts 4 --run.steps 24 --checkpoint.every 3 --eval.every 8 --eval.prompts 8)
+killed_and_resumed pretrain "$troupe" pretrain configs/pretrain_shakespeare_cpu.cfg "${quick[@]}" --cold_start.hidden 32 --cold_start.layers 1 \
+  --cold_start.heads 2 --cold_start.intermediate 64 --data.sequence_tokens 64
+killed_and_resumed sft "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}"
+killed_and_resumed dpo "$troupe" dpo configs/dpo_politeness_cpu.cfg "${quick[@]}" --model.path "$work/sft/checkpoints/step-24/hf"
+killed_and_resumed lora "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --lora.rank 4 --lora.targets q_proj,v_proj --optimizer.lr 0.01
+grep -q '"loss":0.6931' "$work/dpo/metrics.jsonl" || fail "the first step of DPO does not cost log 2"
+[ -s "$work/lora/checkpoints/step-24/adapter/adapter_model.safetensors" ] || fail "there are no adapters"
+
+# More steps go on; the finished run, another configuration and another stage are refused.
+expect_code 0 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft-killed" --run.steps 26
+expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft"
+expect_text "the run is finished" "$work/last.log"
+expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft" --run.steps 30 --optimizer.lr 0.5
+expect_text "optimizer.lr: 0.002 -> 0.5" "$work/last.log"
+expect_code 2 "$troupe" dpo configs/dpo_politeness_cpu.cfg "${quick[@]}" --run-dir "$work/sft"
+expect_text "a run of troupe sft is there" "$work/last.log"
+
+# Wrong rows and files.
+echo '{"prompt": "a", "chosen": "b"}' >"$work/bad.jsonl"
+expect_code 2 "$troupe" dpo configs/dpo_politeness_cpu.cfg --run-dir "$work/bad" --data.train "$work/bad.jsonl"
+expect_text 'bad.jsonl:1: expected the key "rejected", found chosen, prompt' "$work/last.log"
+expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg --run-dir "$work/bad" --data.train "$work/bad.jsonl"
+expect_text 'bad.jsonl:1: expected the key "completion"' "$work/last.log"
+expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg --run-dir "$work/bad" --data.max_prompt_tokens 8
+expect_text "data.max_prompt_tokens allows 8" "$work/last.log"
+expect_code 2 "$troupe" pretrain configs/pretrain_shakespeare_cpu.cfg --run-dir "$work/bad" --data.sequence_tokens 1024
+expect_text "data.sequence_tokens = 1024: expected at most 256, the model's positions" "$work/last.log"
+expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg --run-dir "$work/bad" --lora.rank 4 --lora.targets nosuch
+expect_text "found 'nosuch'" "$work/last.log"
+
+# Two ranks train the same as one, but for the order of sums; what they export is read by the other commands.
+expect_code 0 mpirun "${mpirun_flags[@]}" -np 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft-2"
+python3 - "$(held_out "$work/sft")" "$(held_out "$work/sft-2")" <<'PYTHON' || fail "two ranks learn otherwise than one"
+import sys
+one, two = (list(map(float, text.split())) for text in sys.argv[1:])
+assert all(abs(a - b) < 1e-3 for a, b in zip(one, two)), (one, two)
+PYTHON
+echo '{"text": "Once upon a time"}' >"$work/in.jsonl"
+expect_code 0 "$troupe" score --model "$work/lora/checkpoints/step-24/hf" --in "$work/in.jsonl" --out "$work/out.jsonl"
