@@ -1,5 +1,4 @@
 #include <ATen/Parallel.h>
-
 #include <unistd.h>
 
 #include <atomic>
@@ -142,7 +141,8 @@ int supervised_command(SupervisedKind kind, const std::vector<std::string>& word
   RoleOptions options = read_role_options(command, words);
   options.config = with_actual_counts(std::move(options.config), environment);
   at::set_num_threads(options.config.learners.threads);
-  StageOptions stage{kind, options.config, options.folder, options.dump, options.terminal || isatty(STDOUT_FILENO) != 0, stop_on_signals()};
+  StageOptions stage{
+      kind, options.config, options.folder, options.dump, options.terminal || isatty(STDOUT_FILENO) != 0, stop_on_signals()};
   return lead(command, options, environment, [&](Communicator& communicator) {
     return run_supervised_stage(stage, communicator, Logger(command + " " + std::to_string(communicator.rank())));
   });

@@ -84,7 +84,9 @@ void LoraAdapters::merge_into_(const Parameters& model) const {
 
 at::Tensor LoraAdapters::project(const at::Tensor& gradients) const {
   at::Tensor projected = at::zeros({adapters_.layout().total}, adapters_.flat().options());
-  const auto place = [&](std::int64_t offset, const at::Tensor& like) { return projected.narrow(0, offset, like.numel()).view(like.sizes()); };
+  const auto place = [&](std::int64_t offset, const at::Tensor& like) {
+    return projected.narrow(0, offset, like.numel()).view(like.sizes());
+  };
   for (const Target& target : targets_) {
     const at::Tensor whole = gradients.narrow(0, target.weight.offset, target.weight.numel).view(target.weight.shape);
     place(target.a_offset, target.a).copy_(at::mm(target.b.t(), whole).mul_(scale_));

@@ -23,8 +23,8 @@ ParameterLayout lora_layout(const LoraConfig& lora, const Architecture& architec
 /// What a configuration trains: the adapters' layout, or the model's.
 ParameterLayout trained_layout(const Config& config, const Architecture& architecture);
 
-/// Low-rank adapters (Hu et al. 2021, "LoRA", eq. 3): each target matrix is W = W0 + alpha / rank B A, W0 frozen. The model computes with
-/// the sum itself, in training, sampling and export, so exact mode holds; there is no dropout. One thread at a time.
+/// Low-rank adapters (Hu et al. 2021, "LoRA", eq. 3): each target matrix is W = W0 + alpha / rank B A, W0 frozen. The model
+/// computes with the sum itself, in training, sampling and export, so exact mode holds; there is no dropout. One thread at a time.
 class LoraAdapters {
  public:
   /// Adapters of `base` (fp32, never changed) that add nothing yet: A uniform in ±1 / sqrt(in), a function of `seed`, as PEFT's
@@ -41,8 +41,8 @@ class LoraAdapters {
   /// dL/dA = alpha / rank B^T G and dL/dB = alpha / rank G A^T.
   at::Tensor project(const at::Tensor& gradients) const;
 
-  /// Writes adapter_model.safetensors and adapter_config.json as PEFT reads them into `folder`, which is made; `base_path` is where the
-  /// frozen model is. @throws TransportError.
+  /// Writes adapter_model.safetensors and adapter_config.json as PEFT reads them into `folder`, which is made; `base_path` is where
+  /// the frozen model is. @throws TransportError.
   void save(const std::filesystem::path& folder, const std::filesystem::path& base_path) const;
 
  private:
@@ -69,7 +69,8 @@ std::optional<LoraAdapters> make_lora(const Config& config, const Parameters& ba
 ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const Parameters& model, const Parameters& initial,
                                 const Config& config, Communicator& communicator);
 
-/// traced_step with the model's `gradients`: by way of the adapters, which are then merged into `model`, unless `lora` is null. Collective.
+/// traced_step with the model's `gradients`: by way of the adapters, which are then merged into `model`, unless `lora` is null.
+/// Collective.
 OptimizerStep lora_step(const LoraAdapters* lora, const Parameters& model, ShardedOptimizer& optimizer, const at::Tensor& gradients,
                         std::int64_t step, UpdateTrace* trace);
 

@@ -36,8 +36,8 @@ struct TrainStats {
 /// optimizer. Collective: every rank calls `train` with its part of the same step. One thread at a time.
 class Trainer {
  public:
-  /// `model` shares its parameters with the optimizer, unless that trains the adapters `lora`; `reference` may be null where no KL is
-  /// asked for.
+  /// `model` shares its parameters with the optimizer, unless that trains the adapters `lora`; `reference` may be null where no KL
+  /// is asked for.
   Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
           Communicator& communicator, const LoraAdapters* lora = nullptr);
 

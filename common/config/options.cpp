@@ -160,7 +160,7 @@ void add_model(std::vector<Option>& options) {
         "type to compute in; master weights are fp32 always");
   const auto cold_start = section("cold_start", &Config::cold_start, options);
   cold_start("steps", &ColdStartConfig::steps, kNumbers, at_least(0),
-             "SFT steps from random weights before step 1; 0: start from model.path");
+             "SFT steps from random weights before step 1; 0: start from model.path, or pretrain random weights");
   cold_start("batch", &ColdStartConfig::batch, kNumbers, at_least(1), "rows of an SFT step");
   cold_start("lr", &ColdStartConfig::lr, kNumbers, between(0, 1), "learning rate of the SFT");
   cold_start("warmup_steps", &ColdStartConfig::warmup_steps, kNumbers, at_least(0), "SFT steps of linear warm-up");
@@ -194,7 +194,8 @@ void add_data(std::vector<Option>& options) {
   const auto group = section("group", &Config::group, options);
   group("size", &GroupConfig::size, kNumbers, between(1, 65536), "completions of a prompt");
   const auto batch = section("batch", &Config::batch, options);
-  batch("prompts", &BatchConfig::prompts, kNumbers, between(1, 1000000), "groups of a step");
+  batch("prompts", &BatchConfig::prompts, kNumbers, between(1, 1000000),
+        "groups of a step; of a supervised stage its rows, pairs or packed sequences");
   batch("updates", &BatchConfig::updates, kNumbers, at_least(1), "optimizer updates (mini-batches) of an epoch");
   batch("epochs", &BatchConfig::epochs, kNumbers, at_least(1), "passes over a step's groups");
   batch("micro_tokens", &BatchConfig::micro_tokens, kNumbers, at_least(1),
@@ -252,7 +253,8 @@ void add_learning(std::vector<Option>& options) {
   loss("reference_refresh_steps", &LossConfig::reference_refresh_steps, kNumbers, at_least(0),
        "steps after which the policy becomes the reference model of the KL term (R1: 400); 0: never");
   const auto lora = section("lora", &Config::lora, options);
-  lora("rank", &LoraConfig::rank, kNumbers, at_least(0), "rank of the adapters that are trained on frozen weights; 0: all weights are trained");
+  lora("rank", &LoraConfig::rank, kNumbers, at_least(0),
+       "rank of the adapters that are trained on frozen weights; 0: all weights are trained");
   lora("alpha", &LoraConfig::alpha, kNumbers, above(0), "the adapters' product counts alpha / rank times");
   lora("targets", &LoraConfig::targets, kNumbers, any(),
        "matrices with adapters, of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
@@ -272,7 +274,8 @@ void add_conduct(std::vector<Option>& options) {
   const auto eval = section("eval", &Config::eval, options);
   eval("every", &EvalConfig::every, kConduct, at_least(0),
        "steps between evaluations; 0: before the first and after the last only");
-  eval("prompts", &EvalConfig::prompts, kConduct, at_least(1), "held-out rows of an evaluation, answered greedily");
+  eval("prompts", &EvalConfig::prompts, kConduct, at_least(1),
+       "held-out rows of an evaluation, answered greedily; of a supervised stage those of its held-out loss");
   const auto health = section("health", &Config::health, options);
   health("window", &HealthConfig::window, kConduct, at_least(1),
          "steps in a row that must show a sign of not learning before it counts, and be free of it before it is over");

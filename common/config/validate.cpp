@@ -38,7 +38,8 @@ void check_loss(const Config& config) {
              ": expected at most sampling.max_tokens = " + number(config.sampling.max_tokens));
   expect(loss.reference_refresh_steps == 0 || (loss.kl != "none" && loss.kl_coef > 0),
          "loss.reference_refresh_steps = " + number(loss.reference_refresh_steps) +
-             ": expected 0, because there is no KL term (loss.kl = " + loss.kl + ", loss.kl_coef = " + shortest(loss.kl_coef) + ")");
+             ": expected 0, because there is no KL term (loss.kl = " + loss.kl + ", loss.kl_coef = " + shortest(loss.kl_coef) +
+             ")");
   expect(loss.advantage == "reinforce_pp" || config.group.size >= 2,
          "group.size = " + number(config.group.size) + ": loss.advantage = " + loss.advantage +
              " compares the completions of a group and needs at least 2");
@@ -51,7 +52,8 @@ void check_lora(const LoraConfig& lora) {
   for (const std::string_view target : split(lora.targets, ',')) {
     const std::string name(trim(target));
     expect(std::find(known.begin(), known.end(), name) != known.end() && seen.insert(name).second,
-           "lora.targets = " + lora.targets + ": expected each of its names once and of " + join(known, ", ") + ", found '" + name + "'");
+           "lora.targets = " + lora.targets + ": expected each of its names once and of " + join(known, ", ") + ", found '" + name +
+               "'");
   }
 }
 

@@ -19,8 +19,7 @@ Weighted split_weight(std::string_view text, const std::string& whole) {
   const std::size_t colon = text.rfind(':');
   if (colon != std::string_view::npos) {
     if (const auto weight = parse_double(text.substr(colon + 1))) {
-      if (*weight <= 0)
-        throw ConfigError("data \"" + whole + "\": the weight " + shortest(*weight) + " is not above 0");
+      if (*weight <= 0) throw ConfigError("data \"" + whole + "\": the weight " + shortest(*weight) + " is not above 0");
       return {std::string(text.substr(0, colon)), weight};
     }
   }

@@ -50,7 +50,8 @@ class TaskRows : public ShuffledRows {
 /// Several sources in fixed shares.
 class MixedRows : public RowSource {
  public:
-  MixedRows(std::vector<std::unique_ptr<RowSource>> parts, Mixture mixture) : parts_(std::move(parts)), mixture_(std::move(mixture)) {}
+  MixedRows(std::vector<std::unique_ptr<RowSource>> parts, Mixture mixture)
+      : parts_(std::move(parts)), mixture_(std::move(mixture)) {}
 
   std::uint64_t size() const override {
     std::uint64_t rows = 0;

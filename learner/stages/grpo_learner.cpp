@@ -48,13 +48,15 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
 }
 
 TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces) {
-  const TrainStats stats = trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
+  const TrainStats stats = trainer_->train(
+      plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
   refresh_reference(plan.step);
   return stats;
 }
 
 TrainStats GrpoLearner::roll_forward(const StepPlan& plan) {
-  const TrainStats stats = trainer_->train(plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, nullptr, true);
+  const TrainStats stats = trainer_->train(
+      plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, nullptr, true);
   refresh_reference(plan.step);
   return stats;
 }
@@ -125,7 +127,9 @@ void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
       exported.flat().copy_(master);
     }
     save_hugging_face(exported, start_, folder / "hf");
-    if (reference_ && keeps_reference(config_, step)) write_safetensors(folder / kReferenceFile, {{kReferenceName, reference_->parameters().flat().cpu()}});
+    if (reference_ && keeps_reference(config_, step)) {
+      write_safetensors(folder / kReferenceFile, {{kReferenceName, reference_->parameters().flat().cpu()}});
+    }
   });
 }
 

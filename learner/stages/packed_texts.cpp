@@ -56,8 +56,8 @@ PackedTexts::PackedTexts(const std::string& key, const std::string& spec, const 
     documents += texts.size();
     tokens += sources_.back().ids.size();
   }
-  logger.info(key + ": documents=" + std::to_string(documents) + " empty=" + std::to_string(empty) +
-              " tokens=" + std::to_string(tokens) + " sequences=" + std::to_string(size()) + " of " + std::to_string(sequence_tokens));
+  logger.info(key + ": documents=" + std::to_string(documents) + " empty=" + std::to_string(empty) + " tokens=" +
+              std::to_string(tokens) + " sequences=" + std::to_string(size()) + " of " + std::to_string(sequence_tokens));
 }
 
 PackedTexts::Source PackedTexts::pack(const std::vector<std::vector<std::int32_t>>& documents, std::int64_t sequence_tokens) {

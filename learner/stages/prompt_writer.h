@@ -33,8 +33,8 @@ class PromptWriter {
   /// the row.
   SftExample example(const Row& row) const;
 
-  /// A preference row: the question of a training row with its "chosen" answer, and with its "rejected" one. An answer is a text, or an
-  /// assistant's message, alone or in an array; it is what is trained. @throws ConfigError naming the row.
+  /// A preference row: the question of a training row with its "chosen" answer, and with its "rejected" one. An answer is a text,
+  /// or an assistant's message, alone or in an array; it is what is trained. @throws ConfigError naming the row.
   std::vector<SftExample> pair(const Row& row) const;
 
  private:

@@ -17,7 +17,8 @@ std::optional<nlohmann::json> begun(const RunFolder& folder) {
   if (!std::filesystem::exists(folder.stage())) return std::nullopt;
   nlohmann::json json = nlohmann::json::parse(read_file(folder.stage()), nullptr, false);
   const auto is = [&](const char* key) { return json.is_object() && json.contains(key) && json[key].is_string(); };
-  if (!is("stage") || !is("weights")) throw ConfigError(folder.stage().string() + ": expected an object with the texts stage and weights");
+  if (!is("stage") || !is("weights"))
+    throw ConfigError(folder.stage().string() + ": expected an object with the texts stage and weights");
   return json;
 }
 

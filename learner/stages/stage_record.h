@@ -16,8 +16,9 @@ namespace troupe {
 /// The run directory of a supervised stage: whose it is, what it holds so far, its metrics and summary. Rank 0 alone.
 class StageRecord {
  public:
-  /// Takes the directory, which is made, and writes config.cfg and version.txt. @throws ConfigError where another process or another
-  /// kind of run owns it, its configuration differs (naming the keys), or the stage is finished and run.steps asks for no more.
+  /// Takes the directory, which is made, and writes config.cfg and version.txt. @throws ConfigError where another process or
+  /// another kind of run owns it, its configuration differs (naming the keys), or the stage is finished and run.steps asks for no
+  /// more.
   StageRecord(SupervisedKind kind, const Config& config, const RunFolder& folder, const Logger& logger);
 
   /// Begins with the model's weights, or goes on after checkpoint `resumed_step`. @throws ConfigError where the stage began with

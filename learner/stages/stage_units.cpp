@@ -29,7 +29,9 @@ class RowUnits {
 
   std::unique_ptr<RowSource> open(const std::string& spec) const { return open_rows(spec, seed_); }
 
-  SupervisedUnit unit_of(const Row& row) const { return kind_ == SupervisedKind::kDpo ? prompts_.pair(row) : SupervisedUnit{prompts_.example(row)}; }
+  SupervisedUnit unit_of(const Row& row) const {
+    return kind_ == SupervisedKind::kDpo ? prompts_.pair(row) : SupervisedUnit{prompts_.example(row)};
+  }
 
   /// What is too long in the row, or "".
   std::string complaint(const Row& row) const {
@@ -67,7 +69,8 @@ class RowUnits {
     if (places.empty()) throw ConfigError(key + ": every row is longer than data.max_prompt_tokens or the model's positions");
     const std::uint64_t dropped = rows.size() - places.size();
     if (dropped > 0) {
-      logger.warning(key + ": " + std::to_string(dropped) + " of " + std::to_string(rows.size()) + " rows are dropped: they are too long");
+      logger.warning(key + ": " + std::to_string(dropped) + " of " + std::to_string(rows.size()) +
+                     " rows are dropped: they are too long");
     }
     return places;
   }
@@ -107,7 +110,8 @@ StageUnits units_of_texts(const Config& config, const std::filesystem::path& mod
   const Tokenizer tokenizer = Tokenizer::load(model_folder);
   const std::int32_t end_id = architecture.eos_ids.empty() ? -1 : architecture.eos_ids.front();
   const auto open = [&](const std::string& key, const std::string& spec) {
-    return std::make_shared<const PackedTexts>(key, spec, tokenizer, end_id, tokens, seed_for(config.run.seed, Stream::kData), logger);
+    return std::make_shared<const PackedTexts>(key, spec, tokenizer, end_id, tokens, seed_for(config.run.seed, Stream::kData),
+                                               logger);
   };
   StageUnits result;
   result.train = [texts = open("data.train", config.data.train)](std::uint64_t number) { return texts->at(number); };
@@ -148,7 +152,8 @@ StageUnits open_units(SupervisedKind kind, const Config& config, const std::file
                       const Logger& logger) {
   if (config.data.train.empty()) throw ConfigError(std::string("data.train: expected ") + rows_of(kind) + ", found none");
   if (config.eval.every > 0 && config.data.eval.empty()) {
-    throw ConfigError("data.eval: expected " + std::string(rows_of(kind)) + " for eval.every = " + std::to_string(config.eval.every) + ", found none");
+    throw ConfigError("data.eval: expected " + std::string(rows_of(kind)) +
+                      " for eval.every = " + std::to_string(config.eval.every) + ", found none");
   }
   StageUnits units = kind == SupervisedKind::kPretrain ? units_of_texts(config, model_folder, logger)
                                                        : units_of_rows(kind, config, model_folder, checks, logger);

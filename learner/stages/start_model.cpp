@@ -47,10 +47,11 @@ bool imitate_(Parameters& parameters, const Config& config, const RunFolder& fol
   const std::int64_t steps = config.cold_start.steps;
   const Transformer model(parameters);
   ShardedOptimizer optimizer(parameters, parameters.flat(), adam, steps, communicator);
-  SupervisedTrainer trainer(model, optimizer,
-                            {config.cold_start.batch, config.batch.micro_tokens,
-                             [&](std::uint64_t number) { return SupervisedUnit{prompts.example(rows->at(number))}; }, next_token_objective()},
-                            communicator);
+  SupervisedTrainer trainer(
+      model, optimizer,
+      {config.cold_start.batch, config.batch.micro_tokens,
+       [&](std::uint64_t number) { return SupervisedUnit{prompts.example(rows->at(number))}; }, next_token_objective()},
+      communicator);
   for (std::int64_t step = 1; step <= steps; ++step) {
     const double loss = trainer.train(step).means[0];
     if (communicator.rank() == 0 && (step == 1 || step % 20 == 0 || step == steps)) {

@@ -1,13 +1,13 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "common/collective/communicator.h"
 #include "common/model/transformer.h"
@@ -42,8 +42,8 @@ struct SupervisedLoss {
 
 /// What a supervised stage minimises: the sum of the loss over a step's units, divided by the sum of their weights.
 struct SupervisedObjective {
-  std::vector<std::string> metrics;                             // their names, the loss first; each a mean over the weights
-  std::function<double(const SupervisedUnit&)> weight;          // tokens, or 1 a unit
+  std::vector<std::string> metrics;                     // their names, the loss first; each a mean over the weights
+  std::function<double(const SupervisedUnit&)> weight;  // tokens, or 1 a unit
   /// Given log p of the completion tokens. `trace`, where it is not null, is told what the loss was taken of, which is
   /// to be scaled by `scale`, 1 / the weight of the step.
   std::function<SupervisedLoss(const SupervisedMicroBatch&, const at::Tensor& logp_N, double scale, UpdateTrace* trace)> loss;

@@ -29,7 +29,8 @@ using Values = std::map<std::string, double>;
 /// A rank of a supervised stage, from its model on. `record` is rank 0's.
 class Stage {
  public:
-  Stage(const StageOptions& options, const std::filesystem::path& start, StageRecord* record, Communicator& communicator, const Logger& logger)
+  Stage(const StageOptions& options, const std::filesystem::path& start, StageRecord* record, Communicator& communicator,
+        const Logger& logger)
       : options_(options),
         config_(options.config),
         start_(start),
@@ -43,7 +44,8 @@ class Stage {
         model_(Parameters(initial_.architecture(), compute_dtype(config_))),
         optimizer_(make_optimizer(lora_, model_.parameters(), initial_, config_, communicator)),
         objective_(objective()),
-        trainer_(model_, optimizer_, {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_}, communicator, lora_ ? &*lora_ : nullptr) {}
+        trainer_(model_, optimizer_, {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_}, communicator,
+                 lora_ ? &*lora_ : nullptr) {}
 
   int run() {
     step_ = load_newest_checkpoint(options_.folder.checkpoints(), config_hash(config_), optimizer_, logger_).value_or(0);
@@ -82,12 +84,14 @@ class Stage {
     const SupervisedStep step = trainer_.train(step_, trace ? &*trace : nullptr);
     dumped_ = true;
     if (trace && record_ != nullptr) {
-      write_dump(options_.dump, optimizer_.parameters().layout(), *trace, {{"step", std::to_string(step_)}, {"update", "1"}, {"config", print_config(config_)}});
+      write_dump(options_.dump, optimizer_.parameters().layout(), *trace,
+                 {{"step", std::to_string(step_)}, {"update", "1"}, {"config", print_config(config_)}});
     }
     skipped_in_row_ = step.update.skipped ? skipped_in_row_ + 1 : 0;
     if (step.update.skipped) {
       bad_tensor_ = step.update.bad_tensor;
-      logger_.warning("step " + std::to_string(step_) + ": the gradient of " + bad_tensor_ + " is not finite, the update is left out");
+      logger_.warning("step " + std::to_string(step_) + ": the gradient of " + bad_tensor_ +
+                      " is not finite, the update is left out");
     }
     const double step_s = static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0;
     Values values = is_evaluated(step_) ? evaluated() : Values();
@@ -144,16 +148,17 @@ class Stage {
   void checkpoint() {
     if (checkpointed_ == step_) return;
     const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
-    save_checkpoint(options_.folder.checkpoints(), {step_, config_hash(config_), 0}, optimizer_, [&](const std::filesystem::path& folder) {
-      Parameters exported(initial_.architecture(), at::kFloat);
-      if (lora_) {
-        lora_->merge_into_(exported);
-        lora_->save(folder / "adapter", start_);
-      } else {
-        exported.flat().copy_(master);
-      }
-      save_hugging_face(exported, start_, folder / "hf");
-    });
+    save_checkpoint(options_.folder.checkpoints(), {step_, config_hash(config_), 0}, optimizer_,
+                    [&](const std::filesystem::path& folder) {
+                      Parameters exported(initial_.architecture(), at::kFloat);
+                      if (lora_) {
+                        lora_->merge_into_(exported);
+                        lora_->save(folder / "adapter", start_);
+                      } else {
+                        exported.flat().copy_(master);
+                      }
+                      save_hugging_face(exported, start_, folder / "hf");
+                    });
     if (record_ != nullptr) retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint);
     checkpointed_ = step_;
   }

@@ -21,10 +21,10 @@ struct StageOptions {
 };
 
 /// `troupe sft`, `troupe pretrain` and `troupe dpo`: run.steps steps of batch.prompts units (supervised.h, stage_units.h) from
-/// model.path, from what a [cold_start] makes, or, to be pretrained, from random weights of [cold_start]'s shape. Held-out loss before
-/// the first step, each eval.every and after the last; checkpoints each checkpoint.every, with hf/. Killed, the same call goes on
-/// from the newest checkpoint and ends in the same bits. Collective. Returns 0; 75 where it was asked to stop; 1 where gradients were not
-/// finite in run.max_skipped steps in a row. @throws ConfigError on wrong rows, models and run directories.
+/// model.path, from what a [cold_start] makes, or, to be pretrained, from random weights of [cold_start]'s shape. Held-out loss
+/// before the first step, each eval.every and after the last; checkpoints each checkpoint.every, with hf/. Killed, the same call
+/// goes on from the newest checkpoint and ends in the same bits. Collective. Returns 0; 75 where it was asked to stop; 1 where
+/// gradients were not finite in run.max_skipped steps in a row. @throws ConfigError on wrong rows, models and run directories.
 int run_supervised_stage(const StageOptions& options, Communicator& communicator, const Logger& logger);
 
 }  // namespace troupe

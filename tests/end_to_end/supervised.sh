@@ -35,22 +35,22 @@ PYTHON
 }
 
 model=tests/data/tinystories-656k
-quick=(--batch.prompts 4 --run.steps 24 --checkpoint.every 3 --eval.every 8 --eval.prompts 8)
-killed_and_resumed pretrain "$troupe" pretrain configs/pretrain_shakespeare_cpu.cfg "${quick[@]}" --cold_start.hidden 32 --cold_start.layers 1 \
+quick=(--batch.prompts 4 --checkpoint.every 3 --eval.every 8 --eval.prompts 8)
+killed_and_resumed pretrain "$troupe" pretrain configs/pretrain_shakespeare_cpu.cfg "${quick[@]}" --run.steps 24 --cold_start.hidden 32 --cold_start.layers 1 \
   --cold_start.heads 2 --cold_start.intermediate 64 --data.sequence_tokens 64
-killed_and_resumed sft "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}"
-killed_and_resumed dpo "$troupe" dpo configs/dpo_politeness_cpu.cfg "${quick[@]}" --model.path "$work/sft/checkpoints/step-24/hf"
-killed_and_resumed lora "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --lora.rank 4 --lora.targets q_proj,v_proj --optimizer.lr 0.01
+killed_and_resumed sft "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run.steps 24
+killed_and_resumed dpo "$troupe" dpo configs/dpo_politeness_cpu.cfg "${quick[@]}" --run.steps 24 --model.path "$work/sft/checkpoints/step-24/hf"
+killed_and_resumed lora "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run.steps 24 --lora.rank 4 --lora.targets q_proj,v_proj --optimizer.lr 0.01
 grep -q '"loss":0.6931' "$work/dpo/metrics.jsonl" || fail "the first step of DPO does not cost log 2"
 [ -s "$work/lora/checkpoints/step-24/adapter/adapter_model.safetensors" ] || fail "there are no adapters"
 
 # More steps go on; the finished run, another configuration and another stage are refused.
 expect_code 0 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft-killed" --run.steps 26
-expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft"
+expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run.steps 24 --run-dir "$work/sft"
 expect_text "the run is finished" "$work/last.log"
 expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft" --run.steps 30 --optimizer.lr 0.5
 expect_text "optimizer.lr: 0.002 -> 0.5" "$work/last.log"
-expect_code 2 "$troupe" dpo configs/dpo_politeness_cpu.cfg "${quick[@]}" --run-dir "$work/sft"
+expect_code 2 "$troupe" dpo configs/dpo_politeness_cpu.cfg "${quick[@]}" --run.steps 24 --run-dir "$work/sft"
 expect_text "a run of troupe sft is there" "$work/last.log"
 
 # Wrong rows and files.
@@ -67,7 +67,7 @@ expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg --run-dir "$work/bad" --
 expect_text "found 'nosuch'" "$work/last.log"
 
 # Two ranks train the same as one, but for the order of sums; what they export is read by the other commands.
-expect_code 0 mpirun "${mpirun_flags[@]}" -np 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run-dir "$work/sft-2"
+expect_code 0 mpirun "${mpirun_flags[@]}" -np 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run.steps 24 --run-dir "$work/sft-2"
 python3 - "$(held_out "$work/sft")" "$(held_out "$work/sft-2")" <<'PYTHON' || fail "two ranks learn otherwise than one"
 import sys
 one, two = (list(map(float, text.split())) for text in sys.argv[1:])

@@ -57,7 +57,8 @@ struct Corpus {
 TEST_SUITE("stages/packed_texts") {
   TEST_CASE("documents fill each unit without padding; a part begins with the last id of the part before") {
     Corpus corpus;
-    const std::string rows = corpus.file("a.jsonl", "{\"text\": \"abcdefgh\"}\n{\"text\": \"ij\"}\n{\"text\": \"\"}\n{\"text\": \"klm\"}\n");
+    const std::string rows =
+        corpus.file("a.jsonl", "{\"text\": \"abcdefgh\"}\n{\"text\": \"ij\"}\n{\"text\": \"\"}\n{\"text\": \"klm\"}\n");
 
     CHECK(corpus.in_order(corpus.packed(rows, 5)) == Units{{"abcde"}, {"efgh|"}, {"ij|", "kl"}, {"lm|"}});
     // One place left over cannot hold a token and the one before it.
@@ -87,7 +88,10 @@ TEST_SUITE("stages/packed_texts") {
       for (std::uint64_t n = begin; n < end; ++n) units.push_back(texts_of(corpus.tokenizer, of.at(n)));
       return units;
     };
-    const auto sorted = [](Units units) { std::sort(units.begin(), units.end()); return units; };
+    const auto sorted = [](Units units) {
+      std::sort(units.begin(), units.end());
+      return units;
+    };
     const Units first = order(texts, 0, 21);
     CHECK(sorted(first) == sorted(corpus.in_order(texts)));
     CHECK(sorted(order(texts, 21, 42)) == sorted(first));

@@ -134,15 +134,20 @@ TEST_SUITE("stages/prompt_writer") {
     using Texts = std::vector<std::string>;
 
     CHECK(texts_of(R"({"prompt": "q", "chosen": "ab", "rejected": "c"})") == Texts{"<unk>q>ab<|end|>", "<unk>q>c<|end|>"});
-    CHECK(texts_of(R"({"messages": [{"role": "user", "content": "u"}], "chosen": "x", "rejected": "yz"})") == Texts{"[u:u][a:>x]", "[u:u][a:>yz]"});
+    CHECK(texts_of(R"({"messages": [{"role": "user", "content": "u"}], "chosen": "x", "rejected": "yz"})") ==
+          Texts{"[u:u][a:>x]", "[u:u][a:>yz]"});
     // The assistant's earlier turns are the same for both: they are read.
-    CHECK(texts_of(R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}, {"role": "user", "content": "w"}],
+    CHECK(
+        texts_of(
+            R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}, {"role": "user", "content": "w"}],
                        "chosen": [{"role": "assistant", "content": "x"}], "rejected": {"role": "assistant", "content": "y"}})") ==
-          Texts{"[u:u][a:v][u:w][a:>x]", "[u:u][a:v][u:w][a:>y]"});
-    CHECK_THROWS_WITH_AS(writer.pair(row(R"({"prompt": "q", "chosen": "a"})")), "f.jsonl:3: expected the key \"rejected\", found chosen, prompt",
-                         ConfigError);
-    CHECK_THROWS_WITH_AS(writer.pair(row(R"({"prompt": "q", "chosen": "a", "rejected": [{"role": "user", "content": "b"}]})")),
-                         "f.jsonl:3: \"rejected\": expected a text or one message of the assistant, found [{\"role\":\"user\",\"content\":\"b\"}]", ConfigError);
+        Texts{"[u:u][a:v][u:w][a:>x]", "[u:u][a:v][u:w][a:>y]"});
+    CHECK_THROWS_WITH_AS(writer.pair(row(R"({"prompt": "q", "chosen": "a"})")),
+                         "f.jsonl:3: expected the key \"rejected\", found chosen, prompt", ConfigError);
+    CHECK_THROWS_WITH_AS(
+        writer.pair(row(R"({"prompt": "q", "chosen": "a", "rejected": [{"role": "user", "content": "b"}]})")),
+        "f.jsonl:3: \"rejected\": expected a text or one message of the assistant, found [{\"role\":\"user\",\"content\":\"b\"}]",
+        ConfigError);
     CHECK_THROWS_AS(writer.pair(row(R"({"chosen": "a", "rejected": "b"})")), ConfigError);
   }
 }

@@ -112,9 +112,8 @@ TEST_SUITE("stages/supervised") {
 
   TEST_CASE("any rank's word counts for all") {
     for (const int who : {-1, 0, 1}) {
-      const auto errors = run_ranks(2, 30, [&](Communicator& communicator) {
-        CHECK(any_rank(communicator.rank() == who, communicator) == (who >= 0));
-      });
+      const auto errors = run_ranks(
+          2, 30, [&](Communicator& communicator) { CHECK(any_rank(communicator.rank() == who, communicator) == (who >= 0)); });
       for (const std::string& error : errors) CHECK(error == "");
     }
   }
