@@ -60,6 +60,7 @@ Mixture::Mixture(const std::vector<MixturePart>& parts, std::uint64_t seed, cons
 }
 
 Mixture::Place Mixture::at(std::uint64_t number) const {
+  if (shares_.size() == 1) return {0, number};
   const std::uint64_t block = number / kBlock;
   std::uint64_t place = permuted(number % kBlock, kBlock, seed_, block);
   std::size_t part = 0;

@@ -18,7 +18,7 @@ struct MixturePart {
 std::vector<MixturePart> mixture_parts(const std::string& spec);
 
 /// An order of numbers over several sources in fixed shares. Numbers go in blocks of 1,024; each block has every source's share
-/// of them in an order of its own, so a number's source and its place in it need no history. Immutable: any thread.
+/// of them in an order of its own, so a number's source and its place in it need no history. A single source keeps its numbers. Immutable: any thread.
 class Mixture {
  public:
   static constexpr std::uint64_t kBlock = 1024;

@@ -22,8 +22,6 @@ namespace {
 constexpr int kExitFailed = 1;
 constexpr int kExitResumable = 75;
 
-at::ScalarType compute_dtype(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
-
 using Values = std::map<std::string, double>;
 
 /// A rank of a supervised stage, from its model on. `record` is rank 0's.
@@ -40,8 +38,8 @@ class Stage {
         display_(config_.run.steps, options.terminal),
         units_(open_units(options.kind, config_, start, record != nullptr, logger)),
         initial_(load_parameters(start, at::kFloat)),
-        lora_(make_lora(config_, initial_)),
-        model_(Parameters(initial_.architecture(), compute_dtype(config_))),
+        model_(compute_parameters(config_, initial_.architecture(), communicator), false),
+        lora_(make_lora(config_, initial_, model_.parameters().flat().device())),
         optimizer_(make_optimizer(lora_, model_.parameters(), initial_, config_, communicator)),
         objective_(objective()),
         trainer_(model_, optimizer_, {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_}, communicator,
@@ -70,9 +68,9 @@ class Stage {
  private:
   SupervisedObjective objective() {
     if (options_.kind != SupervisedKind::kDpo) return next_token_objective();
-    Parameters frozen(initial_.architecture(), compute_dtype(config_));
+    const Parameters frozen = compute_parameters(config_, initial_.architecture(), communicator_);
     frozen.flat().copy_(initial_.flat());
-    reference_.emplace(frozen);
+    reference_.emplace(frozen, false);
     return dpo_objective(*reference_, config_.dpo.beta);
   }
 
@@ -186,8 +184,8 @@ class Stage {
   ProgressDisplay display_;
   StageUnits units_;
   Parameters initial_;  // fp32
-  std::optional<LoraAdapters> lora_;
   Transformer model_;
+  std::optional<LoraAdapters> lora_;
   std::optional<Transformer> reference_;
   ShardedOptimizer optimizer_;
   SupervisedObjective objective_;

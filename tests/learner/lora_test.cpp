@@ -44,9 +44,9 @@ TEST_SUITE("learner/lora") {
     CHECK(layout.find(kDown + "lora_A.weight").shape == std::vector<std::int64_t>{2, 24});
     CHECK(layout.find(kDown + "lora_B.weight").shape == std::vector<std::int64_t>{16, 2});
     Config config;
-    CHECK(trained_layout(config, tiny_architecture()).tensors == ParameterLayout(tiny_architecture()).tensors);
+    CHECK((trained_layout(config, tiny_architecture()).tensors == ParameterLayout(tiny_architecture()).tensors));
     config.lora = kConfig;
-    CHECK(trained_layout(config, tiny_architecture()).tensors == layout.tensors);
+    CHECK((trained_layout(config, tiny_architecture()).tensors == layout.tensors));
   }
 
   TEST_CASE("new adapters add nothing: A is uniform within 1 / sqrt(in) by the seed alone, B is zero") {
@@ -83,12 +83,13 @@ TEST_SUITE("learner/lora") {
 
   TEST_CASE("the projected gradient is autograd's through the merged weights") {
     const LoraAdapters lora = adapters_at_work();
-    const at::Tensor gradients = tiny_gradient(base().layout(), 2);
+    const ParameterLayout layout = base().layout();
+    const at::Tensor gradients = tiny_gradient(layout, 2);
     const at::Tensor projected = lora.project(gradients);
 
     for (const std::string& module : {kQuery, kDown}) {
       const std::string weight = module.substr(std::string("base_model.model.").size()) + "weight";
-      const ParameterSpec& spec = base().layout().find(weight);
+      const ParameterSpec& spec = layout.find(weight);
       const at::Tensor whole = gradients.narrow(0, spec.offset, spec.numel).view(spec.shape).to(at::kDouble);
       const at::Tensor a = lora.parameters()[module + "lora_A.weight"].to(at::kDouble).detach().requires_grad_();
       const at::Tensor b = lora.parameters()[module + "lora_B.weight"].to(at::kDouble).detach().requires_grad_();

@@ -1,6 +1,6 @@
 #include "learner/stages/dpo.h"
 
-#include <ATen/Functions.h>  // before doctest: both define CHECK, the last one counts
+#include <ATen/ATen.h>  // before doctest: both define CHECK, the last one counts
 #include <doctest/doctest.h>
 
 #include <cmath>
