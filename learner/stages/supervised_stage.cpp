@@ -168,10 +168,10 @@ class Stage {
   }
 
   int give_up() {
-    checkpoint();
     logger_.error("stopping after step " + std::to_string(step_) + ": the gradient of " + bad_tensor_ + " was not finite in " +
                   std::to_string(skipped_in_row_) + " steps in a row (run.max_skipped); checkpoints/step-" + std::to_string(step_) +
                   " has the last good weights; a lower optimizer.lr may help");
+    checkpoint();
     return kExitFailed;
   }
 

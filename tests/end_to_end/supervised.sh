@@ -66,6 +66,12 @@ expect_text "data.sequence_tokens = 1024: expected at most 256, the model's posi
 expect_code 2 "$troupe" sft configs/sft_answers_cpu.cfg --run-dir "$work/bad" --lora.rank 4 --lora.targets nosuch
 expect_text "found 'nosuch'" "$work/last.log"
 
+# Gradients that are not finite are counted, and end the run.
+expect_code 1 "$troupe" sft configs/sft_answers_cpu.cfg --batch.prompts 4 --run.steps 24 --run-dir "$work/nan" --optimizer.lr 1 --optimizer.clip_norm 0 \
+  --optimizer.weight_decay 1e18 --optimizer.warmup_steps 0
+expect_text "was not finite in 3 steps in a row (run.max_skipped)" "$work/last.log"
+expect_text '"updates_skipped":1.0' "$work/nan/metrics.jsonl"
+
 # Two ranks train the same as one, but for the order of sums; what they export is read by the other commands.
 expect_code 0 mpirun "${mpirun_flags[@]}" -np 2 "$troupe" sft configs/sft_answers_cpu.cfg "${quick[@]}" --run.steps 24 --run-dir "$work/sft-2"
 python3 - "$(held_out "$work/sft")" "$(held_out "$work/sft-2")" <<'PYTHON' || fail "two ranks learn otherwise than one"
