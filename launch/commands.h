@@ -19,6 +19,7 @@ int learner_command(const std::vector<std::string>& words, const Environment& en
 int actor_command(const std::vector<std::string>& words, const Environment& environment);
 int rewarder_command(const std::vector<std::string>& words, const Environment& environment);
 int sft_command(const std::vector<std::string>& words, const Environment& environment);
+int reward_model_command(const std::vector<std::string>& words, const Environment& environment);
 
 // score_command.cpp, generate_command.cpp
 int score_command(const std::vector<std::string>& words);

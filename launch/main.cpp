@@ -24,6 +24,7 @@ constexpr const char* kUsage =
     "  troupe run CONFIG [--strict] [--section.key value …]   supervise a whole run on this machine\n"
     "  troupe learner|actor|rewarder CONFIG         one role, as a rank of mpirun or srun, or by hand with --hub ENDPOINT\n"
     "  troupe sft CONFIG                            supervised fine-tuning\n"
+    "  troupe reward-model CONFIG                   a reward model from comparisons or judgements\n"
     "  troupe generate --model DIR --prompts F --out F   completions of given prompts\n"
     "  troupe score    --model DIR --in F --out F   token log-probabilities of given texts\n"
     "  troupe tokenize --model DIR --in F --out F   token ids of given texts, and back\n"
@@ -54,6 +55,7 @@ int run_named(const std::string& name, const Words& words) {
       {"actor", [&] { return troupe::actor_command(words, environment); }},
       {"rewarder", [&] { return troupe::rewarder_command(words, environment); }},
       {"sft", [&] { return troupe::sft_command(words, environment); }},
+      {"reward-model", [&] { return troupe::reward_model_command(words, environment); }},
       {"score", [&] { return troupe::score_command(words); }},
       {"generate", [&] { return troupe::generate_command(words); }},
       {"tokenize", [&] { return troupe::tokenize_command(words); }},

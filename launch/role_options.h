@@ -22,7 +22,7 @@ struct RoleOptions {
   RunFolder folder;       // --run-dir, or runs/<name of CONFIG>
   std::string hub;        // --hub, or empty: RUN/hub.json says
   std::optional<std::uint32_t> index;  // --index: which of its role this process is (default: from mpirun or srun, else 0)
-  std::filesystem::path dump;  // --dump, of sft alone: where its first step's intermediates go
+  std::filesystem::path dump;  // --dump, of sft and reward-model: where its first step's intermediates go
   bool terminal = false;  // --terminal: standard output is somebody's screen
 };
 RoleOptions read_role_options(const std::string& command, const std::vector<std::string>& words);
