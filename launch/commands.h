@@ -21,6 +21,7 @@ int rewarder_command(const std::vector<std::string>& words, const Environment& e
 int sft_command(const std::vector<std::string>& words, const Environment& environment);
 int pretrain_command(const std::vector<std::string>& words, const Environment& environment);
 int dpo_command(const std::vector<std::string>& words, const Environment& environment);
+int reward_model_command(const std::vector<std::string>& words, const Environment& environment);
 
 // score_command.cpp, generate_command.cpp
 int score_command(const std::vector<std::string>& words);

@@ -34,7 +34,7 @@ std::vector<RewardConfig> rewards_of(const po::variables_map& values, const std:
   }
   if (values.count("reward") == 1) {
     const std::string kind = values["reward"].as<std::string>();
-    return {{kind, kind, 1.0, {}}};
+    return parse_config("[reward." + kind + "]\nkind = " + kind + "\n", "troupe grade --reward", overrides).rewards;
   }
   const std::string file = values["config"].as<std::string>();
   auto rewards = load_config(file, overrides).rewards;
@@ -56,11 +56,16 @@ class Grading {
 
   void work(VerifierProcess& verifier) {
     try {
-      for (std::size_t i = next_++; i < rows_.size(); i = next_++) {
-        const Row& row = rows_[i];
-        scores_[i] = verifier.score(row.json.dump(), row.json.at("completion").get<std::string>(), row.json.value("tokens", std::uint32_t{0}),
-                                    finish_of(row), timeout_s_);
-        ++done_;
+      const std::size_t batch = verifier.batch();
+      for (std::size_t first = next_.fetch_add(batch); first < rows_.size(); first = next_.fetch_add(batch)) {
+        std::vector<VerifierProcess::Item> items;
+        for (std::size_t i = first; i < std::min(first + batch, rows_.size()); ++i) {
+          const nlohmann::json& row = rows_[i].json;
+          items.push_back({row.dump(), row.at("completion").get<std::string>(), row.value("tokens", std::uint32_t{0}), finish_of(rows_[i])});
+        }
+        std::vector<Score> scores = verifier.score_all(items, timeout_s_);
+        std::move(scores.begin(), scores.end(), scores_.begin() + static_cast<std::ptrdiff_t>(first));
+        done_ += items.size();
       }
     } catch (...) {
       const std::lock_guard lock(mutex_);
@@ -120,7 +125,7 @@ void check_rows(const std::vector<Row>& rows) {
 int grade_command(const std::vector<std::string>& words) {
   const Arguments arguments = split_arguments(words);
   po::options_description options;
-  options.add_options()("reward", po::value<std::string>(), "one reward kind with its defaults")(
+  options.add_options()("reward", po::value<std::string>(), "one reward kind; its keys as --reward.KIND.KEY VALUE")(
       "config", po::value<std::string>(), "a configuration with [reward.NAME] sections")(
       "in", po::value<std::string>()->required(), "JSONL rows {\"question\", \"gold\", \"completion\", …}")(
       "out", po::value<std::string>()->required(), "JSONL rows {\"reward\", \"components\"}")(

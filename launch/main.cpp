@@ -26,6 +26,7 @@ constexpr const char* kUsage =
     "  troupe pretrain CONFIG                       next-token training on plain text, from random weights or a model\n"
     "  troupe sft CONFIG                            supervised fine-tuning on prompts and completions, or conversations\n"
     "  troupe dpo CONFIG                            direct preference optimisation on chosen and rejected answers\n"
+    "  troupe reward-model CONFIG                   a reward model from comparisons or judgements\n"
     "  troupe generate --model DIR --prompts F --out F   completions of given prompts\n"
     "  troupe score    --model DIR --in F --out F   token log-probabilities of given texts\n"
     "  troupe tokenize --model DIR --in F --out F   token ids of given texts, and back\n"
@@ -58,6 +59,7 @@ int run_named(const std::string& name, const Words& words) {
       {"sft", [&] { return troupe::sft_command(words, environment); }},
       {"pretrain", [&] { return troupe::pretrain_command(words, environment); }},
       {"dpo", [&] { return troupe::dpo_command(words, environment); }},
+      {"reward-model", [&] { return troupe::reward_model_command(words, environment); }},
       {"score", [&] { return troupe::score_command(words); }},
       {"generate", [&] { return troupe::generate_command(words); }},
       {"tokenize", [&] { return troupe::tokenize_command(words); }},

@@ -40,7 +40,7 @@ RoleOptions read_role_options(const std::string& command, const std::vector<std:
       "hub", po::value<std::string>(), "the hub's endpoint, e.g. tcp://10.0.0.5:43210 (default: as RUN/hub.json says)")(
       "index", po::value<std::uint32_t>(), "which of its role this process is, for logs")(
       "terminal", "rewrite one progress line, as on a screen");
-  if (command == "sft" || command == "pretrain" || command == "dpo") {
+  if (command == "sft" || command == "pretrain" || command == "dpo" || command == "reward-model") {
     options.add_options()("dump", po::value<std::string>(), "folder for every intermediate of the first step as safetensors");
   } else {
     options.add_options()("strict", "stop with exit code 1 once the run is not learning: short for --run.strict true");

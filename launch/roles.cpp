@@ -20,6 +20,7 @@
 #include "launch/role_options.h"
 #include "launch/stopped_peers.h"
 #include "learner/stages/grpo.h"
+#include "learner/stages/reward_model_stage.h"
 #include "learner/stages/supervised_stage.h"
 #include "rewarders/reward.h"
 #include "rewarders/rewarder_loop.h"
@@ -177,6 +178,17 @@ int pretrain_command(const std::vector<std::string>& words, const Environment& e
 
 int dpo_command(const std::vector<std::string>& words, const Environment& environment) {
   return supervised_command(SupervisedKind::kDpo, words, environment);
+}
+
+int reward_model_command(const std::vector<std::string>& words, const Environment& environment) {
+  RoleOptions options = read_role_options("reward-model", words);
+  options.config = with_actual_counts(std::move(options.config), environment);
+  at::set_num_threads(options.config.learners.threads);
+  const std::function<bool()> stop = stop_on_signals();
+  return lead("reward-model", options, environment, [&](Communicator& communicator) {
+    return run_reward_model_stage(options.config, options.folder, options.dump, communicator, stop,
+                                  Logger("reward-model " + std::to_string(communicator.rank())));
+  });
 }
 
 int actor_command(const std::vector<std::string>& words, const Environment& environment) {

@@ -141,9 +141,10 @@ void write_dump(const std::filesystem::path& folder, const ParameterLayout& layo
   }
   metadata["format"] = "pt";
   write_safetensors(folder / "batch.safetensors", batch, metadata);
-  write_safetensors(folder / "forward.safetensors", {{"logprobs", places.spread(trace.logprobs)},
-                                                     {"entropy", places.spread(trace.entropy)},
-                                                     {"loss", at::scalar_tensor(trace.loss, at::kFloat)}});
+  NamedTensors forward = {{"loss", at::scalar_tensor(trace.loss, at::kFloat)}};
+  if (!trace.logprobs.empty()) forward.emplace_back("logprobs", places.spread(trace.logprobs));
+  if (!trace.entropy.empty()) forward.emplace_back("entropy", places.spread(trace.entropy));
+  write_safetensors(folder / "forward.safetensors", forward);
   write_safetensors(folder / "gradients.safetensors", by_name(layout, trace.gradients));
   write_safetensors(folder / "weights_before.safetensors", by_name(layout, trace.weights_before));
   write_safetensors(folder / "weights_after.safetensors", by_name(layout, trace.weights_after));

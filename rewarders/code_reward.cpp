@@ -4,6 +4,7 @@
 #include "common/base/strict_json.h"
 #include "common/base/text.h"
 #include "common/data/rows.h"
+#include "rewarders/code/cpp_function.h"
 #include "rewarders/code/output_tests.h"
 #include "rewarders/code/program.h"
 #include "rewarders/code/python_tests.h"
@@ -27,13 +28,35 @@ std::vector<std::string> texts_of(const nlohmann::json& row, const std::string& 
   return texts;
 }
 
+/// Whether the row's tests are calls of a function: {"args", "output"}.
+bool calls_function(const nlohmann::json& row) {
+  const nlohmann::json& list = row.at("tests");
+  return list.is_array() && !list.empty() && list.front().is_object() && list.front().contains("args");
+}
+
+/// The C++ program that makes the row's calls.
+std::string calling_program(const nlohmann::json& row, const std::string& program) {
+  std::vector<nlohmann::json> calls;
+  for (const auto& test : row.at("tests")) {
+    calls.push_back(json_member(test, "args", kWhere));
+    if (!calls.back().is_array()) throw ConfigError(std::string(kWhere) + ": \"args\": expected a list of arguments, found " + calls.back().dump());
+  }
+  const auto entry_point = json_get<std::string>(row, "entry_point", kWhere);
+  return with_calls(completed_cpp_prompt(text_of(row, "prompt"), program, entry_point), entry_point, calls);
+}
+
 std::vector<OutputTest> output_tests_of(const nlohmann::json& row) {
   const nlohmann::json& list = row.at("tests");
   if (!list.is_array() || list.empty()) {
-    throw ConfigError(std::string(kWhere) + ": \"tests\": expected a list of {\"input\", \"output\"}, found " + list.dump());
+    throw ConfigError(std::string(kWhere) + ": \"tests\": expected a list of {\"input\", \"output\"} or {\"args\", \"output\"}, found " + list.dump());
   }
   std::vector<OutputTest> tests;
   for (const auto& test : list) {
+    if (calls_function(row)) {
+      json_member(test, "args", kWhere);
+      tests.push_back({std::to_string(tests.size()), json_member(test, "output", kWhere).dump(), true});
+      continue;
+    }
     tests.push_back({json_get<std::string>(test, "input", kWhere), json_get<std::string>(test, "output", kWhere)});
   }
   return tests;
@@ -66,6 +89,9 @@ std::optional<Language> language_in(const nlohmann::json& row) {
   if (language == Language::kCpp && !row.contains("tests")) {
     throw ConfigError(where + "programs in C++ are tested by \"tests\" alone, found the keys " + keys_of(row));
   }
+  if (row.contains("tests") && calls_function(row) && language != Language::kCpp) {
+    throw ConfigError(where + "tests by \"args\" are of C++ alone: expected \"cpp\", found \"" + lang + "\"");
+  }
   return language;
 }
 
@@ -80,7 +106,12 @@ class CodeReward final : public Reward {
   }
   void check_row(const nlohmann::json& row) const override {
     language_in(row);
-    row.contains("tests") ? static_cast<void>(output_tests_of(row)) : static_cast<void>(python_item_of(row, ""));
+    if (!row.contains("tests")) {
+      python_item_of(row, "");
+      return;
+    }
+    output_tests_of(row);
+    if (calls_function(row)) calling_program(row, "");
   }
   double extra_s() const override { return kBusy * (kCompileS + limits_.time_s) + kStartS; }
 
@@ -99,7 +130,10 @@ class CodeReward final : public Reward {
 
  private:
   Verdict verdict_on(const nlohmann::json& row, const std::string& program, Language language) const {
-    if (row.contains("tests")) return run_output_tests(*sandbox_, program, language, output_tests_of(row), limits_, share_);
+    if (row.contains("tests")) {
+      const std::string text = calls_function(row) ? calling_program(row, program) : program;
+      return run_output_tests(*sandbox_, text, language, output_tests_of(row), limits_, share_);
+    }
     const PythonItem item = python_item_of(row, program);
     // Where only Python can be right, another language is a wrong answer.
     if (language != Language::kPython) return {0, 1, "compile_error"};

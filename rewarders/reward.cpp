@@ -23,9 +23,11 @@ const std::map<std::string, Maker>& makers() {
       {"external", make_external},
       {"format", make_format},
       {"json", make_json},
+      {"judge", make_judge},
       {"language", make_language},
       {"length", make_length},
       {"math", make_math},
+      {"model", make_model},
       {"overlong", make_overlong},
       {"readability", make_readability},
       {"regex", make_regex},
@@ -53,6 +55,12 @@ std::string needed_gold(const nlohmann::json& row, const std::string& kind) {
   std::string gold = gold_of(row);
   if (!gold.empty()) return gold;
   throw ConfigError("a reward of kind " + kind + " expects an answer under \"gold\" or \"answer\", found the keys " + keys_of(row));
+}
+
+std::vector<Grade> Reward::grade_all(std::span<const GradedItem> items) const {
+  std::vector<Grade> grades;
+  for (const GradedItem& item : items) grades.push_back(grade(item));
+  return grades;
 }
 
 std::unique_ptr<Reward> make_reward(const RewardConfig& config) {
@@ -104,6 +112,10 @@ double RewardSet::extra_s() const {
                          [](double sum, const Component& component) { return sum + component.reward->extra_s(); });
 }
 
+bool RewardSet::batches() const {
+  return std::any_of(components_.begin(), components_.end(), [](const Component& component) { return component.reward->batches(); });
+}
+
 std::vector<bool> RewardSet::chosen_by(const nlohmann::json& row) const {
   const nlohmann::json asked = row.is_object() ? row.value("reward", nlohmann::json("")) : nlohmann::json("");
   if (asked == "") return std::vector<bool>(components_.size(), true);
@@ -141,29 +153,57 @@ void RewardSet::check_row(const nlohmann::json& row) const {
   }
 }
 
-Score RewardSet::score(const GradedItem& item) const {
-  const std::vector<bool> chosen = chosen_by(item.row);
-  const std::vector<bool> graded = with_gates(chosen);
+/// One item on the way to its score.
+struct RewardSet::Graded {
+  std::vector<bool> chosen;
+  std::vector<bool> graded;
+  std::vector<std::optional<double>> values;  // one a component
   Score score;
-  std::vector<std::optional<double>> values(components_.size());
-  for (std::size_t i = 0; i < components_.size(); ++i) {
-    if (!graded[i]) continue;
-    const auto start = std::chrono::steady_clock::now();
-    const Grade grade = components_[i].reward->grade(item);
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    score.components.push_back({components_[i].name, grade.value, grade.reason, took.count()});
-    values[i] = grade.value;
+};
+
+Score RewardSet::score(const GradedItem& item) const { return score_all(std::span(&item, 1)).front(); }
+
+std::vector<Score> RewardSet::score_all(std::span<const GradedItem> items) const {
+  std::vector<Graded> all;
+  for (const GradedItem& item : items) {
+    const std::vector<bool> chosen = chosen_by(item.row);
+    all.push_back({chosen, with_gates(chosen), std::vector<std::optional<double>>(components_.size()), {}});
   }
+  for (std::size_t c = 0; c < components_.size(); ++c) {
+    std::vector<GradedItem> its;
+    std::vector<Graded*> owners;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      if (!all[i].graded[c]) continue;
+      its.push_back(items[i]);
+      owners.push_back(&all[i]);
+    }
+    if (its.empty()) continue;
+    const auto start = std::chrono::steady_clock::now();
+    const std::vector<Grade> grades = components_[c].reward->grade_all(its);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    for (std::size_t i = 0; i < its.size(); ++i) {
+      owners[i]->score.components.push_back({components_[c].name, grades[i].value, grades[i].reason, took.count() / static_cast<double>(its.size())});
+      owners[i]->values[c] = grades[i].value;
+    }
+  }
+  std::vector<Score> scores;
+  for (Graded& item : all) {
+    item.score.reward = sum_of(item);
+    scores.push_back(std::move(item.score));
+  }
+  return scores;
+}
+
+std::optional<double> RewardSet::sum_of(const Graded& item) const {
   double sum = 0;
   for (std::size_t i = 0; i < components_.size(); ++i) {
-    if (!chosen[i]) continue;
+    if (!item.chosen[i]) continue;
     const Component& c = components_[i];
-    if (!values[i] || (c.gate && !values[*c.gate])) return score;
-    const bool open = !c.gate || *values[*c.gate] >= 1.0;
-    sum += open ? c.weight * std::clamp(*values[i], c.clip_low, c.clip_high) : 0.0;
+    if (!item.values[i] || (c.gate && !item.values[*c.gate])) return std::nullopt;
+    const bool open = !c.gate || *item.values[*c.gate] >= 1.0;
+    sum += open ? c.weight * std::clamp(*item.values[i], c.clip_low, c.clip_high) : 0.0;
   }
-  score.reward = sum;
-  return score;
+  return sum;
 }
 
 void check_gradable(const RewardSet& rewards, const RowSource& rows) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ class Reward {
  public:
   virtual ~Reward() = default;
   virtual Grade grade(const GradedItem& item) const = 0;
+  /// The grades of several items, each as grade() gives it; one after the other unless the kind is quicker together (batches()).
+  virtual std::vector<Grade> grade_all(std::span<const GradedItem> items) const;
+  virtual bool batches() const { return false; }
   /// @throws ConfigError saying what the row lacks that every grade needs.
   virtual void check_row(const nlohmann::json& row) const { (void)row; }
   /// Gets what grade() needs of this machine, and says what that is; empty where it needs nothing. Called once, before grade().
@@ -65,11 +69,15 @@ class RewardSet {
   std::vector<std::string> prepare();
   /// Seconds that one score() may take beyond those of plain reckoning.
   double extra_s() const;
+  /// Whether a component is quicker with several items at once.
+  bool batches() const;
 
   /// Reward and components with value, reason and milliseconds. The reward is empty where a component that counts failed.
   /// A row with a "reward" field (a name, or a list of names) is graded by those components alone, beside those that count always
   /// and the gates of both. @throws ConfigError where the row names an unknown one.
   Score score(const GradedItem& item) const;
+  /// The same of several items, whose shares of the time are told as equal. @throws as score(), for any of them.
+  std::vector<Score> score_all(std::span<const GradedItem> items) const;
 
   /// @throws ConfigError saying which component cannot grade completions of this row, and what it lacks; or that it asks for
   /// one that is not there.
@@ -77,10 +85,13 @@ class RewardSet {
 
  private:
   struct Component;
+  struct Graded;
   /// Which components count for the row. @throws ConfigError where its "reward" names none of them.
   std::vector<bool> chosen_by(const nlohmann::json& row) const;
   /// These, and the gates of those among them that have one.
   std::vector<bool> with_gates(std::vector<bool> chosen) const;
+  /// The weighted sum of the chosen components' values; empty where one of them, or its gate, has none.
+  std::optional<double> sum_of(const Graded& item) const;
 
   std::vector<Component> components_;
 };

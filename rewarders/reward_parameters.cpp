@@ -54,6 +54,12 @@ std::vector<std::string> RewardParameters::words(const std::string& key, const s
   return result;
 }
 
+std::string RewardParameters::choice(const std::string& key, const std::string& fallback, const std::vector<std::string>& choices) {
+  const std::string value = text(key, fallback);
+  if (std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
+  throw ConfigError(key_of(config_, key) + ": expected one of " + join(choices, ", ") + ", found '" + value + "'");
+}
+
 void RewardParameters::finish() const {
   if (left_.empty()) return;
   throw ConfigError(key_of(config_, left_.begin()->first) + ": unknown key; a reward of kind " + config_.kind + " knows " +

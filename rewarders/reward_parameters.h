@@ -18,6 +18,8 @@ class RewardParameters {
   std::string text(const std::string& key, const std::string& fallback);
   /// Comma-separated words, each one of `choices`.
   std::vector<std::string> words(const std::string& key, const std::string& fallback, const std::vector<std::string>& choices);
+  /// One of `choices`.
+  std::string choice(const std::string& key, const std::string& fallback, const std::vector<std::string>& choices);
 
   /// @throws ConfigError naming a key that nobody read, and those that the kind knows.
   void finish() const;

@@ -105,11 +105,14 @@ class ScoringPool {
   ScoredGroup score(VerifierProcess& process, const ScoreTask& task) {
     const std::int64_t start_ms = SteadyClock().now_ms();
     ScoredGroup scored{task.lease_id, task.incarnation, task.group, task.purpose, {}, 0};
-    for (std::size_t i = 0; i < task.completions.size() && !is_revoked(task.lease_id); ++i) {
-      scored.scores.push_back(
-          process.score(task.row, task.completions[i], task.token_counts[i], task.finish_reasons[i], timeout_s_));
+    for (std::size_t i = 0; i < task.completions.size() && !is_revoked(task.lease_id);) {
+      std::vector<VerifierProcess::Item> items;
+      for (; i < task.completions.size() && items.size() < process.batch(); ++i) {
+        items.push_back({task.row, task.completions[i], task.token_counts[i], task.finish_reasons[i]});
+      }
+      for (Score& score : process.score_all(items, timeout_s_)) scored.scores.push_back(std::move(score));
       const std::lock_guard lock(mutex_);
-      ++in_work_[task.lease_id];
+      in_work_[task.lease_id] += items.size();
     }
     scored.score_s = static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0;
     return scored;

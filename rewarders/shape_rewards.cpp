@@ -3,10 +3,10 @@
 #include <cctype>
 #include <cmath>
 #include <set>
-#include <sstream>
 
 #include "common/base/error.h"
 #include "common/base/text.h"
+#include "common/base/utf8.h"
 #include "common/data/rows.h"
 #include "rewarders/maths/equivalence.h"
 #include "rewarders/maths/extraction.h"
@@ -46,15 +46,33 @@ class TagsReward final : public Reward {
   }
 };
 
+/// Han, kana.
+bool is_word_by_itself(char32_t c) {
+  return (c >= 0x3040 && c <= 0x30FF) || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x20000 && c <= 0x3FFFF);
+}
+
+/// What stands between white space, in lower case; of scripts that are written without spaces each character.
+std::vector<std::string> lower_words(const std::string& bytes) {
+  const std::string text = utf8_or_replacement(bytes);
+  std::vector<std::string> words;
+  bool goes_on = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint c = code_point_at(text, at);
+    const bool is_space = c.value < 0x80 && std::isspace(static_cast<int>(c.value)) != 0;
+    const bool stands_alone = is_word_by_itself(c.value);
+    if (!is_space && (stands_alone || !goes_on)) words.emplace_back();
+    for (std::size_t i = 0; !is_space && i < c.bytes; ++i) words.back() += static_cast<char>(std::tolower(static_cast<unsigned char>(text[at + i])));
+    goes_on = !is_space && !stands_alone;
+    at += c.bytes;
+  }
+  return words;
+}
+
 class RepetitionReward final : public Reward {
  public:
   RepetitionReward(std::size_t ngram, double max_penalty) : ngram_(ngram), max_penalty_(max_penalty) {}
   Grade grade(const GradedItem& item) const override {
-    std::string lower = item.completion;
-    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    std::istringstream stream(lower);
-    std::vector<std::string> words;
-    for (std::string word; stream >> word;) words.push_back(word);
+    const std::vector<std::string> words = lower_words(item.completion);
     if (words.size() < ngram_) return {0.0, "ok"};
     std::set<std::vector<std::string>> distinct;
     const std::size_t total = words.size() - ngram_ + 1;

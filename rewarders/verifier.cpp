@@ -63,18 +63,52 @@ Score failed_score(const std::vector<RewardConfig>& rewards) {
   return score;
 }
 
-/// The score of one item; a row that cannot be graded is a failed verifier, and says so on standard error.
-nlohmann::ordered_json answer_to(const std::string& line, const RewardSet& rewards, const std::vector<RewardConfig>& configs) {
+/// An item's own copies, which a GradedItem borrows.
+struct OwnedItem {
+  nlohmann::json row;
+  std::string completion;  // bytes that are not UTF-8 were replaced on the way here
+  std::uint32_t tokens;
+  FinishReason finish;
+};
+
+/// The scores of items; rows that cannot be graded are a failed verifier, and it says so on standard error.
+std::vector<Score> scores_of(const nlohmann::json& list, const RewardSet& rewards, const std::vector<RewardConfig>& configs) {
   try {
-    const nlohmann::json item = nlohmann::json::parse(line);
-    const nlohmann::json row = nlohmann::json::parse(item.at("row").get<std::string>());
-    // Bytes that are not UTF-8 were replaced on the way here.
-    const std::string completion = item.at("completion");
-    return score_to_json(rewards.score(
-        {row, completion, item.at("tokens"), item.at("cut_off") ? FinishReason::kLength : FinishReason::kStop}));
+    std::vector<OwnedItem> owned;
+    for (const nlohmann::json& item : list) {
+      owned.push_back({nlohmann::json::parse(item.at("row").get<std::string>()), item.at("completion"), item.at("tokens"),
+                       item.at("cut_off") ? FinishReason::kLength : FinishReason::kStop});
+    }
+    std::vector<GradedItem> items;
+    for (const OwnedItem& item : owned) items.push_back({item.row, item.completion, item.tokens, item.finish});
+    return rewards.score_all(items);
   } catch (const std::exception& error) {
     std::cerr << "verifier: " << error.what() << '\n';
-    return score_to_json(failed_score(configs));
+    return std::vector<Score>(list.size(), failed_score(configs));
+  }
+}
+
+nlohmann::ordered_json answer_to(const std::string& line, const RewardSet& rewards, const std::vector<RewardConfig>& configs) {
+  const nlohmann::json asked = nlohmann::json::parse(line, nullptr, false);
+  if (!asked.is_array()) return score_to_json(scores_of(nlohmann::json::array({asked}), rewards, configs).front());
+  nlohmann::ordered_json answers = nlohmann::ordered_json::array();
+  for (const Score& score : scores_of(asked, rewards, configs)) answers.push_back(score_to_json(score));
+  return answers;
+}
+
+nlohmann::json item_to_json(const VerifierProcess::Item& item) {
+  return {{"row", item.row}, {"completion", item.completion}, {"tokens", item.tokens}, {"cut_off", item.finish == FinishReason::kLength}};
+}
+
+std::string line_of(const nlohmann::json& json) { return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+
+std::optional<Score> score_in(const nlohmann::ordered_json& answer) {
+  try {
+    return score_from_json(answer);
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;
+  } catch (const ProtocolError&) {
+    return std::nullopt;
   }
 }
 
@@ -107,7 +141,9 @@ int run_verifier() {
 
 VerifierProcess::VerifierProcess(const std::vector<RewardConfig>& rewards, std::vector<std::string> command)
     : rewards_(rewards), process_(std::move(command)) {
-  extra_s_ = RewardSet(rewards_).extra_s();  // a wrong section is an error here, not a failed verifier later
+  const RewardSet set(rewards_);  // a wrong section is an error here, not a failed verifier later
+  extra_s_ = set.extra_s();
+  batches_ = set.batches();
   start();
 }
 
@@ -133,40 +169,59 @@ const std::vector<std::string>& VerifierProcess::about() {
   return about_;
 }
 
-std::optional<Score> VerifierProcess::ask(const std::string& line, Deadline deadline) {
+std::optional<nlohmann::ordered_json> VerifierProcess::ask(const std::string& line, Deadline deadline) {
   if (!process_.write_line(line, deadline)) return std::nullopt;
   const auto answer = process_.read_line(deadline);
   if (!answer) return std::nullopt;
-  try {
-    return score_from_json(nlohmann::ordered_json::parse(*answer));
-  } catch (const nlohmann::json::exception&) {
-    return std::nullopt;
-  } catch (const ProtocolError&) {
-    return std::nullopt;
-  }
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(*answer, nullptr, false);
+  return json.is_discarded() ? std::nullopt : std::optional(std::move(json));
+}
+
+/// A fresh process for one that died or is late.
+void VerifierProcess::replace() {
+  process_.stop();
+  if (cancelled_) return;
+  ++restarts_;
+  start();
 }
 
 Score VerifierProcess::score(const std::string& row, const std::string& completion, std::uint32_t tokens, FinishReason finish,
                              double timeout_s) {
-  const nlohmann::json item = {
-      {"row", row}, {"completion", completion}, {"tokens", tokens}, {"cut_off", finish == FinishReason::kLength}};
-  const std::string line = item.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string line = line_of(item_to_json({row, completion, tokens, finish}));
   Score last = failed_score(rewards_);
   for (int attempt = 0; attempt < 2; ++attempt) {
     meet();
     if (cancelled_) break;
-    auto score = ask(line, Deadline::after_s(timeout_s + extra_s_));
+    const auto answer = ask(line, Deadline::after_s(timeout_s + extra_s_));
+    const auto score = answer ? score_in(*answer) : std::nullopt;
     if (score && score->reward) return *score;
     if (score) {
       last = *score;
       continue;
     }
-    process_.stop();
+    replace();
     if (cancelled_) break;
-    ++restarts_;
-    start();
   }
   return last;
+}
+
+std::vector<Score> VerifierProcess::score_all(std::span<const Item> items, double timeout_s) {
+  std::vector<std::optional<Score>> together(items.size());
+  if (batches_ && items.size() > 1) {
+    meet();
+    nlohmann::json list = nlohmann::json::array();
+    for (const Item& item : items) list.push_back(item_to_json(item));
+    const auto answer = ask(line_of(list), Deadline::after_s(static_cast<double>(items.size()) * (timeout_s + extra_s_)));
+    const bool fits = answer && answer->is_array() && answer->size() == items.size();
+    if (!fits) replace();
+    for (std::size_t i = 0; fits && i < items.size(); ++i) together[i] = score_in((*answer)[i]);
+  }
+  std::vector<Score> scores;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const bool done = together[i] && together[i]->reward;
+    scores.push_back(done ? *together[i] : score(items[i].row, items[i].completion, items[i].tokens, items[i].finish, timeout_s));
+  }
+  return scores;
 }
 
 void VerifierProcess::cancel() {

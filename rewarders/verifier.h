@@ -2,8 +2,11 @@
 
 #include <atomic>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "common/base/clock.h"
 #include "common/config/config.h"
@@ -14,7 +17,8 @@ namespace troupe {
 
 /// What `troupe verifier` does: reads the reward sections (JSON) from the first line of standard input and says {"about": […]}, what
 /// they found on this machine, or {"refused": "…"}; then takes one item a line {"row", "completion", "tokens", "cut_off"}, and answers
-/// each with a score's JSON line. Limits itself (memory, no core files, dies with its parent). Returns at the end of input.
+/// each with a score's JSON line; a list of items with the list of their scores. Limits itself (memory, no core files, dies with its
+/// parent). Returns at the end of input.
 int run_verifier();
 
 /// A verifier process of the rewarder's, restarted when it dies or outlasts a deadline. A verifier that fails gives a score
@@ -33,6 +37,19 @@ class VerifierProcess {
   /// where this one died. @throws as about().
   Score score(const std::string& row, const std::string& completion, std::uint32_t tokens, FinishReason finish, double timeout_s);
 
+  /// A completion to be scored, as score() takes it.
+  struct Item {
+    std::string row;
+    std::string completion;
+    std::uint32_t tokens = 0;
+    FinishReason finish = FinishReason::kStop;
+  };
+  /// How many items score_all() does at once.
+  std::size_t batch() const { return batches_ ? kBatch : 1; }
+  /// The scores of up to batch() items, in one request where the rewards are quicker so; those that fail are then scored one by one.
+  /// @throws as about().
+  std::vector<Score> score_all(std::span<const Item> items, double timeout_s);
+
   /// Gives up the score() that another thread waits for, and all later ones: they have no values. Any thread.
   void cancel();
 
@@ -40,12 +57,16 @@ class VerifierProcess {
   int restarts() const { return restarts_; }
 
  private:
+  static constexpr std::size_t kBatch = 16;
+
   void start();
   void meet();
-  std::optional<Score> ask(const std::string& line, Deadline deadline);
+  void replace();
+  std::optional<nlohmann::ordered_json> ask(const std::string& line, Deadline deadline);
 
   std::vector<RewardConfig> rewards_;
   double extra_s_ = 0;
+  bool batches_ = false;
   LineProcess process_;
   std::atomic<bool> cancelled_ = false;
   bool met_ = false;  // it has said what it is about

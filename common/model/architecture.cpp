@@ -29,10 +29,9 @@ constexpr std::int64_t kMost = std::int64_t{1} << 24, kMostLayers = 4096;
 
 struct Family {
   const char* model_type;
-  const char* class_name;  // of transformers
+  const char* prefix;  // of its classes in transformers
 };
-constexpr std::array kFamilies = {Family{"llama", "LlamaForCausalLM"}, Family{"qwen2", "Qwen2ForCausalLM"},
-                                  Family{"qwen3", "Qwen3ForCausalLM"}};
+constexpr std::array kFamilies = {Family{"llama", "Llama"}, Family{"qwen2", "Qwen2"}, Family{"qwen3", "Qwen3"}};
 constexpr const char* kFamilyNames = "\"llama\", \"qwen2\" or \"qwen3\"";
 
 /// Null where it is not known.
@@ -43,15 +42,22 @@ const Family* family_of(const std::string& model_type) {
   return nullptr;
 }
 
-std::string model_type_of(const json& config, const std::string& where) {
-  const auto type = json_get<std::string>(config, "model_type", where);
-  const Family* family = family_of(type);
-  if (family == nullptr) refuse(where, "model_type", type, kFamilyNames);
+std::string class_of(const Family& family, bool scores) {
+  return std::string(family.prefix) + (scores ? "ForSequenceClassification" : "ForCausalLM");
+}
+
+/// Sets model_type and scores.
+void read_class(const json& config, const std::string& where, Architecture& a) {
+  a.model_type = json_get<std::string>(config, "model_type", where);
+  const Family* family = family_of(a.model_type);
+  if (family == nullptr) refuse(where, "model_type", a.model_type, kFamilyNames);
   const auto architectures = config.find("architectures");
-  if (architectures != config.end() && !architectures->is_null() && *architectures != json::array({family->class_name})) {
-    refuse(where, "architectures", *architectures, std::string("[\"") + family->class_name + "\"]");
+  if (architectures == config.end() || architectures->is_null()) return;
+  const std::string generator = class_of(*family, false), scorer = class_of(*family, true);
+  a.scores = *architectures == json::array({scorer});
+  if (!a.scores && *architectures != json::array({generator})) {
+    refuse(where, "architectures", *architectures, "[\"" + generator + "\"] or [\"" + scorer + "\"]");
   }
-  return type;
 }
 
 /// Sets rope_theta and rope_scaling. transformers 5 writes {"rope_parameters": {"rope_type", "rope_theta", …}}, older ones
@@ -122,7 +128,7 @@ Architecture read_architecture(const std::filesystem::path& folder) {
   const std::string where = (folder / "config.json").string();
   const json config = read_json_file(where);
   Architecture a;
-  a.model_type = model_type_of(config, where);
+  read_class(config, where, a);
   const auto integer = [&](const char* key) { return json_get<std::int64_t>(config, key, where); };
   a.vocabulary = integer("vocab_size");
   a.hidden = integer("hidden_size");
@@ -169,7 +175,7 @@ Architecture read_architecture(const std::filesystem::path& folder) {
 }
 
 json architecture_json(const Architecture& a) {
-  json config = {{"architectures", {family_of(a.model_type)->class_name}},
+  json config = {{"architectures", {class_of(*family_of(a.model_type), a.scores)}},
                  {"model_type", a.model_type},
                  {"vocab_size", a.vocabulary},
                  {"hidden_size", a.hidden},
@@ -194,6 +200,10 @@ json architecture_json(const Architecture& a) {
     config["mlp_bias"] = false;
   } else {
     config["use_sliding_window"] = false;
+  }
+  if (a.scores) {
+    config["id2label"] = {{"0", "LABEL_0"}};
+    config["label2id"] = {{"LABEL_0", 0}};
   }
   config["bos_token_id"] = a.bos_id < 0 ? json() : json(a.bos_id);
   config["eos_token_id"] = a.eos_ids.empty()       ? json()

@@ -10,7 +10,8 @@
 
 namespace troupe {
 
-/// The numbers of a decoder-only transformer of the Llama family, as a Hugging Face config.json gives them. What the families
+/// The numbers of a decoder-only transformer of the Llama family, as a Hugging Face config.json gives them: a language model, or a
+/// reward model (…ForSequenceClassification of one label). What the families
 /// differ in follows from `model_type`: "llama", "qwen2" (Qwen 2.5 too) or "qwen3".
 struct Architecture {
   std::string model_type = "llama";
@@ -26,6 +27,7 @@ struct Architecture {
   RopeScaling rope_scaling;
   double rms_eps = 1e-6;
   bool tied_embeddings = true;
+  bool scores = false;                // a reward model: score.weight [1, hidden] stands in the head's place
   bool qkv_bias = false;              // Qwen2
   bool qk_norm = false;               // Qwen3: each head of q and k is normed before it is turned
   std::vector<std::int32_t> eos_ids;  // generation stops at any of them

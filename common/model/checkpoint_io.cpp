@@ -159,12 +159,9 @@ void write_tokenizer_config(const fs::path& folder, const Architecture& architec
   write_file_atomically(path, config.dump(2) + "\n");
 }
 
-}  // namespace
-
-Parameters load_parameters(const fs::path& folder, at::ScalarType dtype) {
-  const Architecture architecture = read_architecture(folder);
+Parameters load(const Architecture& architecture, const fs::path& folder, at::ScalarType dtype) {
   StoredTensors stored = read_tensors(folder);
-  if (architecture.tied_embeddings) untie(stored, folder);
+  if (architecture.tied_embeddings && !architecture.scores) untie(stored, folder);
   const ParameterLayout layout(architecture);
   StoredTensors others = stored;
   // Everything is checked before memory is set aside: a config.json may claim any size.
@@ -186,6 +183,20 @@ Parameters load_parameters(const fs::path& folder, at::ScalarType dtype) {
   Parameters parameters(architecture, dtype);
   for (const ParameterSpec& spec : layout.tensors) parameters[spec.name].copy_(stored.at(spec.name).tensor);
   return parameters;
+}
+
+}  // namespace
+
+Parameters load_parameters(const fs::path& folder, at::ScalarType dtype) {
+  const Architecture architecture = read_architecture(folder);
+  if (architecture.scores) throw ConfigError(folder.string() + ": expected a language model, found a reward model");
+  return load(architecture, folder, dtype);
+}
+
+Parameters load_reward_model(const fs::path& folder, at::ScalarType dtype) {
+  const Architecture architecture = read_architecture(folder);
+  if (!architecture.scores) throw ConfigError(folder.string() + ": expected a reward model, found a language model; `troupe reward-model` makes one of it");
+  return load(architecture, folder, dtype);
 }
 
 void save_hugging_face(const Parameters& parameters, const fs::path& tokenizer_folder, const fs::path& folder) {

@@ -13,7 +13,7 @@ ModelOffsets::ModelOffsets(const Parameters& parameters) {
   };
   embedding = at("model.embed_tokens.weight");
   final_norm = at("model.norm.weight");
-  head = a.tied_embeddings ? embedding : at("lm_head.weight");
+  head = a.scores ? at("score.weight") : a.tied_embeddings ? embedding : at("lm_head.weight");
   for (std::int64_t layer = 0; layer < a.layers; ++layer) {
     const std::string block = "model.layers." + std::to_string(layer) + ".";
     blocks.push_back({at(block + "input_layernorm.weight"), joined(block + "self_attn.q_proj.weight", qkv_rows),

@@ -13,7 +13,7 @@ PackedWeights<T>::PackedWeights(const Parameters& parameters, const ModelOffsets
                       RightOperand<T>::transposed(base + block.gate_up, 2 * a.intermediate, a.hidden),
                       RightOperand<T>::transposed(base + block.down, a.hidden, a.intermediate)});
   }
-  head = RightOperand<T>::transposed(base + offsets.head, a.vocabulary, a.hidden);
+  if (!a.scores) head = RightOperand<T>::transposed(base + offsets.head, a.vocabulary, a.hidden);
 }
 
 template struct PackedWeights<float>;

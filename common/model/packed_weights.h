@@ -18,7 +18,7 @@ struct PackedWeights {
   PackedWeights(const Parameters& parameters, const ModelOffsets& offsets);
 
   std::vector<Block> blocks;
-  RightOperand<T> head;
+  RightOperand<T> head;  // of a language model
 };
 
 }  // namespace troupe

@@ -63,7 +63,11 @@ ParameterLayout::ParameterLayout(const Architecture& a) {
     add(block + "mlp.down_proj.weight", {a.hidden, a.intermediate});
   }
   add("model.norm.weight", {a.hidden});
-  if (!a.tied_embeddings) add("lm_head.weight", {a.vocabulary, a.hidden});
+  if (a.scores) {
+    add("score.weight", {1, a.hidden});
+  } else if (!a.tied_embeddings) {
+    add("lm_head.weight", {a.vocabulary, a.hidden});
+  }
   align();
 }
 

@@ -21,7 +21,8 @@ struct ParameterSpec {
 };
 
 /// All tensors of an architecture, in the order in which the model uses them (embedding, blocks, final norm, head), aligned
-/// to 16 elements. A tied head has no entry of its own. q, k and v of a block follow one another without a gap, as do gate and
+/// to 16 elements. A tied head has no entry of its own; a reward model's is
+/// its score. q, k and v of a block follow one another without a gap, as do gate and
 /// up, so that each triple or pair is one matrix.
 struct ParameterLayout {
   explicit ParameterLayout(const Architecture& architecture);

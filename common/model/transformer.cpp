@@ -250,6 +250,7 @@ at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
   if (cuda_) return cuda_->logits(hidden_NH);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
+    check(!parameters_.architecture().scores, "a reward model has no logits");
     check(hidden_NH.dim() == 2 && hidden_NH.size(1) == parameters_.architecture().hidden && hidden_NH.is_contiguous() &&
               hidden_NH.scalar_type() == parameters_.flat().scalar_type(),
           "hidden is contiguous [N, H] of the model's dtype");
@@ -258,7 +259,8 @@ at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
 }
 
 at::Tensor Transformer::head_VH() const {
-  return parameters_[parameters_.architecture().tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"];
+  const Architecture& a = parameters_.architecture();
+  return parameters_[a.scores ? "score.weight" : a.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"];
 }
 
 }  // namespace troupe

@@ -63,7 +63,7 @@ class Transformer {
 
   void weights_changed() { packed_.emplace<std::monostate>(); }
 
-  /// The output matrix [V, H] (the embedding where tied).
+  /// The output matrix [V, H] (the embedding where tied); of a reward model its score's row, [1, H].
   at::Tensor head_VH() const;
   /// Its offset in the flat buffers.
   std::int64_t head_offset() const { return offsets_.head; }

@@ -1,6 +1,7 @@
 #include "rewarders/code/output_tests.h"
 
 #include "common/base/text.h"
+#include "rewarders/code/cpp_function.h"
 
 namespace troupe {
 namespace {
@@ -78,7 +79,7 @@ Verdict run_output_tests(const Sandbox& sandbox, const std::string& program, Lan
     job.limits.time_s -= outcome.time_s;
     if (outcome.end == SandboxEnd::kFailed) return {0, tests.size(), "verifier_failed"};
     const bool well = outcome.end == SandboxEnd::kExited && outcome.code == 0;
-    if (well && same_output(outcome.output, test.output)) {
+    if (well && (test.is_value ? same_value(outcome.output, nlohmann::json::parse(test.output)) : same_output(outcome.output, test.output))) {
       ++verdict.passed;
       continue;
     }

@@ -12,6 +12,7 @@ namespace troupe {
 struct OutputTest {
   std::string input;
   std::string output;
+  bool is_value = false;  // `output` is JSON, and the last line that the program writes must be the same value (cpp_function.h)
 };
 
 /// Whether two outputs are the same but for white space at the ends of lines and empty lines at the end.

@@ -50,6 +50,26 @@ TEST_SUITE("rewarders/code_reward") {
     CHECK(code.told(outputs, "```cpp\n#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << a + b; }\n```") == "1.0 ok");
   }
 
+  TEST_CASE("calls of a C++ function are compared by what it returns") {
+    const Code code;
+    const Json row = {{"lang", "cpp"}, {"entry_point", "ranks"}, {"prompt", "#include <map>\n#include <string>\n#include <vector>\nusing namespace std;\n"
+                       "map<string, double> ranks(const vector<vector<int>>& lists, string name, double share) {\n"},
+                      {"tests", {{{"args", {{{1, 2}, {3}}, "a\"b", 0.5}}, {"output", {{"a\"b", 3}}}}, {{"args", {Json::array(), "", 2}}, {"output", {{"", 0}}}}}}};
+    const std::string body = "  double sum = 0;\n  for (const auto& list : lists) for (int i : list) sum += i;\n  return {{name, sum * share}};\n}\n";
+    const std::string whole = "map<string, double> ranks(const vector<vector<int>>& l, const string& n, double s) {\n  double t = 0;\n"
+                              "  for (auto& x : l) for (int i : x) t += i;\n  return {{n, t * s}};\n}\nint main() { return 1; }\n";
+
+    CHECK(code.told(row, body) == "1.0 ok");
+    CHECK(code.told(row, "```cpp\n" + whole + "```") == "1.0 ok");
+    CHECK(code.told(row, "  return {{name, 3}};\n}\n") == "0.0 wrong");
+    CHECK(code.told(row, "  return 3;\n}\n") == "0.0 compile_error");
+    CHECK(code.told(row, "  throw 1;\n}\n") == "0.0 runtime_error");
+    CHECK(Code(Parameters{{"score", "share"}}).told(row, "  return {{name, name.empty() ? 0 : 1}};\n}\n") == "0.5 wrong");
+    Json python = row;
+    python.erase("lang");
+    CHECK_THROWS_WITH_AS(code.grade(python, body), doctest::Contains("tests by \"args\" are of C++ alone"), ConfigError);
+  }
+
   TEST_CASE("reference solutions of HumanEval and MBPP pass, and their functions without a body do not") {
     const Code code;
     std::ifstream file(std::string(TROUPE_TEST_DATA) + "/data/code/sample.jsonl");

@@ -252,37 +252,6 @@ TEST_SUITE("rewarders/reward") {
     CHECK_THROWS_WITH_AS(make_reward(kind("math", {{"from", "box"}})), doctest::Contains("found 'box'"), ConfigError);
     CHECK_THROWS_WITH_AS(make_reward(kind("overlong", {{"buffer", "many"}})), doctest::Contains("expected a number"), ConfigError);
   }
-
-  TEST_CASE("repetition, overlong and length agree with the published cases of other trainers") {
-    std::ifstream file(std::string(TROUPE_TEST_DATA) + "/parity/format_reward_cases.jsonl");
-    REQUIRE(file);
-    int agreed = 0;
-    for (std::string line; std::getline(file, line);) {
-      const Json c = Json::parse(line);
-      const std::string function = c["function"];
-      const Json& in = c["input"];
-      std::optional<Grade> grade;
-      if (function.starts_with("repetition_penalty_reward (lower-cased") && !in.contains("language")) {
-        grade = graded(kind("repetition", {{"ngram", in["ngram_size"].dump()}, {"max_penalty", in["max_penalty"].dump()}}),
-                       Json::object(), in["completion"]);
-      } else if (function == "soft_overlong_punishment") {
-        grade = graded(kind("overlong", {{"max_tokens", in["max_completion_len"].dump()}, {"buffer", in["soft_punish_cache"].dump()}}),
-                       Json::object(), "", in["completion_len"]);
-      } else if (function == "cosine_scaled_reward (length in tokens)") {
-        grade = graded(kind("length", {{"max_tokens", in["max_len"].dump()},
-                                       {"min_wrong", in["min_value_wrong"].dump()},
-                                       {"max_wrong", in["max_value_wrong"].dump()},
-                                       {"min_correct", in["min_value_correct"].dump()},
-                                       {"max_correct", in["max_value_correct"].dump()}}),
-                       {{"gold", "1"}}, in["correct"] ? "<answer>1</answer>" : "<answer>2</answer>", in["completion_len"]);
-      }
-      if (!grade) continue;
-      CAPTURE(line);
-      CHECK(std::abs(*grade->value - c["expected"].get<double>()) <= c["abs_tol"].get<double>());
-      ++agreed;
-    }
-    CHECK(agreed >= 20);
-  }
 }
 
 }  // namespace troupe

@@ -137,7 +137,7 @@ TEST_SUITE("model/architecture") {
 
   TEST_CASE_FIXTURE(Fixture, "what the model cannot do is refused by its key") {
     check_refused({{"model_type", "gpt2"}}, "model_type: expected \"llama\", \"qwen2\" or \"qwen3\", found \"gpt2\"");
-    check_refused({{"architectures", {"LlamaForSequenceClassification"}}}, "architectures");
+    check_refused({{"architectures", {"LlamaForTokenClassification"}}}, "architectures");
     check_refused({{"hidden_act", "gelu"}}, "hidden_act");
     check_refused({{"attention_bias", true}}, "attention_bias");
     check_refused({{"mlp_bias", true}}, "mlp_bias");

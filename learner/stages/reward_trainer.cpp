@@ -1,0 +1,112 @@
+#include "learner/stages/reward_trainer.h"
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cmath>
+
+#include "common/base/random.h"
+#include "common/reward_model/score_pass.h"
+#include "learner/objective/margin_loss.h"
+
+namespace troupe {
+namespace {
+
+/// Neighbouring examples up to `budget` tokens together; a longer one alone. The end of the part that begins at `begin`.
+std::size_t micro_batch_end(std::span<const RewardExample> examples, std::size_t begin, std::int64_t budget) {
+  std::int64_t used = 0;
+  std::size_t end = begin;
+  for (; end < examples.size(); ++end) {
+    used += static_cast<std::int64_t>(examples[end].text.size() + examples[end].rejected.size());
+    if (used > budget && end > begin) break;
+  }
+  return end;
+}
+
+void add(UpdateTrace& trace, std::span<const RewardExample> examples) {
+  for (const RewardExample& example : examples) {
+    for (const auto* text : {&example.text, &example.rejected}) {
+      if (text->empty()) continue;
+      const auto tokens = static_cast<std::int64_t>(text->size());
+      trace.sequence_tokens.push_back(tokens);
+      trace.prompt_tokens.push_back(tokens);  // no token is predicted
+      trace.ids.insert(trace.ids.end(), text->begin(), text->end());
+    }
+  }
+}
+
+}  // namespace
+
+Parameters with_score(const Parameters& language_model, std::uint64_t seed) {
+  Architecture architecture = language_model.architecture();
+  architecture.scores = true;
+  Parameters made(architecture, at::kFloat);
+  for (const ParameterSpec& spec : made.layout().tensors) {
+    if (spec.name != "score.weight") made[spec.name].copy_(language_model[spec.name]);
+  }
+  const double deviation = 1.0 / std::sqrt(static_cast<double>(architecture.hidden) + 1.0);
+  at::Tensor score = made["score.weight"];
+  float* const out = score.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < score.numel(); ++i)
+    out[i] = static_cast<float>(deviation * normal_at(seed, static_cast<std::uint64_t>(i)));
+  return made;
+}
+
+RewardTrainer::RewardTrainer(Parameters parameters, const at::Tensor& initial, const Config& config, Communicator& communicator)
+    : model_(parameters),
+      optimizer_(parameters, initial, config.optimizer, config.run.steps, communicator),
+      micro_tokens_(config.batch.micro_tokens),
+      communicator_(communicator),
+      gradients_(at::zeros({parameters.layout().total}, at::kFloat)) {}
+
+RewardNumbers RewardTrainer::run(std::span<const RewardExample> own, std::int64_t total, bool keep,
+                                 const std::function<void(ScorePass& pass, std::span<const double> grads)>& use) {
+  std::array<double, 3> sums = {};
+  const auto share = 1.0 / static_cast<double>(total);
+  for (std::size_t begin = 0; begin < own.size();) {
+    const std::size_t end = micro_batch_end(own, begin, micro_tokens_);
+    std::vector<std::span<const std::int32_t>> texts;
+    for (const RewardExample& example : own.subspan(begin, end - begin)) {
+      texts.emplace_back(example.text);
+      if (!example.rejected.empty()) texts.emplace_back(example.rejected);
+    }
+    ScorePass pass(model_, texts, keep);
+    std::vector<double> grads;
+    for (auto score = pass.scores().begin(); begin < end; ++begin) {
+      const RewardExample& example = own[begin];
+      const bool is_pair = !example.rejected.empty();
+      double margin = example.sign * static_cast<double>(*score++);
+      if (is_pair) margin -= example.sign * static_cast<double>(*score++);
+      const auto [loss, slope] = margin_loss(margin);
+      sums[0] += loss;
+      sums[1] += margin > 0 ? 1 : 0;
+      sums[2] += margin;
+      grads.push_back(example.sign * slope * share);
+      if (is_pair) grads.push_back(-example.sign * slope * share);
+    }
+    use(pass, grads);
+  }
+  communicator_.all_reduce_sum(std::span<double>(sums), "reward model numbers");
+  return {sums[0] * share, sums[1] * share, sums[2] * share};
+}
+
+RewardStep RewardTrainer::step(std::int64_t number, std::span<const RewardExample> own, std::int64_t total, UpdateTrace* trace) {
+  gradients_.zero_();
+  RewardStep result;
+  result.numbers = run(own, total, true, [&](ScorePass& pass, std::span<const double> grads) {
+    pass.backward(grads, gradients_);
+    if (trace != nullptr) trace->rewards.insert(trace->rewards.end(), pass.scores().begin(), pass.scores().end());
+  });
+  if (trace != nullptr) {
+    add(*trace, own);
+    trace->loss = communicator_.rank() == 0 ? result.numbers.loss : 0.0;  // joined() adds the ranks'
+  }
+  result.update = traced_step(optimizer_, gradients_, number, trace);
+  return result;
+}
+
+RewardNumbers RewardTrainer::evaluate(std::span<const RewardExample> own, std::int64_t total) {
+  return run(own, total, false, [](ScorePass&, std::span<const double>) {});
+}
+
+}  // namespace troupe

@@ -1,0 +1,71 @@
+#include "common/reward_model/score_pass.h"
+
+#include <ATen/Functions.h>  // before doctest: both define CHECK, the last one counts
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "common/base/error.h"
+#include "common/model/checkpoint_io.h"
+#include "common/model/safetensors.h"
+#include "tests/common/reward_model/golden_texts.h"
+#include "tests/common/rollout_log/scratch_folder.h"
+
+using namespace troupe;
+
+namespace {
+
+std::vector<float> scores_of(const Transformer& model, const std::vector<std::vector<std::int32_t>>& texts) {
+  const std::vector<std::span<const std::int32_t>> views(texts.begin(), texts.end());
+  return ScorePass(model, views, false).scores();
+}
+
+}  // namespace
+
+TEST_SUITE("reward_model/score_pass") {
+  TEST_CASE("each family's scores are those of transformers, and the others in the batch change no bit of one") {
+    for (const char* name : {"llama", "qwen2", "qwen3"}) {
+      CAPTURE(name);
+      const Transformer model(load_reward_model(reward_model_folder(name), at::kFloat));
+      const auto golden = read_safetensors(reward_model_folder(name) / "golden.safetensors");
+      const auto texts = golden_texts(golden);
+
+      const std::vector<float> together = scores_of(model, texts);
+
+      for (std::size_t i = 0; i < texts.size(); ++i) {
+        CAPTURE(i);
+        // fp32 against float64 on scores of up to 4, over one layer.
+        CHECK(std::abs(together[i] - golden.at("scores")[static_cast<std::int64_t>(i)].item<float>()) < 1e-5);
+        CHECK(scores_of(model, {texts[i]}) == std::vector<float>{together[i]});
+      }
+    }
+  }
+
+  TEST_CASE("bf16 scores stay near") {
+    const Transformer model(load_reward_model(reward_model_folder("qwen2"), at::kBFloat16));
+    const auto golden = read_safetensors(reward_model_folder("qwen2") / "golden.safetensors");
+    const std::vector<float> scores = scores_of(model, golden_texts(golden));
+    // A hidden state is rounded to 2^-9 of it, 32 of them with weights of 0.3 are added.
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      CHECK(std::abs(scores[i] - golden.at("scores")[static_cast<std::int64_t>(i)].item<float>()) < 0.1);
+  }
+
+  TEST_CASE("a reward model is saved as transformers saves it, and is no language model") {
+    const ScratchFolder scratch;
+    const Parameters model = load_reward_model(reward_model_folder("llama"), at::kBFloat16);
+
+    save_weights(model, scratch / "out");
+
+    CHECK(read_architecture(scratch / "out") == model.architecture());
+    const auto saved = read_safetensors(scratch / "out/model.safetensors");
+    const auto original = read_safetensors(reward_model_folder("llama") / "model.safetensors");
+    CHECK(saved.size() == original.size());
+    for (const auto& [name, tensor] : original) CHECK(at::equal(saved.at(name), tensor));
+    CHECK(slurp(scratch / "out/config.json").find("\"LABEL_0\"") != std::string::npos);
+    CHECK_THROWS_WITH_AS(load_parameters(scratch / "out", at::kFloat),
+                         doctest::Contains("expected a language model, found a reward model"), ConfigError);
+    const auto language_model = std::filesystem::path(TROUPE_TEST_DATA) / "parity/families/llama";
+    CHECK_THROWS_WITH_AS(load_reward_model(language_model, at::kFloat),
+                         doctest::Contains("expected a reward model, found a language model"), ConfigError);
+  }
+}
