@@ -28,7 +28,7 @@ struct LearnerState {
   at::Tensor exp_avg;
   at::Tensor exp_avg_sq;
   std::int64_t updates = 0;
-  at::Tensor reference;  // in the compute dtype; undefined where it is the model of the start, or there is none
+  at::Tensor reference = {};  // in the compute dtype; undefined where it is the model of the start, or there is none
 };
 
 /// A trained step as the ledger records it.
