@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "common/base/error.h"
+#include "common/base/files.h"
 #include "common/config/config.h"
 #include "common/data/rows.h"
 #include "common/model/architecture.h"
@@ -67,15 +68,19 @@ bool checked(const std::string& what, const std::function<std::string()>& check)
 }
 
 bool check_config(const Config& config) {
-  bool good = checked("configuration", [&] { config.validate_for_training(); return std::string(); });
-  if (config.cold_start.steps == 0) {
+  const bool rewarded = !config.rewards.empty();  // else a recipe of pretraining, SFT, DPO or a reward model
+  bool good = checked("configuration", [&] {
+    if (rewarded) config.validate_for_training();
+    return std::string(rewarded ? "" : "no [reward.NAME] section: looked at as a supervised recipe, which `troupe run` does not take");
+  });
+  if (config.cold_start.steps == 0 && (rewarded || !config.model.path.empty())) {
     good &= checked("model " + config.model.path, [&] {
       const Architecture a = read_architecture(config.model.path);
       Tokenizer::load(config.model.path);
       return a.model_type + ", " + std::to_string(a.layers) + " layers, hidden " + std::to_string(a.hidden);
     });
   }
-  good &= checked("rewards", [&] {
+  if (rewarded) good &= checked("rewards", [&] {
     RewardSet rewards(config.rewards);
     std::string found = std::to_string(config.rewards.size()) + " components";
     for (const std::string& line : rewards.prepare()) found += "; " + line;
@@ -83,10 +88,14 @@ bool check_config(const Config& config) {
   });
   for (const std::string& spec : {config.data.train, config.data.eval}) {
     if (spec.empty()) continue;
-    good &= checked("rows " + spec, [&] {
+    const bool text = !rewarded && spec.find(".jsonl") == std::string::npos && !spec.starts_with("task:");  // as PackedTexts reads it
+    good &= checked((text ? "text " : "rows ") + spec, [&] {
+      if (text) return std::to_string(read_file(spec).size()) + " bytes";
       const auto rows = open_rows(spec, config.run.seed);
-      question_of(rows->in_order(0), config.data.question_key);
-      check_gradable(RewardSet(config.rewards), *rows);
+      if (rewarded) {
+        question_of(rows->in_order(0), config.data.question_key);
+        check_gradable(RewardSet(config.rewards), *rows);
+      }
       return std::to_string(rows->size()) + " rows";
     });
   }

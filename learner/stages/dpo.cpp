@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <string>
 
 #include "common/base/error.h"
 #include "common/base/metric_names.h"
+#include "learner/objective/margin_loss.h"
 
 namespace troupe {
 namespace {
@@ -37,11 +37,11 @@ SupervisedLoss preference_loss(const SupervisedMicroBatch& batch, std::span<cons
   for (std::size_t pair = 0; pair < ratios.size(); pair += 2) {
     const double chosen = beta * ratios[pair];
     const double rejected = beta * ratios[pair + 1];
-    const LogisticLoss logistic = logistic_loss(chosen - rejected);
-    const double values[] = {logistic.loss, chosen > rejected ? 1.0 : 0.0, chosen - rejected, chosen, rejected};
+    const MarginLoss margin = margin_loss(chosen - rejected);
+    const double values[] = {margin.loss, chosen > rejected ? 1.0 : 0.0, chosen - rejected, chosen, rejected};
     for (std::size_t k = 0; k < result.sums.size(); ++k) result.sums[k] += values[k];
     for (const std::size_t s : {pair, pair + 1}) {
-      const double factor = (s == pair ? beta : -beta) * logistic.gradient;
+      const double factor = (s == pair ? beta : -beta) * margin.slope;
       const std::size_t end = at + batch.sequences[s].ids.size() - static_cast<std::size_t>(batch.sequences[s].prompt_tokens);
       for (; at < end; ++at) grad[at] = static_cast<float>(factor * double{batch.weights[at]});
     }
@@ -50,11 +50,6 @@ SupervisedLoss preference_loss(const SupervisedMicroBatch& batch, std::span<cons
 }
 
 }  // namespace
-
-LogisticLoss logistic_loss(double x) {
-  const double small = std::exp(-std::abs(x));  // in (0, 1]
-  return {std::max(-x, 0.0) + std::log1p(small), -(x > 0 ? small : 1.0) / (1.0 + small)};
-}
 
 SupervisedObjective dpo_objective(const Transformer& reference, double beta) {
   const auto loss = [&reference, beta](const SupervisedMicroBatch& batch, const at::Tensor& logp_N, double scale,

@@ -12,11 +12,4 @@ namespace troupe {
 /// the loss is log 2. `reference` is borrowed and never changes.
 SupervisedObjective dpo_objective(const Transformer& reference, double beta);
 
-/// -log sigmoid(x) and its derivative, without overflow for any x.
-struct LogisticLoss {
-  double loss = 0;
-  double gradient = 0;
-};
-LogisticLoss logistic_loss(double x);
-
 }  // namespace troupe

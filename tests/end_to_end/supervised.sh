@@ -2,6 +2,12 @@
 # commands read, and refuses wrong rows and directories by name.
 . "$(dirname "$0")/common.sh"
 
+for recipe in pretrain_shakespeare_cpu sft_answers_cpu dpo_politeness_cpu tinystories_reward_cpu; do
+  expect_code 0 "$troupe" doctor "configs/$recipe.cfg"
+done
+expect_code 1 "$troupe" doctor configs/pretrain_shakespeare_cpu.cfg --data.train "$work/not_there.txt"
+expect_text "FAIL text $work/not_there.txt" "$work/last.log"
+
 hash_of() { sed -n 's/.*"final_hash": "\(.*\)".*/\1/p' "$1/summary.json"; }
 held_out() { python3 -c 'import json, sys; s = json.load(open(sys.argv[1] + "/summary.json")); print(s["held_out_loss_before"], s["held_out_loss_after"])' "$1"; }
 
