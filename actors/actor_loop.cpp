@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "actors/completion_text.h"
-#include "actors/engine.h"
+#include "actors/engine_options.h"
 #include "actors/weight_subscriber.h"
 #include "common/base/clock.h"
 #include "common/base/error.h"
@@ -18,7 +18,6 @@
 #include "common/messages/frame.h"
 #include "common/messages/messages.h"
 #include "common/messages/weight_manifest.h"
-#include "common/model/compute_device.h"
 #include "common/transport/peer_session.h"
 
 namespace troupe {
@@ -256,15 +255,7 @@ void ActorLoop::take_weights() {
 
 void ActorLoop::use(ArrivedWeights weights) {
   if (engine_) return engine_->set_weights(std::move(weights.parameters), weights.version);
-  EngineOptions options;
-  options.slots = options_.local.actors.slots;
-  options.max_tokens = run_.data.max_prompt_tokens + run_.sampling.max_tokens;
-  options.on_new_weights = on_new_weights_named(run_.actors.on_new_weights);
-  options.kv_memory_gib = options_.local.actors.kv_memory_gib;
-  options.tokenizer = &model_->tokenizer;
-  const at::ScalarType dtype = weights.parameters.flat().scalar_type();
-  options.on_gpu = compute_device(options_.local.actors.device, "actors.device", dtype, options_.hello.rank).is_cuda();
-  options.exact = run_.run.exact;
+  const EngineOptions options = engine_options(options_.local, run_, model_->tokenizer, weights.parameters.flat().scalar_type(), options_.hello.rank);
   const std::uint64_t version = weights.version;
   engine_.emplace(std::move(weights.parameters), version, options);
   logger_.info("ready, weights version=" + std::to_string(version) + " slots=" + std::to_string(options.slots) +

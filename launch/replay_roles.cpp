@@ -8,10 +8,9 @@
 #include <set>
 
 #include "actors/completion_text.h"
-#include "actors/engine.h"
+#include "actors/engine_options.h"
 #include "common/base/error.h"
 #include "common/base/text.h"
-#include "common/model/compute_device.h"
 #include "learner/hub/group_scheduler.h"
 #include "learner/replay/roll_forward.h"
 #include "learner/stages/prompt_writer.h"
@@ -46,12 +45,8 @@ class Redraw {
   Redraw(const Config& config, const Weights& weights, const Tokenizer& tokenizer)
       : terms_(scheduler_options(config, 1)), weights_(weights), tokenizer_(tokenizer) {
     terms_.sampling.stop_ids = weights.begin()->second.architecture().eos_ids;
-    options_.slots = config.actors.slots;
-    options_.tokenizer = &tokenizer_;
-    options_.max_tokens = config.data.max_prompt_tokens + config.sampling.max_tokens;
-    const at::ScalarType dtype = weights.begin()->second.flat().scalar_type();
-    options_.on_gpu = compute_device(config.actors.device, "actors.device", dtype).is_cuda();
-    options_.exact = config.run.exact;
+    options_ = engine_options(config, config, tokenizer_, weights.begin()->second.flat().scalar_type(), 0);
+    options_.on_new_weights = OnNewWeights::kRecompute;  // at the recorded token, neither before nor after it
   }
 
   /// The groups' completions, in their order. One that took new weights on the way does so after the same token again.
