@@ -146,7 +146,7 @@ std::vector<std::string> exactness_obstacles(const Config& config) {
   add(config.sampling.min_p > 0, "sampling.min_p = " + shortest(config.sampling.min_p) + " truncates the distribution");
   add(config.sampling.min_tokens > 0, "sampling.min_tokens = " + number(config.sampling.min_tokens) + " keeps stop tokens back");
   add(config.actors.device != config.learners.device,
-      "actors.device = " + config.actors.device + ", learners.device = " + config.learners.device + ": their kernels differ");
+      "actors.device = " + config.actors.device + " beside learners.device = " + config.learners.device + ": their kernels may differ");
   add(config.run.max_lag > 0, "run.max_lag = " + number(config.run.max_lag) + " trains tokens of older weights");
   add(config.actors.on_new_weights == "keep", "actors.on_new_weights = keep mixes versions in the KV cache");
   return obstacles;
