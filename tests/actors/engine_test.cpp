@@ -13,25 +13,11 @@
 
 #include "common/base/error.h"
 #include "common/model/token_logprobs.h"
+#include "tests/actors/engine_testing.h"
 #include "tests/common/model/model_testing.h"
 
 namespace troupe {
 namespace {
-
-using Completions = std::map<std::uint64_t, std::vector<Completion>>;
-
-Request request(std::uint64_t id, std::size_t prompt, std::uint32_t samples, std::int32_t max_tokens) {
-  Request result;
-  result.id = id;
-  for (std::size_t i = 0; i < prompt; ++i)
-    result.prompt_ids.push_back(static_cast<std::int32_t>((id * 37 + i * 11) % 104));
-  result.samples = samples;
-  result.sampling.max_tokens = max_tokens;
-  result.sampling.stop_ids = {3, 40};
-  result.seed = 12345;
-  result.group = 1000 + id;
-  return result;
-}
 
 /// Prompts of many lengths; every way to draw.
 std::vector<Request> mixed_requests() {
@@ -44,29 +30,6 @@ std::vector<Request> mixed_requests() {
   requests[5].sampling.min_p = 0.1;
   requests[6].samples = 1;
   return requests;
-}
-
-EngineOptions options(std::int64_t slots, std::int64_t prefill_tokens = 512) {
-  EngineOptions result;
-  result.slots = slots;
-  result.prefill_tokens = prefill_tokens;
-  return result;
-}
-
-void run(Engine& engine, Completions& completions) {
-  for (int i = 0; i < 10000 && !engine.idle(); ++i) {
-    for (FinishedRequest& finished : engine.step()) completions[finished.id] = std::move(finished.completions);
-  }
-  CHECK(engine.idle());
-}
-
-Completions generate(const Parameters& parameters, const std::vector<Request>& requests,
-                     const EngineOptions& engine_options) {
-  Engine engine(parameters, 1, engine_options);
-  for (const Request& r : requests) engine.submit(r);
-  Completions completions;
-  run(engine, completions);
-  return completions;
 }
 
 /// The completion's log-probabilities as the trainer computes them: a packed forward over prompt and completion.
@@ -141,54 +104,6 @@ TEST_SUITE("actors/engine") {
     CHECK(engine.stats().preemptions > 0);
     tight.kv_memory_gib /= 2;  // a sequence of 256 positions can take 5 pages
     CHECK_THROWS_WITH_AS(Engine(parameters, 1, tight), doctest::Contains("expected at least"), ConfigError);
-  }
-
-  TEST_CASE("stop tokens are kept back, and stop texts do not count, before min_tokens") {
-    const Parameters parameters = testing::random_parameters(testing::small_architecture(), at::kFloat);
-    Request free = request(1, 6, 8, 40);
-    free.sampling.stop_ids = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-    Request held = free;
-    held.id = 2;
-    held.sampling.min_tokens = 25;
-
-    const Completions completions = generate(parameters, {free, held}, options(16));
-
-    const auto shortest = [&](std::uint64_t id) {
-      std::size_t fewest = 1000;
-      for (const Completion& completion : completions.at(id)) fewest = std::min(fewest, completion.token_ids.size());
-      return fewest;
-    };
-    CHECK(shortest(1) < 25);
-    CHECK(shortest(2) > 25);
-    for (const Completion& completion : completions.at(2)) {
-      for (std::size_t i = 0; i < 25; ++i) CHECK(std::ranges::find(held.sampling.stop_ids, completion.token_ids[i]) == held.sampling.stop_ids.end());
-    }
-  }
-
-  TEST_CASE("a stop text ends a completion with its last token; without a tokenizer it is refused") {
-    const Tokenizer tokenizer = Tokenizer::load(std::string(TROUPE_TEST_DATA) + "/data/byte-level");
-    Architecture architecture = testing::small_architecture();
-    architecture.vocabulary = tokenizer.vocabulary_size();
-    const Parameters parameters = testing::random_parameters(architecture, at::kFloat);
-    Request r = request(1, 6, 6, 60);
-    r.sampling.stop_ids.clear();
-    r.sampling.stop_texts = {"e", "\xC3"};
-    EngineOptions with_texts = options(4);
-    CHECK_THROWS_WITH_AS(Engine(parameters, 1, with_texts).submit(r), doctest::Contains("stop_texts"), ConfigError);
-    with_texts.tokenizer = &tokenizer;
-
-    const Completions completions = generate(parameters, {r}, with_texts);
-
-    int stopped = 0;
-    for (const Completion& completion : completions.at(1)) {
-      std::vector<std::int32_t> ids = completion.token_ids;
-      const bool found = tokenizer.decode(ids, true).find('e') != std::string::npos;
-      CHECK(found == (completion.finish_reason == FinishReason::kStop));
-      ids.pop_back();
-      CHECK(tokenizer.decode(ids, true).find('e') == std::string::npos);
-      stopped += found ? 1 : 0;
-    }
-    CHECK(stopped > 0);
   }
 
   TEST_CASE("a completion's bits do not depend on the threads") {
