@@ -23,6 +23,7 @@
 #include "learner/objective/policy_loss.h"
 #include "learner/sharded_optimizer.h"
 #include "tests/bench/bench_line.h"
+#include "tests/bench/bench_models.h"
 #include "tests/bench/gemm_bound.h"
 
 using namespace troupe;
@@ -60,21 +61,9 @@ Settings parse(int argc, char** argv) {
 }
 
 Architecture architecture_of(const std::string& name) {
-  Architecture a;
-  a.model_type = "qwen2";
-  a.vocabulary = 151936;
-  a.max_positions = 32768;
-  a.rope_theta = 1e6;
-  a.kv_heads = 2;
-  a.qkv_bias = true;
-  if (name == "0.5B") {
-    a.hidden = 896, a.intermediate = 4864, a.layers = 24, a.heads = 14, a.head_size = 64;
-  } else if (name == "1.5B") {
-    a.hidden = 1536, a.intermediate = 8960, a.layers = 28, a.heads = 12, a.head_size = 128;
-  } else {
-    throw ConfigError("--model " + name + ": expected 0.5B or 1.5B");
-  }
-  return a;
+  if (name == "0.5B") return bench::qwen25_05b();
+  if (name == "1.5B") return bench::qwen25_15b();
+  throw ConfigError("--model " + name + ": expected 0.5B or 1.5B");
 }
 
 Parameters random_parameters(const Architecture& architecture) {
