@@ -8,6 +8,7 @@
 #include "common/base/files.h"
 #include "common/base/random.h"
 #include "common/base/text.h"
+#include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
 
 namespace troupe {
@@ -131,6 +132,18 @@ OptimizerStep lora_step(const LoraAdapters* lora, const Parameters& model, Shard
   const OptimizerStep result = traced_step(optimizer, lora->project(gradients), step, trace);
   lora->merge_into_(model);
   return result;
+}
+
+void export_model(const std::optional<LoraAdapters>& lora, const Architecture& architecture, const at::Tensor& master,
+                  const std::filesystem::path& start, const std::filesystem::path& folder) {
+  Parameters exported(architecture, at::kFloat);
+  if (lora) {
+    lora->merge_into_(exported);
+    lora->save(folder / "adapter", start);
+  } else {
+    exported.flat().copy_(master);
+  }
+  save_hugging_face(exported, start, folder / "hf");
 }
 
 }  // namespace troupe

@@ -74,4 +74,10 @@ ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const P
 OptimizerStep lora_step(const LoraAdapters* lora, const Parameters& model, ShardedOptimizer& optimizer, const at::Tensor& gradients,
                         std::int64_t step, UpdateTrace* trace);
 
+/// Writes the model as transformers loads it to `folder`/hf, and where there are adapters these, as PEFT loads them, to
+/// `folder`/adapter. `master`: the optimizer's whole master parameters, which are the model's where there are no adapters; `start`: the
+/// model's folder, for tokenizer and templates.
+void export_model(const std::optional<LoraAdapters>& lora, const Architecture& architecture, const at::Tensor& master,
+                  const std::filesystem::path& start, const std::filesystem::path& folder);
+
 }  // namespace troupe

@@ -119,14 +119,7 @@ void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
   const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
   const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
   save_checkpoint(folder_.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
-    Parameters exported(initial_.architecture(), at::kFloat);
-    if (lora_) {
-      lora_->merge_into_(exported);
-      lora_->save(folder / "adapter", start_);
-    } else {
-      exported.flat().copy_(master);
-    }
-    save_hugging_face(exported, start_, folder / "hf");
+    export_model(lora_, initial_.architecture(), master, start_, folder);
     if (reference_ && keeps_reference(config_, step)) {
       write_safetensors(folder / kReferenceFile, {{kReferenceName, reference_->parameters().flat().cpu()}});
     }

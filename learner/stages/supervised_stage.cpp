@@ -147,16 +147,7 @@ class Stage {
     if (checkpointed_ == step_) return;
     const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
     save_checkpoint(options_.folder.checkpoints(), {step_, config_hash(config_), 0}, optimizer_,
-                    [&](const std::filesystem::path& folder) {
-                      Parameters exported(initial_.architecture(), at::kFloat);
-                      if (lora_) {
-                        lora_->merge_into_(exported);
-                        lora_->save(folder / "adapter", start_);
-                      } else {
-                        exported.flat().copy_(master);
-                      }
-                      save_hugging_face(exported, start_, folder / "hf");
-                    });
+                    [&](const std::filesystem::path& folder) { export_model(lora_, initial_.architecture(), master, start_, folder); });
     if (record_ != nullptr) retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint);
     checkpointed_ = step_;
   }
