@@ -48,7 +48,11 @@ RowsWriter::~RowsWriter() {
 
 void RowsWriter::write(const nlohmann::json& row) {
   if (!all_finite(row)) throw ConfigError(path_.string() + ": a number to be written is not finite: " + row.dump());
-  out_ << row.dump() << '\n';
+  write_line(row.dump());
+}
+
+void RowsWriter::write_line(const std::string& line) {
+  out_ << line << '\n';
   if (!out_) throw TransportError(written_.string() + ": writing failed: " + std::strerror(errno));
 }
 

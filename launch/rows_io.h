@@ -25,6 +25,8 @@ class RowsWriter {
 
   /// @throws ConfigError where a number is not finite (JSON has no such), TransportError where the disk is full.
   void write(const nlohmann::json& row);
+  /// The same of a row that is written already, without the newline. @throws TransportError.
+  void write_line(const std::string& line);
   /// Gives the file its name. Without it nothing but the partial file's removal happens. @throws TransportError.
   void close();
 

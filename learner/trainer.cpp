@@ -30,13 +30,14 @@ std::span<const float> span_of(const at::Tensor& tensor) {
 }  // namespace
 
 Trainer::Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
-                 Communicator& communicator, const LoraAdapters* lora)
+                 Communicator& communicator, const LoraAdapters* lora, Critic* critic)
     : config_(config),
       model_(model),
       reference_(reference),
       optimizer_(optimizer),
       communicator_(communicator),
       lora_(lora),
+      critic_(critic),
       gradients_(at::zeros({model.parameters().layout().total}, model.parameters().flat().options().dtype(at::kFloat))),
       exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
@@ -47,6 +48,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
   phase("reference");
   old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();
   reference_logprobs_ = reference_ != nullptr ? frozen_logprobs(*reference_, plan) : FrozenLogprobs();
+  if (critic_ != nullptr) look_ahead(plan);
   for (std::size_t i = 0; i < plan.updates.size(); ++i) {
     const UpdateShard& update = plan.updates[i];
     gradients_.zero_();
@@ -63,11 +65,15 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
     fault::point("learner.updated");
     stats.grad_norm = step.grad_norm;
     stats.lr = step.lr;
-    stats.skipped += step.skipped ? 1 : 0;
-    if (stats.bad_tensor.empty()) stats.bad_tensor = step.bad_tensor;
+    const OptimizerStep value = critic_ != nullptr ? critic_->update(plan.step) : OptimizerStep();
+    stats.skipped += step.skipped || value.skipped ? 1 : 0;
+    for (const std::string& bad : {step.bad_tensor, value.bad_tensor}) {
+      if (stats.bad_tensor.empty()) stats.bad_tensor = bad;
+    }
     ++stats.updates;
   }
   combine_over_ranks(stats);
+  if (critic_ != nullptr) stats.critic = critic_->numbers();
   return stats;
 }
 
@@ -77,7 +83,8 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   fault::point("learner.forward");
   const std::vector<TokenSequence> sequences = sequences_of(micro_batch);
   TokenPass pass(model_, sequences, config_.sampling.temperature, true);
-  const TokenTargets targets = token_targets(micro_batch, update, config_.loss, config_.sampling.max_tokens);
+  TokenTargets targets = token_targets(micro_batch, update, config_.loss, config_.sampling.max_tokens);
+  if (critic_ != nullptr) targets.advantage = critic_->advantages(micro_batch);
   const std::span<const float> logp = span_of(pass.tokens().logp_N);
   if (assert_exact_ && first_update) require_exact(micro_batch, logp, targets.sampler_logp);
 
@@ -119,6 +126,7 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   const at::Tensor grad_N = at::from_blob(result.grad_logp.data(), {static_cast<std::int64_t>(result.grad_logp.size())}, at::kFloat);
   fault::point("learner.backward");
   pass.backward(grad_N, gradients_);
+  if (critic_ != nullptr) critic_->train_micro_batch(micro_batch, targets.weight);
   return result.loss;
 }
 
@@ -140,6 +148,21 @@ Trainer::FrozenLogprobs Trainer::frozen_logprobs(const Transformer& model, const
     }
   }
   return frozen;
+}
+
+/// The values and advantages of the step, by its critic.
+void Trainer::look_ahead(const StepPlan& plan) {
+  const auto frozen = [](const FrozenLogprobs& logprobs, const Trajectory& trajectory) {
+    const auto found = logprobs.find({trajectory.group, trajectory.sample});
+    return found == logprobs.end() ? std::span<const float>() : std::span<const float>(found->second);
+  };
+  critic_->look_ahead(
+      plan,
+      [&](const Trajectory& trajectory) {
+        const auto recomputed = frozen(old_logprobs_, trajectory);
+        return recomputed.empty() ? std::span<const float>(trajectory.sampler_logprobs) : recomputed;
+      },
+      [&](const Trajectory& trajectory) { return frozen(reference_logprobs_, trajectory); });
 }
 
 void Trainer::require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
 #include "common/model/transformer.h"
+#include "learner/critic.h"
 #include "learner/lora.h"
 #include "learner/objective/policy_loss.h"
 #include "learner/objective/trajectory.h"
@@ -30,6 +32,7 @@ struct TrainStats {
   std::int64_t skipped = 0;  // updates left out because a gradient was not finite
   std::string bad_tensor;    // where skipped: the first tensor whose gradient was not finite
   PolicyMetrics policy;
+  std::optional<CriticNumbers> critic;  // where there is one
 };
 
 /// One learner rank's part of a GRPO step: forward, policy loss and backward over its micro-batches, then the sharded
@@ -37,9 +40,9 @@ struct TrainStats {
 class Trainer {
  public:
   /// `model` shares its parameters with the optimizer, unless that trains the adapters `lora`; `reference` may be null where no KL
-  /// is asked for.
+  /// is asked for. With a `critic` the advantages are its own, and it is trained beside the policy.
   Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
-          Communicator& communicator, const LoraAdapters* lora = nullptr);
+          Communicator& communicator, const LoraAdapters* lora = nullptr, Critic* critic = nullptr);
 
   /// Trains the step's updates in order. `phase` is told what the rank is doing. In exact mode at max_lag 0 the first update's
   /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not. Not so for a
@@ -58,6 +61,7 @@ class Trainer {
   void require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,
                      std::span<const float> sampler_logp) const;
   void combine_over_ranks(TrainStats& stats);
+  void look_ahead(const StepPlan& plan);
 
   const Config& config_;
   Transformer& model_;
@@ -65,6 +69,7 @@ class Trainer {
   ShardedOptimizer& optimizer_;
   Communicator& communicator_;
   const LoraAdapters* lora_;
+  Critic* critic_;
   at::Tensor gradients_;
   const bool exact_;
   bool assert_exact_ = true;  // in the present step

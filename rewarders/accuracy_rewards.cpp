@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <regex>
 
 #include "common/base/error.h"
 #include "common/base/text.h"
@@ -7,6 +6,7 @@
 #include "rewarders/answer.h"
 #include "rewarders/maths/equivalence.h"
 #include "rewarders/maths/extraction.h"
+#include "rewarders/pattern.h"
 #include "rewarders/reward_kinds.h"
 
 namespace troupe {
@@ -106,23 +106,11 @@ class CountdownReward final : public Reward {
 
 class RegexReward final : public Reward {
  public:
-  RegexReward(const std::string& pattern, bool full) : full_(full) {
-    if (pattern.empty()) throw ConfigError("a reward of kind regex needs the key `pattern`");
-    try {
-      pattern_ = std::regex(pattern, std::regex::ECMAScript);
-    } catch (const std::regex_error& error) {
-      throw ConfigError("regex reward: '" + pattern + "' is not a regular expression: " + error.what());
-    }
-  }
-  Grade grade(const GradedItem& item) const override {
-    constexpr std::size_t kMaxLength = 10000;  // std::regex recurses with the text's length
-    if (item.completion.size() > kMaxLength) return {0.0, "wrong"};
-    return right_or_wrong(full_ ? std::regex_match(item.completion, pattern_) : std::regex_search(item.completion, pattern_));
-  }
+  RegexReward(const std::string& pattern, bool full) : pattern_(pattern, {.whole = full}) {}
+  Grade grade(const GradedItem& item) const override { return right_or_wrong(pattern_.matches(item.completion)); }
 
  private:
-  std::regex pattern_;
-  bool full_;
+  Pattern pattern_;
 };
 
 std::vector<std::string> sources_of(RewardParameters& parameters, const std::string& fallback = "tag,boxed,hash") {
@@ -152,6 +140,7 @@ std::unique_ptr<Reward> make_countdown(RewardParameters& parameters) {
 
 std::unique_ptr<Reward> make_regex(RewardParameters& parameters) {
   const std::string pattern = parameters.text("pattern", "");
+  if (pattern.empty()) throw ConfigError("a reward of kind regex needs the key `pattern`");
   return std::make_unique<RegexReward>(pattern, parameters.flag("full", false));
 }
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <regex>
 #include <set>
 
 #include "common/base/error.h"
+#include "rewarders/pattern.h"
 
 namespace troupe {
 namespace {
@@ -14,7 +14,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxDepth = 128;  // of references and nesting together: a schema may refer to itself for ever
-constexpr std::size_t kMaxPatternText = 10000;
 
 enum class Wants { kAnything, kSchema, kSchemas, kSchemaList, kCount, kNumber, kText, kTexts, kList, kBoolean, kTypes };
 
@@ -91,7 +90,7 @@ bool fits_number(const Json& schema, const Json& value) {
 bool fits_text(const Json& schema, const std::string& text) {
   if (!within(schema, "minLength", "maxLength", length_of(text))) return false;
   if (!schema.contains("pattern")) return true;
-  return text.size() <= kMaxPatternText && std::regex_search(text, std::regex(schema.at("pattern").get<std::string>()));
+  return Pattern(schema.at("pattern").get<std::string>()).matches(text);
 }
 
 }  // namespace
@@ -123,9 +122,9 @@ void JsonSchema::check(const Json& schema, const std::string& place, int depth) 
   }
   if (!schema.contains("pattern")) return;
   try {
-    const std::regex tried(schema.at("pattern").get<std::string>());
-  } catch (const std::regex_error& error) {
-    throw ConfigError(place + ": \"pattern\" is not a regular expression: " + error.what());
+    const Pattern tried(schema.at("pattern").get<std::string>());
+  } catch (const ConfigError& error) {
+    throw ConfigError(place + ": \"pattern\": " + error.what());
   }
 }
 

@@ -7,7 +7,7 @@
 namespace troupe {
 
 /// A JSON Schema (draft 2020-12, and what earlier drafts share with it) of these keywords: type, enum, const; minimum, maximum,
-/// exclusiveMinimum, exclusiveMaximum, multipleOf; minLength, maxLength, pattern (ECMAScript, texts up to 10,000 bytes); items, prefixItems,
+/// exclusiveMinimum, exclusiveMaximum, multipleOf; minLength, maxLength, pattern (pattern.h); items, prefixItems,
 /// minItems, maxItems, uniqueItems; properties, required, additionalProperties, minProperties, maxProperties; allOf, anyOf, oneOf, not; $ref
 /// to a place in the same schema. Annotations (title, description, default, format …) say nothing.
 class JsonSchema {

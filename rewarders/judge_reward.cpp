@@ -2,7 +2,6 @@
 #include <atomic>
 #include <cmath>
 #include <map>
-#include <regex>
 #include <thread>
 
 #include "common/base/checksum.h"
@@ -13,25 +12,20 @@
 #include "common/reward_model/scored_text.h"
 #include "rewarders/judge_cache.h"
 #include "rewarders/judge_client.h"
+#include "rewarders/pattern.h"
 #include "rewarders/reward_kinds.h"
 
 namespace troupe {
 namespace {
 
-constexpr std::size_t kMostReplyCharacters = 20000;  // std::regex recurses; the score is looked for in so many of the last
-
 /// How a score is read from a reply.
 class ScoreRule {
  public:
   /// `values`: "word=number,…", or empty. @throws ConfigError.
-  ScoreRule(const std::string& pattern, const std::string& values) {
-    try {
-      pattern_ = std::regex(pattern, std::regex::ECMAScript | std::regex::icase);
-    } catch (const std::regex_error& error) {
-      throw ConfigError("pattern: expected a regular expression, found '" + pattern + "': " + error.what());
+  ScoreRule(const std::string& pattern, const std::string& values) : pattern_(pattern_of(pattern)) {
+    if (pattern_.groups() != 1) {
+      throw ConfigError("pattern: expected one group, which holds the score, found " + std::to_string(pattern_.groups()));
     }
-    if (pattern_.mark_count() != 1)
-      throw ConfigError("pattern: expected one group, which holds the score, found " + std::to_string(pattern_.mark_count()));
     if (values.empty()) return;
     for (const std::string_view part : split(values, ',')) {
       const std::size_t sign = part.find('=');
@@ -43,9 +37,7 @@ class ScoreRule {
 
   /// By the last match; nothing where there is none, or it is neither a number nor one of the words.
   std::optional<double> score_in(const std::string& reply) const {
-    const std::string text = reply.substr(reply.size() - std::min(reply.size(), kMostReplyCharacters));
-    std::optional<std::string> last;
-    for (std::sregex_iterator match(text.begin(), text.end(), pattern_), end; match != end; ++match) last = (*match)[1].str();
+    const std::optional<std::string> last = pattern_.last_group(reply);
     if (!last) return std::nullopt;
     if (values_.empty()) return parse_double(trim(*last));
     const auto found = values_.find(lower(trim(*last)));
@@ -53,13 +45,20 @@ class ScoreRule {
   }
 
  private:
+  static Pattern pattern_of(const std::string& pattern) {
+    try {
+      return Pattern(pattern, {.whole = false, .ignore_case = true});
+    } catch (const ConfigError& error) {
+      throw ConfigError(std::string("pattern: ") + error.what());
+    }
+  }
   static std::string lower(std::string_view text) {
     std::string result(text);
     for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     return result;
   }
 
-  std::regex pattern_;
+  Pattern pattern_;
   std::map<std::string, double> values_;
 };
 

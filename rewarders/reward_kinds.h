@@ -22,8 +22,8 @@ std::unique_ptr<Reward> make_arithmetic(RewardParameters& parameters);
 /// `countdown`: 1 where the answer is an expression that uses each of the row's `nums` exactly once and has the value
 /// `target` (TinyZero's task). Parameter `partial`: the reward of a well-formed expression with another value (default 0).
 std::unique_ptr<Reward> make_countdown(RewardParameters& parameters);
-/// `regex`: 1 where the completion matches `pattern` (ECMAScript) somewhere; `full = true`: as a whole. Over 10,000
-/// characters count as no match.
+/// `regex`: 1 where the completion matches `pattern` (pattern.h: as ECMAScript has it, within a bound of steps) somewhere;
+/// `full = true`: as a whole.
 std::unique_ptr<Reward> make_regex(RewardParameters& parameters);
 
 // code_reward.cpp
@@ -62,7 +62,7 @@ std::unique_ptr<Reward> make_model(RewardParameters& parameters);
 // judge_reward.cpp
 /// `judge`: what a language model says, over HTTP or HTTPS in the form of OpenAI's chat completions. `url` and `model` name it;
 /// `api_key_file` holds its key; `prompt_file` is the Jinja template of what it is asked, of question, gold, response, summary and row;
-/// `pattern` (ECMAScript, one group; default \[\[(-?[0-9.]+)\]\]) finds the score in the reply, its last match counts; `values`, e.g.
+/// `pattern` (as for regex, in any letter case, one group; default \[\[(-?[0-9.]+)\]\]) finds the score in the reply, its last match counts; `values`, e.g.
 /// safe=1,unsafe=0, makes words of it numbers. temperature (0), max_tokens (1024), timeout_s (60; of a completion, retries included),
 /// retries (3) after connections that fail, 429, 5xx and replies without a score, backoff_s (0.5, doubled each time, or as the server's
 /// Retry-After says), concurrency (4), cache: a file that keeps what was answered.

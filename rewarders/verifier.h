@@ -46,8 +46,8 @@ class VerifierProcess {
   };
   /// How many items score_all() does at once.
   std::size_t batch() const { return batches_ ? kBatch : 1; }
-  /// The scores of up to batch() items, in one request where the rewards are quicker so; those that fail are then scored one by one.
-  /// @throws as about().
+  /// The scores of up to batch() items, in one request where the rewards are quicker so, within `timeout_s` and what they take beyond it
+  /// for each; those that fail are then scored one by one. @throws as about().
   std::vector<Score> score_all(std::span<const Item> items, double timeout_s);
 
   /// Gives up the score() that another thread waits for, and all later ones: they have no values. Any thread.

@@ -37,6 +37,9 @@ inline constexpr std::string_view kRatioMaxAbsLog = "ratio_max_abs_log";
 inline constexpr std::string_view kWeightsChanged = "weights_changed";
 inline constexpr std::string_view kNotLearning = "not_learning";
 inline constexpr std::string_view kClipShare = "clip_share";
+inline constexpr std::string_view kValueLoss = "value_loss";
+inline constexpr std::string_view kValueClipShare = "value_clip_share";
+inline constexpr std::string_view kExplainedVariance = "explained_variance";
 inline constexpr std::string_view kLagMean = "lag_mean";
 inline constexpr std::string_view kLagMax = "lag_max";
 inline constexpr std::string_view kTokensGenerated = "tokens_generated";
@@ -90,6 +93,9 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kWeightsChanged, "share", "parts of the published weights that differ from the version before"},
     MetricInfo{metric::kNotLearning, "", "checks that say the run is not learning"},
     MetricInfo{metric::kClipShare, "share", "tokens whose ratio was clipped"},
+    MetricInfo{metric::kValueLoss, "", "the critic's loss"},
+    MetricInfo{metric::kValueClipShare, "share", "tokens whose value was clipped"},
+    MetricInfo{metric::kExplainedVariance, "", "of the returns, by the critic before the step: 1 at best"},
     MetricInfo{metric::kLagMean, "versions", "mean age of the trained groups"},
     MetricInfo{metric::kLagMax, "versions", "age of the oldest trained group"},
     MetricInfo{metric::kTokensGenerated, "tokens", "tokens generated so far"},

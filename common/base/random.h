@@ -6,7 +6,7 @@
 namespace troupe {
 
 /// Streams of random numbers that never meet: the stream number is part of the key.
-enum class Stream : std::uint32_t { kSampling = 0, kEvaluation = 1, kColdStart = 2, kInitialWeights = 3, kData = 4, kAdapters = 5 };
+enum class Stream : std::uint32_t { kSampling = 0, kEvaluation = 1, kColdStart = 2, kInitialWeights = 3, kData = 4, kAdapters = 5, kCritic = 6 };
 
 /// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a bijection of the
 /// 128-bit `counter` under the 64-bit `key`. A pure function, so a draw depends on its key and place alone.

@@ -130,7 +130,7 @@ struct LossConfig {
   std::string kl_in = "loss";        // loss | reward
   double kl_coef = 0.001;
   std::string normalise = "sequence_mean";  // sequence_mean (GRPO) | token_mean (DAPO) | dr_grpo
-  std::string advantage = "grpo";    // grpo | no_std | rloo | reinforce_pp | reinforce_pp_baseline
+  std::string advantage = "grpo";    // grpo | no_std | rloo | reinforce_pp | reinforce_pp_baseline | gae
   double tis_cap = 0.0;              // truncated importance sampling of rollout against trainer; 0: off
   bool overlong_mask = false;        // completions cut off at max_tokens do not train
   int overlong_buffer = 0;           // soft overlong penalty over the last tokens before max_tokens; 0: off
@@ -145,6 +145,17 @@ struct LoraConfig {
   double alpha = 16;
   std::string targets = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
   bool operator==(const LoraConfig&) const = default;
+};
+
+/// The value function of PPO, where loss.advantage = gae (learner/critic.h).
+struct CriticConfig {
+  std::string path;  // empty: the model that the run starts from
+  double lr = 1e-5;
+  double gamma = 1.0;
+  double lambda = 0.95;
+  double clip_value = 0.2;  // 0: no clipping
+  bool whiten = true;
+  bool operator==(const CriticConfig&) const = default;
 };
 
 /// Direct preference optimisation (learner/stages/dpo.h).
@@ -217,6 +228,7 @@ struct Config {
   SamplingConfig sampling;
   OptimizerConfig optimizer;
   LossConfig loss;
+  CriticConfig critic;
   DpoConfig dpo;
   LoraConfig lora;
   std::vector<RewardConfig> rewards;  // in the order of the file

@@ -242,7 +242,8 @@ void add_learning(std::vector<Option>& options) {
   loss("normalise", &LossConfig::normalise, kNumbers, one_of({"sequence_mean", "token_mean", "dr_grpo"}),
        "how token losses are averaged: GRPO, DAPO or Dr. GRPO");
   loss("advantage", &LossConfig::advantage, kNumbers,
-       one_of({"grpo", "no_std", "rloo", "reinforce_pp", "reinforce_pp_baseline"}), "how rewards become advantages");
+       one_of({"grpo", "no_std", "rloo", "reinforce_pp", "reinforce_pp_baseline", "gae"}),
+       "how rewards become advantages; gae: by a critic, which makes it PPO ([critic])");
   loss("tis_cap", &LossConfig::tis_cap, kNumbers, at_least(0),
        "cap of the importance weight of trainer against rollout; 0: off");
   loss("overlong_mask", &LossConfig::overlong_mask, kNumbers, any(),
@@ -252,6 +253,16 @@ void add_learning(std::vector<Option>& options) {
   loss("overlong_penalty", &LossConfig::overlong_penalty, kNumbers, at_least(0), "reward lost at sampling.max_tokens");
   loss("reference_refresh_steps", &LossConfig::reference_refresh_steps, kNumbers, at_least(0),
        "steps after which the policy becomes the reference model of the KL term (R1: 400); 0: never");
+  const auto critic = section("critic", &Config::critic, options);
+  critic("path", &CriticConfig::path, kNumbers, any(),
+         "reward model, or language model, that the critic starts from; empty: the model that the run starts from");
+  critic("lr", &CriticConfig::lr, kNumbers, between(0, 1), "learning rate of the critic; the rest is the policy's [optimizer]");
+  critic("gamma", &CriticConfig::gamma, kNumbers, between(0, 1), "discount of later rewards, a token");
+  critic("lambda", &CriticConfig::lambda, kNumbers, between(0, 1),
+         "0: advantages of one step; 1: of the whole rest of the completion");
+  critic("clip_value", &CriticConfig::clip_value, kNumbers, at_least(0),
+         "how far a value may move from the one that the advantages were taken with; 0: as far as it likes");
+  critic("whiten", &CriticConfig::whiten, kNumbers, any(), "advantages of a step to mean 0 and deviation 1");
   const auto lora = section("lora", &Config::lora, options);
   lora("rank", &LoraConfig::rank, kNumbers, at_least(0),
        "rank of the adapters that are trained on frozen weights; 0: all weights are trained");

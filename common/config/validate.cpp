@@ -40,7 +40,9 @@ void check_loss(const Config& config) {
          "loss.reference_refresh_steps = " + number(loss.reference_refresh_steps) +
              ": expected 0, because there is no KL term (loss.kl = " + loss.kl + ", loss.kl_coef = " + shortest(loss.kl_coef) +
              ")");
-  expect(loss.advantage == "reinforce_pp" || config.group.size >= 2,
+  expect(loss.advantage == "gae" || config.critic == CriticConfig(), "[critic]: nothing reads it with loss.advantage = " + loss.advantage +
+                                                                         "; expected gae");
+  expect(loss.advantage == "reinforce_pp" || loss.advantage == "gae" || config.group.size >= 2,
          "group.size = " + number(config.group.size) + ": loss.advantage = " + loss.advantage +
              " compares the completions of a group and needs at least 2");
 }

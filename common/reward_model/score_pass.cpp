@@ -5,38 +5,52 @@
 #include "common/base/error.h"
 
 namespace troupe {
+namespace {
 
-ScorePass::ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, bool keep) : model_(model) {
+std::vector<TextToScore> last_tokens(std::span<const std::span<const std::int32_t>> texts) {
+  std::vector<TextToScore> result;
+  for (const std::span<const std::int32_t> text : texts) result.push_back({text, static_cast<std::int64_t>(text.size()) - 1});
+  return result;
+}
+
+}  // namespace
+
+ScorePass::ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, bool keep)
+    : ScorePass(model, last_tokens(texts), keep) {}
+
+ScorePass::ScorePass(const Transformer& model, std::span<const TextToScore> texts, bool keep) : model_(model) {
   check(model.parameters().architecture().scores, "a score is a reward model's");
-  std::vector<std::int64_t> ids, last;
+  std::vector<std::int64_t> ids, rows;
   packed_.sequence_starts.push_back(0);
-  for (const std::span<const std::int32_t> text : texts) {
-    check(!text.empty(), "a text that is scored has a token");
-    ids.insert(ids.end(), text.begin(), text.end());
+  for (const TextToScore& text : texts) {
+    const auto length = static_cast<std::int64_t>(text.ids.size());
+    check(text.first >= 0 && text.first < length, "a text that is scored has a token that is");
+    for (std::int64_t i = text.first; i < length; ++i) rows.push_back(packed_.sequence_starts.back() + i);
+    ids.insert(ids.end(), text.ids.begin(), text.ids.end());
     packed_.sequence_starts.push_back(static_cast<std::int64_t>(ids.size()));
-    last.push_back(packed_.sequence_starts.back() - 1);
   }
   packed_.ids_T = at::tensor(ids, at::kLong);
-  last_S = at::tensor(last, at::kLong);
+  rows_S = at::tensor(rows, at::kLong).to(model.parameters().flat().device());
   total_tokens_ = packed_.ids_T.numel();
-  hidden_SH = model.forward(packed_, keep ? &saved_ : nullptr).index_select(0, last_S).to(at::kFloat);
-  const at::Tensor weight_H = model.head_VH().to(at::kFloat).contiguous();
+  hidden_SH = model.forward(packed_, keep ? &saved_ : nullptr).index_select(0, rows_S).to(at::kFloat);
+  const at::Tensor states_SH = hidden_SH.cpu();
+  const at::Tensor weight_H = model.head_VH().to(at::kFloat).cpu().contiguous();
   const float* const w = weight_H.const_data_ptr<float>();
-  for (std::int64_t s = 0; s < hidden_SH.size(0); ++s) {
-    const float* const h = hidden_SH.const_data_ptr<float>() + s * hidden_SH.size(1);
+  for (std::int64_t s = 0; s < states_SH.size(0); ++s) {
+    const float* const h = states_SH.const_data_ptr<float>() + s * states_SH.size(1);
     double sum = 0;
-    for (std::int64_t i = 0; i < hidden_SH.size(1); ++i) sum += static_cast<double>(h[i]) * static_cast<double>(w[i]);
+    for (std::int64_t i = 0; i < states_SH.size(1); ++i) sum += static_cast<double>(h[i]) * static_cast<double>(w[i]);
     scores_.push_back(static_cast<float>(sum));
   }
 }
 
 void ScorePass::backward(std::span<const double> grad_scores, at::Tensor& gradients) {
   check(grad_scores.size() == scores_.size(), "there is one gradient a score");
-  const at::Tensor grad_S = at::tensor(std::vector<double>(grad_scores.begin(), grad_scores.end()), at::kDouble);
+  const at::Tensor grad_S = at::tensor(std::vector<double>(grad_scores.begin(), grad_scores.end()), at::kDouble).to(hidden_SH.device());
   const at::Tensor weight_1H = model_.head_VH();
   gradients.narrow(0, model_.head_offset(), weight_1H.numel()).add_(grad_S.matmul(hidden_SH.to(at::kDouble)));
   at::Tensor grad_TH = at::zeros({total_tokens_, weight_1H.size(1)}, weight_1H.options());
-  grad_TH.index_copy_(0, last_S, (grad_S.unsqueeze(1) * weight_1H.to(at::kDouble)).to(weight_1H.scalar_type()));
+  grad_TH.index_copy_(0, rows_S, (grad_S.unsqueeze(1) * weight_1H.to(at::kDouble)).to(weight_1H.scalar_type()));
   model_.backward(packed_, saved_, grad_TH, gradients);
 }
 

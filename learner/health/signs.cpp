@@ -78,7 +78,8 @@ Reading never_in_form(const HealthView& view) {
 
 Reading zero_variance(const HealthView& view) {
   const auto share = view.value(metric::kZeroVarianceShare);
-  if (!share || view.config.loss.advantage == "reinforce_pp") return std::nullopt;  // its baseline is the step's
+  const std::string& advantage = view.config.loss.advantage;
+  if (!share || advantage == "reinforce_pp" || advantage == "gae") return std::nullopt;  // their baseline is not the group's
   return sign(*share >= view.config.health.max_zero_variance,
               percent(*share) + " of the groups have equal rewards and teach nothing",
               "the prompts are too easy or too hard for this model, or its completions are all alike (entropy near 0): choose "

@@ -90,7 +90,8 @@ std::vector<GroupAdvantages> advantages(std::string_view kind, const std::vector
   if (kind == "rloo") return by_group(step, leave_one_out);
   if (kind == "reinforce_pp") return by_step(step);
   if (kind == "reinforce_pp_baseline") return by_step(by_group(step, as_is));
-  throw ConfigError("loss.advantage: expected grpo, no_std, rloo, reinforce_pp or reinforce_pp_baseline, found \"" +
+  if (kind == "gae") return step;
+  throw ConfigError("loss.advantage: expected grpo, no_std, rloo, reinforce_pp, reinforce_pp_baseline or gae, found \"" +
                     std::string(kind) + "\"");
 }
 

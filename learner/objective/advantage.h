@@ -23,6 +23,7 @@ using GroupAdvantages = std::vector<std::optional<double>>;
 ///   reinforce_pp           (r - M) / S           REINFORCE++ (2501.03262); M and S over all completions of the step
 ///   reinforce_pp_baseline  (a - mean a) / std a over the step, of a = r - m
 ///                                                REINFORCE++-baseline (ibid.)
+///   gae                    r, of which a critic makes advantages of tokens (critic.h): PPO (1707.06347)
 ///
 /// Conventions. The deviation is that of the population (divided by n), as the papers write std of the group; TRL,
 /// NeMo RL and others divide by n - 1, which scales grpo by sqrt((n - 1) / n). No epsilon is added to it: where the

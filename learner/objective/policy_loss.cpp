@@ -22,12 +22,12 @@ Policy policy_of(const std::string& name) {
   throw ConfigError("loss.policy: expected clip, gspo, cispo or reinforce, found \"" + name + "\"");
 }
 
-Kl kl_of(const std::string& name) {
+Kl kl_of(std::string_view name) {
   if (name == "none") return Kl::kNone;
   if (name == "k1") return Kl::kK1;
   if (name == "k2") return Kl::kK2;
   if (name == "k3") return Kl::kK3;
-  throw ConfigError("loss.kl: expected none, k1, k2 or k3, found \"" + name + "\"");
+  throw ConfigError("loss.kl: expected none, k1, k2 or k3, found \"" + std::string(name) + "\"");
 }
 
 bool kl_is_in_reward(const std::string& name) {
@@ -104,7 +104,8 @@ class Evaluation {
         batch_(batch),
         policy_(policy_of(config.policy)),
         kl_(kl_of(config.kl)),
-        kl_in_reward_(kl_is_in_reward(config.kl_in)) {
+        kl_in_reward_(kl_is_in_reward(config.kl_in)),
+        charges_(kl_in_reward_ && config.advantage != "gae") {
     check_sizes(batch, kl_ != Kl::kNone && config.kl_coef != 0);
     if (batch.ref_logp.empty()) kl_ = Kl::kNone;
     result_.grad_logp.assign(batch.logp.size(), 0.0F);
@@ -141,7 +142,7 @@ class Evaluation {
     double charge = 0;  // kl_in = reward: the KL of this token and the later ones
     for (std::size_t t = end; t-- > begin;) {
       if (!trains(t)) continue;
-      if (kl_ != Kl::kNone && kl_in_reward_) {
+      if (kl_ != Kl::kNone && charges_) {
         charge += config_.kl_coef * kl_term(kl_, difference(batch_.old_logp, batch_.ref_logp, t)).value;
       }
       add_token(t, policy_ == Policy::kGspo ? sequence_log_ratio : log_ratio(t), batch_.advantage[t] - charge);
@@ -187,6 +188,7 @@ class Evaluation {
   const Policy policy_;
   Kl kl_;
   const bool kl_in_reward_;
+  const bool charges_;  // the KL to the advantages
   PolicyLoss result_;
 };
 
@@ -203,6 +205,8 @@ PolicyMetrics& PolicyMetrics::operator+=(const PolicyMetrics& other) {
   non_finite += other.non_finite;
   return *this;
 }
+
+double kl_estimate(std::string_view estimator, double d) { return kl_term(kl_of(estimator), d).value; }
 
 PolicyLoss policy_loss(const LossConfig& config, const TokenBatch& batch) { return Evaluation(config, batch).run(); }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "common/config/config.h"
@@ -69,8 +70,12 @@ struct PolicyLoss {
 /// is not at hand when advantages are taken. No estimator is clamped (NeMo RL clamps d to +-20).
 ///
 /// Arithmetic in double from float inputs; a token's gradient depends on its own sequence alone, so that it has the
-/// same bits however the update was cut. @throws InternalError where sizes do not fit, ConfigError naming an unknown
+/// same bits however the update was cut. With loss.advantage = gae the charge of kl_in = reward is in the advantages
+/// already (gae.h), and not made here. @throws InternalError where sizes do not fit, ConfigError naming an unknown
 /// option's value.
 PolicyLoss policy_loss(const LossConfig& config, const TokenBatch& batch);
+
+/// k of the estimator (none, k1, k2 or k3) for a log-ratio d, as above. @throws ConfigError naming an unknown one.
+double kl_estimate(std::string_view estimator, double d);
 
 }  // namespace troupe

@@ -55,6 +55,7 @@ std::optional<std::string> first_difference(const ParameterLayout& layout, const
   if (auto weight = first_difference(layout, recorded.master, replayed.master)) return weight;
   if (const auto moment = first_difference(layout, recorded.exp_avg, replayed.exp_avg)) return "first moment of " + *moment;
   if (const auto moment = first_difference(layout, recorded.exp_avg_sq, replayed.exp_avg_sq)) return "second moment of " + *moment;
+  if (recorded.critic.master.defined() && !recorded.critic.master.equal(replayed.critic.master)) return "weights of the critic";
   if (recorded.updates == replayed.updates) return std::nullopt;
   return both("updates", static_cast<double>(recorded.updates), static_cast<double>(replayed.updates));
 }

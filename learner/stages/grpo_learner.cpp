@@ -16,6 +16,7 @@ namespace {
 bool exact(const Config& config) { return config.run.exact && exactness_obstacles(config).empty(); }
 
 constexpr const char* kReferenceFile = "reference.safetensors";  // beside the shards of a checkpoint
+constexpr const char* kCriticFile = "critic.safetensors";        // likewise
 constexpr const char* kReferenceName = "reference";
 
 /// Whether the reference after a step is neither the model of the start nor that of the step, so that a checkpoint must hold it.
@@ -44,7 +45,12 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
     frozen.flat().copy_(initial_.flat());
     reference_.emplace(frozen, exact(config));
   }
-  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator, lora_ ? &*lora_ : nullptr);
+  if (config.loss.advantage == "gae") {
+    const Parameters fresh = fresh_critic(config, initial_);
+    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), communicator), fresh, communicator);
+  }
+  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator, lora_ ? &*lora_ : nullptr,
+                   critic_ ? &*critic_ : nullptr);
 }
 
 TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces) {
@@ -68,6 +74,7 @@ void GrpoLearner::refresh_reference(std::int64_t step) {
 
 void GrpoLearner::loaded(std::int64_t step) {
   if (lora_) lora_->merge_into_(model_.parameters());
+  if (critic_) critic_->restore(read_state(checkpoint_folder(folder_.checkpoints(), step) / kCriticFile, critic_->total()));
   refresh_reference(step);
   if (!reference_ || !keeps_reference(config_, step)) return;
   const auto file = checkpoint_folder(folder_.checkpoints(), step) / kReferenceFile;
@@ -91,25 +98,16 @@ void GrpoLearner::load(std::int64_t step, const std::string& hash) {
 }
 
 LearnerState GrpoLearner::state() {
-  LearnerState state;
-  state.master = optimizer_.gather_copy(optimizer_.master(), "parameters of a state");
-  state.exp_avg = optimizer_.gather_copy(optimizer_.exp_avg(), "first moments of a state");
-  state.exp_avg_sq = optimizer_.gather_copy(optimizer_.exp_avg_sq(), "second moments of a state");
-  state.updates = optimizer_.updates();
+  LearnerState state{whole_state(optimizer_)};
+  if (critic_) state.critic = critic_->state();
   const bool refreshed = reference_ && config_.loss.reference_refresh_steps > 0;
   if (refreshed && optimizer_.communicator().rank() == 0) state.reference = reference_->parameters().flat().cpu().clone();
   return state;
 }
 
 void GrpoLearner::restore(const LearnerState& state) {
-  const std::int64_t first = std::min(optimizer_.slice() * optimizer_.communicator().rank(), optimizer_.total());
-  const std::int64_t count = std::min(optimizer_.slice(), optimizer_.total() - first);
-  const auto own = [&](const at::Tensor& whole) {
-    at::Tensor slice = at::zeros({optimizer_.slice()}, at::kFloat);  // the padding is zero
-    slice.narrow(0, 0, count).copy_(whole.narrow(0, first, count));
-    return slice;
-  };
-  optimizer_.restore(own(state.master), own(state.exp_avg), own(state.exp_avg_sq), state.updates);
+  restore_(optimizer_, state);
+  if (critic_) critic_->restore(state.critic);
   if (lora_) lora_->merge_into_(model_.parameters());
   if (reference_ && state.reference.defined()) reference_->parameters().flat().copy_(state.reference);
 }
@@ -117,9 +115,11 @@ void GrpoLearner::restore(const LearnerState& state) {
 void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
   board_.set(step, "checkpoint", Pace::kLengthy);
   const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
+  const AdamState critic = critic_ ? critic_->state() : AdamState();
   const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
   save_checkpoint(folder_.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
     export_model(lora_, initial_.architecture(), master, start_, folder);
+    if (critic_) write_state(critic, folder / kCriticFile);
     if (reference_ && keeps_reference(config_, step)) {
       write_safetensors(folder / kReferenceFile, {{kReferenceName, reference_->parameters().flat().cpu()}});
     }

@@ -13,6 +13,8 @@
 #include "common/config/run_folder.h"
 #include "common/model/parameters.h"
 #include "common/model/transformer.h"
+#include "learner/adam_state.h"
+#include "learner/critic.h"
 #include "learner/hub/ledger.h"
 #include "learner/hub/rank_board.h"
 #include "learner/lora.h"
@@ -22,12 +24,9 @@
 
 namespace troupe {
 
-/// What a learner is between two steps, whatever the number of its ranks: [total] fp32 each, laid out as what is trained (lora.h).
-struct LearnerState {
-  at::Tensor master;
-  at::Tensor exp_avg;
-  at::Tensor exp_avg_sq;
-  std::int64_t updates = 0;
+/// What a learner is between two steps, whatever the number of its ranks; what is trained is laid out as lora.h says.
+struct LearnerState : AdamState {
+  AdamState critic = {};      // where there is one
   at::Tensor reference = {};  // in the compute dtype; undefined where it is the model of the start, or there is none
 };
 
@@ -87,6 +86,7 @@ class GrpoLearner {
   std::optional<LoraAdapters> lora_;
   ShardedOptimizer optimizer_;
   std::optional<Transformer> reference_;
+  std::optional<Critic> critic_;
   std::optional<Trainer> trainer_;
 };
 

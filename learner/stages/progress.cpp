@@ -59,6 +59,11 @@ std::map<std::string, double> metrics_of(const StepReport& report) {
   v.put_mean(metric::kKl, policy.kl_sum, policy.tokens);
   v.put_mean(metric::kEntropy, report.train.entropy_sum, policy.tokens);
   v.put_mean(metric::kClipShare, static_cast<double>(policy.clipped), policy.tokens);
+  if (const auto& critic = report.train.critic) {
+    v.put(metric::kValueLoss, critic->loss);
+    v.put(metric::kValueClipShare, critic->clip_share);
+    v.put(metric::kExplainedVariance, critic->explained_variance);
+  }
   v.put(metric::kRatioMaxAbsLog, report.train.first_log_ratio);
   if (report.times.step > 0) v.put(metric::kTokensPerS, static_cast<double>(intake.tokens) / report.times.step);
   v.put(metric::kStepS, report.times.step);

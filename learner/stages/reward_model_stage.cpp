@@ -13,6 +13,7 @@
 #include "common/base/random.h"
 #include "common/base/text.h"
 #include "common/model/checkpoint_io.h"
+#include "common/reward_model/with_score.h"
 #include "common/tokenizer/tokenizer.h"
 #include "learner/checkpoint.h"
 #include "learner/stages/reward_rows.h"

@@ -29,10 +29,6 @@ struct RewardStep {
   OptimizerStep update;
 };
 
-/// A language model's tensors, and in its head's place score.weight ~ N(0, 1 / (hidden + 1)) (Stiennon et al. 2020, appendix B), a
-/// function of `seed`. fp32.
-Parameters with_score(const Parameters& language_model, std::uint64_t seed);
-
 /// Trains a reward model. Every method is collective; rank r is given its own part of the examples. One thread at a time.
 class RewardTrainer {
  public:

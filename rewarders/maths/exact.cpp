@@ -151,7 +151,10 @@ std::optional<Rational> exact_power(const Rational& base, const Rational& expone
   if (!power) return std::nullopt;
   const auto size = static_cast<unsigned long>(std::abs(*power));
   const std::uint64_t bits = std::uint64_t{bits_of(base)} * size;
-  if (bits > MathMeter::kMaxBits + 64 || !meter.spend(1 + static_cast<std::int64_t>(bits / 64))) return std::nullopt;
+  if (bits > MathMeter::kMaxBits + 64) return std::nullopt;
+  constexpr std::int64_t kDearest = 1000;  // what costs more is left to approximation
+  const auto cost = static_cast<std::int64_t>(is_whole(base) ? bits / 64 : bits * bits / 100'000);  // a fraction's gcd, as affords() has it
+  if (cost > kDearest || !meter.spend(1 + cost)) return std::nullopt;
   const Integer top = mp::pow(mp::numerator(base), static_cast<unsigned>(size));
   const Integer bottom = mp::pow(mp::denominator(base), static_cast<unsigned>(size));
   return *power > 0 ? Rational(top, bottom) : Rational(Rational(bottom) / Rational(top));  // a pair wants its second positive

@@ -128,7 +128,7 @@ TEST_SUITE("rewarders/judge_reward") {
                          doctest::Contains("needs the keys `url`, `model` and `prompt_file`"), ConfigError);
     CHECK_THROWS_WITH_AS(judge({{"url", "127.0.0.1:80"}}), doctest::Contains("url: expected http:// or https://"), ConfigError);
     CHECK_THROWS_WITH_AS(judge({{"pattern", "(a)(b)"}}), doctest::Contains("pattern: expected one group"), ConfigError);
-    CHECK_THROWS_WITH_AS(judge({{"pattern", "("}}), doctest::Contains("pattern: expected a regular expression"), ConfigError);
+    CHECK_THROWS_WITH_AS(judge({{"pattern", "("}}), doctest::Contains("pattern: '(' is not a regular expression"), ConfigError);
     CHECK_THROWS_WITH_AS(judge({{"values", "safe"}}), doctest::Contains("values: expected word=number"), ConfigError);
     CHECK_THROWS_AS(judge({{"prompt_file", "/nonexistent"}}), ConfigError);
     spill(scratch / "broken.jinja", "{% if %}");

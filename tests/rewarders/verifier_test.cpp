@@ -59,11 +59,24 @@ TEST_SUITE("rewarders/verifier") {
     }
   }
 
-  TEST_CASE("other kinds are asked one by one") {
-    Scripted scripted({"f", "format", 1.0, {}}, "nonsense");
-    CHECK(scripted.verifier.batch() == 1);
-    CHECK(scripted.rewards() == std::vector<double>{2, 2});
-    CHECK(scripted.lines() == 2);
+  TEST_CASE("plain reckoning is asked for a group in one request; programs, which take their time, one by one") {
+    Scripted plain({"f", "format", 1.0, {}}, R"([{"reward": 1, "components": {}}, {"reward": 3, "components": {}}])");
+    CHECK(plain.verifier.batch() == 16);
+    CHECK(plain.rewards() == std::vector<double>{1, 3});
+    CHECK(plain.lines() == 1);
+    Scripted programs({"c", "code", 1.0, {}}, "nonsense");
+    CHECK(programs.verifier.batch() == 1);
+    CHECK(programs.rewards() == std::vector<double>{2, 2});
+    CHECK(programs.lines() == 2);
+  }
+
+  TEST_CASE("a group of plain reckoning has one completion's time, and is then asked one by one") {
+    Scripted stuck({"f", "format", 1.0, {}}, "'; sleep 100; echo '");
+    const std::int64_t start_ms = SteadyClock().now_ms();
+    const std::vector<VerifierProcess::Item> items(10, {"{}", "a", 1, FinishReason::kStop});
+    for (const Score& score : stuck.verifier.score_all(items, 0.5)) CHECK(score.reward == 2);
+    CHECK(SteadyClock().now_ms() - start_ms < 4000);
+    CHECK(stuck.verifier.restarts() == 1);
   }
 }
 

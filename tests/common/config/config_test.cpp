@@ -201,6 +201,8 @@ TEST_SUITE("config/config") {
     CHECK_NOTHROW(parse("", {"--batch.prompts", "3", "--batch.updates", "3"}));
     CHECK_NOTHROW(parse("", {"--loss.dual_clip", "1.5", "--loss.overlong_buffer=8", "--sampling.max_tokens=8"}));
     CHECK_NOTHROW(parse("", {"--group.size", "1", "--loss.advantage", "reinforce_pp"}));
+    CHECK_NOTHROW(parse("", {"--group.size", "1", "--loss.advantage", "gae", "--critic.lr", "1e-4"}));
+    CHECK_THROWS_WITH_AS(parse("", {"--critic.lr", "1e-4"}), doctest::Contains("[critic]: nothing reads it with loss.advantage = grpo"), ConfigError);
     CHECK_NOTHROW(parse("", {"--group.size", "2", "--sampling.top_p", "1", "--optimizer.lr", "0"}));
     CHECK_NOTHROW(parse("", {"--cold_start.heads=3"}));  // not used without steps
     CHECK_NOTHROW(parse("", {"--hub.bind=tcp://0.0.0.0:5555", "--hub.insecure=true"}));

@@ -41,6 +41,31 @@ TEST_SUITE("reward_model/score_pass") {
     }
   }
 
+  TEST_CASE("tokens of a text are scored as the texts that end with them, and their gradients add up") {
+    const Transformer model(load_reward_model(reward_model_folder("qwen2"), at::kFloat));
+    const std::vector<std::int32_t> text = {3, 1, 4, 1, 5, 9, 2, 6};
+    const std::vector<std::int32_t> other = {2, 7, 1};
+    const std::vector<TextToScore> texts = {{text, 5}, {other, 2}};
+    at::Tensor together = at::zeros({model.parameters().layout().total}, at::kFloat);
+    at::Tensor apart = at::zeros_like(together);
+
+    ScorePass pass(model, texts, true);
+    pass.backward(std::vector<double>{0.5, -1, 2, 0.25}, together);
+
+    REQUIRE(pass.scores().size() == 4);
+    const std::vector<std::pair<std::vector<std::int32_t>, double>> endings = {
+        {{3, 1, 4, 1, 5, 9}, 0.5}, {{3, 1, 4, 1, 5, 9, 2}, -1}, {text, 2}, {other, 0.25}};
+    for (std::size_t i = 0; i < endings.size(); ++i) {
+      const std::span<const std::int32_t> view = endings[i].first;
+      ScorePass one(model, std::span(&view, 1), true);
+      CHECK(one.scores() == std::vector<float>{pass.scores()[i]});
+      one.backward(std::span(&endings[i].second, 1), apart);
+    }
+    // Sums of fp32 terms in another order.
+    const float most = at::max(at::abs(apart)).item().toFloat();
+    CHECK(at::max(at::abs(at::sub(together, apart))).item().toFloat() < 1e-5F * most);
+  }
+
   TEST_CASE("bf16 scores stay near") {
     const Transformer model(load_reward_model(reward_model_folder("qwen2"), at::kBFloat16));
     const auto golden = read_safetensors(reward_model_folder("qwen2") / "golden.safetensors");

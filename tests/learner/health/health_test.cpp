@@ -149,8 +149,10 @@ TEST_SUITE("health") {
     Config config = config_of_test();
     config.health.max_zero_variance = 0.5;
     CHECK(finding_of({{"zero_variance_share", 0.5}}, config).check == "zero_variance");
-    config.loss.advantage = "reinforce_pp";
-    CHECK(silent({{"zero_variance_share", 1}}, config));
+    for (const char* advantage : {"reinforce_pp", "gae"}) {
+      config.loss.advantage = advantage;
+      CHECK(silent({{"zero_variance_share", 1}}, config));
+    }
   }
 
   TEST_CASE("what follows from equal rewards is news only once those are over") {

@@ -52,6 +52,10 @@ TEST_SUITE("objective/advantage") {
     check_equal(found[1], {0.0, 4 / std});
   }
 
+  TEST_CASE("gae leaves the rewards to the critic") {
+    check_equal(advantages("gae", {{1.0, kMissing, 3.0}})[0], {1.0, kMissing, 3.0});
+  }
+
   TEST_CASE("reinforce_pp_baseline normalises the distances from the groups' means over the step") {
     // 1 1 | 3 7 less their means: 0 0 | -2 2, whose mean is 0 and variance 2
     const auto found = advantages("reinforce_pp_baseline", {{1.0, 1.0}, {3.0, 7.0}});
@@ -101,7 +105,7 @@ TEST_SUITE("objective/advantage") {
   }
 
   TEST_CASE("an unknown kind is refused by its name") {
-    CHECK_THROWS_WITH_AS(advantages("gae", {}), doctest::Contains("\"gae\""), ConfigError);
+    CHECK_THROWS_WITH_AS(advantages("median", {}), doctest::Contains("\"median\""), ConfigError);
   }
 
   TEST_CASE("the overlong penalty falls linearly over the buffer") {

@@ -47,7 +47,7 @@ TEST_SUITE("learner/replay/differences") {
   }
 
   TEST_CASE("of a learner's state the weights come first, then both moments, then the number of updates") {
-    const LearnerState recorded{start(), at::mul(start(), 0.5), at::mul(start(), 0.25), 3};
+    const LearnerState recorded{{start(), at::mul(start(), 0.5), at::mul(start(), 0.25), 3}};
     const auto change = [&](auto part, LearnerState state) {
       state.*part = with(state.*part, kDown.offset + 29, 7.0F);
       return state;

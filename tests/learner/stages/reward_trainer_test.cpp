@@ -7,6 +7,7 @@
 
 #include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
+#include "common/reward_model/with_score.h"
 #include "tests/common/collective/run_ranks.h"
 #include "tests/common/reward_model/golden_texts.h"
 

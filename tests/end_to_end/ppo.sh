@@ -1,0 +1,38 @@
+# PPO: a critic beside the policy. Killed it resumes, critic and all, to the same bits; its steps are replayed in every role, from
+# checkpoints and over them, and on another number of ranks.
+. "$(dirname "$0")/common.sh"
+
+ppo=(configs/smoke.cfg --loss.advantage gae --loss.kl k1 --loss.kl_in reward --loss.kl_coef 0.05 --critic.lr 1e-3 --group.size 1
+  --batch.prompts 16 --batch.updates 2 --batch.epochs 2 --run.steps 8 --checkpoint.every 3 --checkpoint.keep_last 9 --eval.prompts 2)
+
+expect_code 0 "$troupe" run "${ppo[@]}" --run-dir "$work/whole"
+hash="$(audit "$work/whole")"
+[ -s "$work/whole/checkpoints/step-6/critic.safetensors" ] || fail "the checkpoint of step 6 has no critic"
+python3 - "$work/whole/metrics.jsonl" <<'PYTHON' || fail "the critic's numbers are missing or it does not learn"
+import json, sys
+steps = [json.loads(line) for line in open(sys.argv[1])]
+assert all(step["value_loss"] > 0 and "explained_variance" in step and "value_clip_share" in step for step in steps), steps
+assert steps[-1]["value_loss"] < steps[0]["value_loss"], [step["value_loss"] for step in steps]
+PYTHON
+for step in 1 3 5 8; do
+  expect_code 0 "$troupe" replay "$work/whole" --step $step
+  expect_text "the same bits as recorded" "$work/last.log"
+done
+expect_code 0 "$troupe" replay "$work/whole" --step 7 --role actor
+expect_code 0 "$troupe" replay "$work/whole" --step 5 --world 1
+expect_text "within the tolerance" "$work/last.log"
+expect_code 1 "$troupe" replay "$work/whole" --step 5 --set critic.lambda=0.5
+expect_text "changed critic.lambda: 0.95 -> 0.5" "$work/last.log"
+
+# The learners are killed after step 4 or soon afterwards, and go on from the checkpoint of step 3 or 6.
+"$troupe" run "${ppo[@]}" --run-dir "$work/killed" >"$work/killed.log" 2>&1 &
+children+=("$!")
+wait_for 60 "four steps" steps_in "$work/killed" 4
+for pid in $(pgrep -f "learner .*--run-dir $work/killed"); do kill -KILL "$pid" 2>/dev/null; done
+wait "${children[0]}" || fail "the killed run did not end well"
+expect_text "starting them again" "$work/killed.log"
+[ "$(audit "$work/killed")" = "$hash" ] || fail "the killed run ended in other bits"
+
+# A critic of its own start changes the run; one of another vocabulary is refused.
+expect_code 2 "$troupe" run "${ppo[@]}" --run-dir "$work/other" --critic.path tests/data/tinystories-656k
+expect_text "expected a model with the policy's vocabulary" "$work/last.log"
