@@ -135,13 +135,13 @@ __global__ void __launch_bounds__(kThreads) finish_qkv_backward_kernel(QkvGradie
   for (int head = warp; row < last; head += kWarps) {
     for (; head >= all; head -= all) ++row;
     if (row >= last) break;
-    const bool query = head < g.heads, turn = head < turned;
-    const Bf16* const from = query  ? g.grad_queries + (row * g.heads + head) * g.head_size
-                             : turn ? g.grad_keys + (row * g.kv_heads + head - g.heads) * g.head_size
-                                    : g.grad_values + (row * g.kv_heads + head - turned) * g.head_size;
+    const bool query = head < g.heads, key = !query && head < turned, turn = (query || key) && g.rope != nullptr;
+    const Bf16* const from = query ? g.grad_queries + row * g.query_stride + head * g.head_size
+                             : key ? g.grad_keys + row * g.key_stride + (head - g.heads) * g.head_size
+                                   : g.grad_values + row * g.key_stride + (head - turned) * g.head_size;
     Bf16* const to = g.grad_qkv + (row * all + head) * g.head_size;
     const float* const cosines = g.rope + static_cast<std::int64_t>(g.positions[row]) * g.head_size;
-    const bool normed = turn && g.unnormed != nullptr;
+    const bool normed = (query || key) && g.unnormed != nullptr;
     const Bf16* const x = normed ? g.unnormed + (row * turned + head) * g.head_size : nullptr;
     const Bf16* const weight = query ? g.q_norm : g.k_norm;
     float grad[kPairs][2], value[kPairs][2], squares = 0;
@@ -278,7 +278,9 @@ void finish_qkv_backward(const QkvGradient& g, float* scratch, cudaStream_t stre
   if (g.rows == 0) return;
   const unsigned parts = blocks_of(g.rows, kNormRows);
   const std::size_t shared = g.unnormed == nullptr ? 0 : sizeof(float) * 2 * kWarps * static_cast<std::size_t>(g.head_size);
-  if (g.head_size <= 64) {
+  if (g.rope == nullptr && g.unnormed == nullptr) {
+    // All is in its place.
+  } else if (g.head_size <= 64) {
     finish_qkv_backward_kernel<1><<<parts, kThreads, shared, stream>>>(g, scratch);
   } else if (g.head_size <= 128) {
     finish_qkv_backward_kernel<2><<<parts, kThreads, shared, stream>>>(g, scratch);
