@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/swiglu.cuh"
 
 namespace troupe::cuda {
 namespace {
@@ -215,18 +216,10 @@ __global__ void __launch_bounds__(kThreads) swiglu_backward_kernel(const Bf16* g
   if (i >= count) return;
   const std::int64_t row = i / inner, gate_at = row * 2 * inner + i % inner, up_at = gate_at + inner;
   const Eight gate = load8(gate_up + gate_at), up = load8(gate_up + up_at), grad = load8(grad_activated + i);
-  Eight grad_gate, grad_up, product;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const float g = to_float(gate.v[j]), u = to_float(up.v[j]), da = to_float(grad.v[j]);
-    const float sigmoid = 1.0F / (1.0F + __expf(-g)), silu = g * sigmoid;
-    product.v[j] = to_bf16(silu * u);
-    grad_gate.v[j] = to_bf16(da * u * (sigmoid + silu * (1.0F - sigmoid)));
-    grad_up.v[j] = to_bf16(da * silu);
-  }
-  *reinterpret_cast<Eight*>(activated + i) = product;
-  *reinterpret_cast<Eight*>(grad_gate_up + gate_at) = grad_gate;
-  *reinterpret_cast<Eight*>(grad_gate_up + up_at) = grad_up;
+  const SwigluGradient out = swiglu_gradient(gate, up, grad);
+  *reinterpret_cast<Eight*>(activated + i) = out.activated;
+  *reinterpret_cast<Eight*>(grad_gate_up + gate_at) = out.gate;
+  *reinterpret_cast<Eight*>(grad_gate_up + up_at) = out.up;
 }
 
 /// The block of the first row of an id takes all of that id's rows.

@@ -11,6 +11,7 @@
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
+#include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -172,6 +173,21 @@ cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& 
   return qkv;
 }
 
+void CudaPasses::activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const {
+  const at::Tensor normed = buffers.normed_TH(2 * layer + 1), gate_up = buffers.gate_up(layer);
+  const at::Tensor& weights = blocks_[static_cast<std::size_t>(layer)].gate_up;
+  const cuda::GateUpProduct product{data_of<Bf16>(normed),      data_of<Bf16>(weights),
+                                    buffers.rows(),             architecture_.hidden,
+                                    architecture_.intermediate, buffers.keeps() ? data_of<Bf16>(gate_up) : nullptr,
+                                    data_of<Bf16>(activated)};
+  if (cuda::fused_swiglu_serves(product)) {
+    cuda::fused_swiglu(product, current_stream());
+    return;
+  }
+  multiply_transposed(normed, weights, gate_up, exact_ ? Rows::kExact : Rows::kFree);
+  cuda::swiglu(data_of<Bf16>(gate_up), buffers.rows(), architecture_.intermediate, data_of<Bf16>(activated), current_stream());
+}
+
 template <typename Attend>
 at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const {
   const Architecture& a = architecture_;
@@ -189,8 +205,7 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
     if (!rows.attention_finishes) cuda::finish_qkv(qkv_rows(buffers, rows, rope, layer), current_stream());
     multiply_transposed(attend(layer), block.output, delta, exactness);
     add_and_norm(buffers, 2 * layer + 1, delta);
-    multiply_transposed(buffers.normed_TH(2 * layer + 1), block.gate_up, buffers.gate_up(layer), exactness);
-    cuda::swiglu(data_of<Bf16>(buffers.gate_up(layer)), count, a.intermediate, data_of<Bf16>(activated), current_stream());
+    activate(buffers, layer, activated);
     multiply_transposed(activated, block.down, delta_all, exactness);
     add_and_norm(buffers, 2 * layer + 2, delta);
   }

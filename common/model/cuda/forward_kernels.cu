@@ -2,6 +2,7 @@
 
 #include "common/model/cuda/elements.cuh"
 #include "common/model/cuda/finish_head.cuh"
+#include "common/model/cuda/swiglu.cuh"
 
 namespace troupe::cuda {
 namespace {
@@ -101,18 +102,43 @@ __global__ void __launch_bounds__(kThreads) finish_qkv_kernel(QkvRows r) {
   }
 }
 
+/// The same where no norm needs a whole head at once: a thread has eight pairs.
+__global__ void __launch_bounds__(kThreads) finish_unnormed_qkv_kernel(QkvRows r) {
+  const unsigned all = static_cast<unsigned>(r.heads + 2 * r.kv_heads), half = static_cast<unsigned>(r.head_size) / 2, parts = half / 8;
+  const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (thread >= r.rows * (all * parts)) return;
+  const std::int64_t row = thread / (all * parts);
+  const unsigned within = static_cast<unsigned>(thread - row * (all * parts));
+  const int head = static_cast<int>(within / parts), first = static_cast<int>(within % parts) * 8;
+  const HeadPlaces places = places_of(r, row, head);
+  if (!places.turns && places.bias == nullptr && places.cache == nullptr) return;
+  Bf16* const x = r.qkv + (row * all + head) * r.head_size + first;
+  const float* const cosines = r.rope + static_cast<std::int64_t>(r.positions[row]) * r.head_size + first;
+  Eight low = load8(x), high = load8(x + half);
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    const FourFloats cosine = load4(cosines + 4 * part), sine = load4(cosines + half + 4 * part);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int i = 4 * part + j;
+      const HeadPair pair = finished({to_float(low.v[i]), to_float(high.v[i])}, first + i, static_cast<int>(half), places, 1.0F, cosine.v[j], sine.v[j]);
+      low.v[i] = to_bf16(pair.low);
+      high.v[i] = to_bf16(pair.high);
+    }
+  }
+  *reinterpret_cast<Eight*>(x) = low;
+  *reinterpret_cast<Eight*>(x + half) = high;
+  if (places.cache == nullptr) return;
+  *reinterpret_cast<Eight*>(places.cache + first) = low;
+  *reinterpret_cast<Eight*>(places.cache + half + first) = high;
+}
+
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(const Bf16* gate_up, std::int64_t count, std::int64_t inner, Bf16* activated) {
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
   if (i >= count) return;
   const std::int64_t row = i / inner, column = i % inner;
   const Eight gate = load8(gate_up + row * 2 * inner + column), up = load8(gate_up + (row * 2 + 1) * inner + column);
-  Eight out;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const float g = to_float(gate.v[j]);
-    out.v[j] = to_bf16(__fdividef(g, 1.0F + __expf(-g)) * to_float(up.v[j]));
-  }
-  *reinterpret_cast<Eight*>(activated + i) = out;
+  *reinterpret_cast<Eight*>(activated + i) = activated_of(gate, up);
 }
 
 __global__ void __launch_bounds__(kThreads) gather_kernel(const Bf16* keys, const Bf16* values, const std::int32_t* slots, std::int64_t rows,
@@ -146,6 +172,10 @@ void add_rms_norm(const float* residual, const Bf16* delta, const Bf16* weight, 
 void finish_qkv(const QkvRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const std::int64_t heads = rows.rows * (rows.heads + 2 * rows.kv_heads);
+  if (rows.q_norm == nullptr && rows.head_size % 16 == 0) {
+    finish_unnormed_qkv_kernel<<<blocks_of(heads * (rows.head_size / 16), kThreads), kThreads, 0, stream>>>(rows);
+    return;
+  }
   finish_qkv_kernel<<<blocks_of(heads, kThreads / 32), kThreads, 0, stream>>>(rows);
 }
 
