@@ -18,7 +18,9 @@ struct Statistics {
   LogitPartial* partials;
   float* target_logits;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
+  using Ahead = tiles::NothingAhead;
+  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
     const int lane = static_cast<int>(threadIdx.x % 4), count = min(kColumns, work.columns - column);
     if (count < kColumns) {
 #pragma unroll
@@ -46,7 +48,9 @@ struct Gradients {
   const float* grad_logp;
   Bf16* gradients;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
+  using Ahead = tiles::NothingAhead;
+  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
     const int lane = static_cast<int>(threadIdx.x % 4);
     const bool inside = row < work.rows;
     const float scale = exponent_scale(inverse_temperature), grad = inside ? __fmul_rn(grad_logp[row], inverse_temperature) : 0.0f;

@@ -17,7 +17,9 @@ struct Activate {
   Bf16* gate_up;
   Bf16* activated;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
+  using Ahead = tiles::NothingAhead;
+  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
     const std::int64_t inner = work.columns;
     Bf16* const gates = gate_up + row * 2 * inner;
 #pragma unroll
@@ -34,40 +36,50 @@ struct Activate {
   }
 };
 
-/// A tile is the gradient of `activated`.
+/// A tile is the gradient of `activated`. A thread reads what it needs for its first row before the tile is multiplied, and for its
+/// second while it finishes the first.
 struct Differentiate {
   const Bf16* gate_up;
   Bf16* grad_gate_up;
   Bf16* activated;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
-    constexpr int kParts = kColumns / 32, kAhead = 2;
+  struct Ahead {
+    uint4 gate[kColumns / 32], up[kColumns / 32];
+  };
+  __device__ __forceinline__ void ahead(Ahead& ahead, const Work& work, int row, int column) const {
+#pragma unroll
+    for (int part = 0; part < kColumns / 32; ++part) load(ahead, part, work, row, column);
+  }
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], Ahead& ahead, const Work& work, int row, int column) const {
     const std::int64_t inner = work.columns, gates = row * 2 * inner;
-    const auto place = [&](int part) { return column + 32 * part + static_cast<int>(threadIdx.x % 4) * 8; };
-    const auto inside = [&](int part) { return row < work.rows && place(part) < work.columns; };
-    uint4 gate[kParts], up[kParts];  // a few at a time
-    const auto load = [&](int part) {
-      if (!inside(part)) return;
-      gate[part] = read(gate_up + gates + place(part));
-      up[part] = read(gate_up + gates + inner + place(part));
-    };
 #pragma unroll
-    for (int part = 0; part < kAhead; ++part) load(part);
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      if (part + kAhead < kParts) load(part + kAhead);
-      const Eight grad = tiles::eight_columns(&values[8 * part]);
-      if (!inside(part)) continue;
-      const SwigluGradient out = swiglu_gradient(eight_of(gate[part]), eight_of(up[part]), grad);
-      *reinterpret_cast<Eight*>(grad_gate_up + gates + place(part)) = out.gate;
-      *reinterpret_cast<Eight*>(grad_gate_up + gates + inner + place(part)) = out.up;
-      *reinterpret_cast<Eight*>(activated + row * inner + place(part)) = out.activated;
+    for (int part = 0; part < kColumns / 32; ++part) {
+      const Eight gate = eight_of(ahead.gate[part]), up = eight_of(ahead.up[part]), grad = tiles::eight_columns(&values[8 * part]);
+      if (row % 16 < 8) load(ahead, part, work, row + 8, column);
+      const int at = place(part, column);
+      if (row >= work.rows || at >= work.columns) continue;
+      const SwigluGradient out = swiglu_gradient(gate, up, grad);
+      *reinterpret_cast<Eight*>(grad_gate_up + gates + at) = out.gate;
+      *reinterpret_cast<Eight*>(grad_gate_up + gates + inner + at) = out.up;
+      *reinterpret_cast<Eight*>(activated + row * inner + at) = out.activated;
     }
   }
 
  private:
-  /// Nobody writes these while the kernel runs.
-  static __device__ __forceinline__ uint4 read(const Bf16* from) { return __ldg(reinterpret_cast<const uint4*>(from)); }
+  static __device__ __forceinline__ int place(int part, int column) { return column + 32 * part + static_cast<int>(threadIdx.x % 4) * 8; }
+  __device__ __forceinline__ void load(Ahead& ahead, int part, const Work& work, int row, int column) const {
+    const int at = place(part, column);
+    if (row >= work.rows || at >= work.columns) return;
+    const Bf16* const from = gate_up + static_cast<std::int64_t>(row) * 2 * work.columns + at;
+    ahead.gate[part] = read(from);
+    ahead.up[part] = read(from + work.columns);
+  }
+  /// In this place of the program. Nobody writes these while the kernel runs.
+  static __device__ __forceinline__ uint4 read(const Bf16* from) {
+    uint4 x;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(from));
+    return x;
+  }
   static __device__ __forceinline__ Eight eight_of(const uint4& x) {
     const unsigned words[4] = {x.x, x.y, x.z, x.w};
     Eight eight;

@@ -150,7 +150,11 @@ __device__ __forceinline__ Eight eight_columns(const float* values) {
   return eight;
 }
 
-/// finish(values, work, row, column) for each row of each tile, by the four lanes that have it.
+/// What a functor reads before a tile is multiplied, where it reads nothing.
+struct NothingAhead {};
+
+/// For each tile finish.ahead(ahead, work, row, column) of a thread's first row, which may begin loads, and when the tile is
+/// multiplied finish(values, ahead, work, row, column) of the first and then of the second row: by the four lanes that have it.
 template <Right kRight, typename Finish>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, Work work, Finish finish) {
@@ -176,11 +180,13 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
       const Tile tile = tile_of(work, index, static_cast<int>(rank));
       float d[kColumns / 2], row[kColumns / 4];
+      typename Finish::Ahead ahead;
+      finish.ahead(ahead, work, tile.row + own, tile.column);
       multiply_tile<kRight>(d, work, shared, place);
       take_row<0>(d, row);
-      finish(row, work, tile.row + own, tile.column);
+      finish(row, ahead, work, tile.row + own, tile.column);
       take_row<1>(d, row);
-      finish(row, work, tile.row + own + 8, tile.column);
+      finish(row, ahead, work, tile.row + own + 8, tile.column);
     }
   }
   sync_cluster();  // nobody goes while the other may still write to its memory or barriers
