@@ -1,5 +1,6 @@
 #include "actors/cuda/draw_kernels.h"
 
+#include "common/model/cuda/launch_early.cuh"
 #include "common/model/cuda/row_statistics.cuh"
 
 namespace troupe::cuda {
@@ -11,6 +12,8 @@ __device__ float inverse_of(float temperature) { return temperature == 0.0F ? 1.
 
 /// Blocks (chunk, row).
 __global__ void __launch_bounds__(kChunkThreads) partial_kernel(DrawRows r) {
+  let_next_begin();
+  wait_for_earlier();
   const std::int64_t chunks = logit_chunks(r.vocabulary), row = blockIdx.y, first = static_cast<std::int64_t>(blockIdx.x) * kLogitChunk;
   const int count = static_cast<int>(min(static_cast<std::int64_t>(kLogitChunk), r.vocabulary - first));
   const LogitPartial partial = chunk_partial(r.logits + row * r.vocabulary + first, count, inverse_of(r.temperatures[row]));
@@ -42,6 +45,8 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
   __shared__ int found, last_possible;
   const std::int64_t chunks = logit_chunks(r.vocabulary), row = blockIdx.x;
   extern __shared__ LogitPartial partials[];  // of the row's chunks
+  let_next_begin();
+  wait_for_earlier();
   for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) partials[c] = reinterpret_cast<const LogitPartial*>(r.partials)[row * chunks + c];
   __syncthreads();
   const float inverse = inverse_of(r.temperatures[row]);
@@ -126,9 +131,9 @@ std::int64_t draw_partials(std::int64_t rows, std::int64_t vocabulary) {
 void draw_tokens(const DrawRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const dim3 grid(static_cast<unsigned>(logit_chunks(rows.vocabulary)), static_cast<unsigned>(rows.rows));
-  partial_kernel<<<grid, kChunkThreads, 0, stream>>>(rows);
+  launch_early(partial_kernel, grid, kChunkThreads, 0, stream, rows);
   const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * sizeof(LogitPartial);
-  draw_kernel<<<static_cast<unsigned>(rows.rows), kChunkThreads, shared, stream>>>(rows);
+  launch_early(draw_kernel, dim3(static_cast<unsigned>(rows.rows)), kChunkThreads, shared, stream, rows);
 }
 
 }  // namespace troupe::cuda

@@ -6,13 +6,12 @@
 
 namespace troupe::cuda {
 
+__device__ __forceinline__ Bf16 activated_of(float gate, float up) { return to_bf16(__fdividef(gate, 1.0F + __expf(-gate)) * up); }
+
 __device__ __forceinline__ Eight activated_of(const Eight& gate, const Eight& up) {
   Eight out;
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const float g = to_float(gate.v[j]);
-    out.v[j] = to_bf16(__fdividef(g, 1.0F + __expf(-g)) * to_float(up.v[j]));
-  }
+  for (int j = 0; j < 8; ++j) out.v[j] = activated_of(to_float(gate.v[j]), to_float(up.v[j]));
   return out;
 }
 
