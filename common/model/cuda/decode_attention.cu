@@ -60,9 +60,10 @@ class Decode {
     const int last = (length_ - 1) / Keys;
     // Of positions before their own the rows' keys and values are there since earlier steps.
     if (r_.unfinished) fetch_first(last);
+    const Turn turn = turn_of(group);
     wait_for_earlier();
     if (r_.unfinished) {
-      finish(group);
+      finish(group, turn);
     } else {
       fetch_first(last);
       copy_queries(group);
@@ -104,18 +105,40 @@ class Decode {
     return r_.qkv.qkv + (row_ * (r_.qkv.heads + 2 * r_.qkv.kv_heads) + index) * HeadSize;
   }
 
+  static constexpr int kRounds = (Heads + 2 + kWarps - 1) / kWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
+  /// The angles of the pairs that a lane turns.
+  struct Turn {
+    float cosine[kPairs], sine[kPairs];
+  };
+
+  /// Also brings the heads' weights near.
+  __device__ Turn turn_of(int group) const {
+    Turn turn{};
+    if (!r_.unfinished) return turn;
+    const float* const cosines = r_.qkv.rope + static_cast<std::int64_t>(r_.qkv.positions[row_]) * HeadSize;
+#pragma unroll
+    for (int p = 0; p < kPairs; ++p) {
+      const int i = lane_ + 32 * p;
+      if (i >= kHalf) continue;
+      turn.cosine[p] = cosines[i];
+      turn.sine[p] = cosines[kHalf + i];
+    }
+    for (int item = warp_; item < group + 2; item += kWarps) {
+      const HeadPlaces places = places_of(r_.qkv, row_, head_of(item, group));
+      if (places.bias != nullptr) prefetch(places.bias + 2 * lane_ % HeadSize);
+      if (places.norm != nullptr) prefetch(places.norm + 2 * lane_ % HeadSize);
+    }
+    return turn;
+  }
+  static __device__ void prefetch(const Bf16* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }
+
   /// Bias, norms and rotation of the heads that this block works with: the queries to shared memory, the key and the value to the cache.
   /// A warp takes every fourth of them, and loads all before it works on the first.
-  __device__ void finish(int group) {
-    constexpr int kRounds = (Heads + 2 + kWarps - 1) / kWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
-    const float* const cosines = r_.qkv.rope + static_cast<std::int64_t>(r_.qkv.positions[row_]) * HeadSize;
-    float cosine[kPairs], sine[kPairs];
+  __device__ void finish(int group, const Turn& turn) {
     HeadPair pairs[kRounds][kPairs];
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
       const int i = lane_ + 32 * p;
-      cosine[p] = i < kHalf ? cosines[i] : 0;
-      sine[p] = i < kHalf ? cosines[kHalf + i] : 0;
 #pragma unroll
       for (int round = 0; round < kRounds; ++round) {
         const int item = warp_ + kWarps * round;
@@ -142,7 +165,7 @@ class Decode {
       for (int p = 0; p < kPairs; ++p) {
         const int i = lane_ + 32 * p;
         if (i >= kHalf) continue;
-        const HeadPair pair = finished(pairs[round][p], i, kHalf, places, inverse, cosine[p], sine[p]);
+        const HeadPair pair = finished(pairs[round][p], i, kHalf, places, inverse, turn.cosine[p], turn.sine[p]);
         Bf16* const to = item < group ? shared_.queries + item * HeadSize : places.cache;
         to[i] = to_bf16(pair.low);
         to[i + kHalf] = to_bf16(pair.high);

@@ -14,6 +14,11 @@ __device__ __forceinline__ void copy16(void* shared, const void* global) {
   const auto at = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(global));
 }
+/// The same, or zeros where `is_there` does not hold.
+__device__ __forceinline__ void copy16_or_zeros(void* shared, const void* global, bool is_there) {
+  const auto at = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(global), "r"(is_there ? 16 : 0));
+}
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;"); }
 /// Until all but the last `Pending` commits of this thread are here.
 template <int Pending>
