@@ -9,9 +9,9 @@
 #include "common/model/cuda/activations.h"
 #include "common/model/cuda/decode_attention.h"
 #include "common/model/cuda/device.h"
-#include "common/model/cuda/few_rows.h"
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
+#include "common/model/cuda/hopper/few_rows.h"
 #include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/passes.h"
 
@@ -308,8 +308,7 @@ at::Tensor CudaPasses::decode(const DecodeInputs& inputs, const at::Tensor& rope
 
 bool CudaPasses::few(std::int64_t rows) const {
   const Architecture& a = architecture_;
-  const auto serves = [](std::int64_t k) { return cuda::few_rows_serve(k); };
-  return rows > 0 && rows <= cuda::kFewRows && serves(a.hidden) && serves(a.heads * a.head_size) && serves(a.intermediate);
+  return rows > 0 && rows <= cuda::kFewRows && cuda::few_rows_serve(a.hidden, a.heads * a.head_size, a.intermediate);
 }
 
 template <typename Attend>

@@ -1,21 +1,24 @@
-#include "common/model/cuda/few_rows.h"
+#include "common/model/cuda/hopper/few_rows.h"
 
 #include <algorithm>
 
 #include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/hopper/pipeline.cuh"
+#include "common/model/cuda/hopper/tensor_map.h"
 #include "common/model/cuda/launch_early.cuh"
 #include "common/model/cuda/matrix_instructions.cuh"
 #include "common/model/cuda/rms_norm.cuh"
+#include "common/model/cuda/swiglu.cuh"
 
 namespace troupe::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / 32;
-constexpr int kColumns = 8;                     // of the result (rows of the weights) that a warp computes: a strip
-constexpr int kChunk = 128;                     // inner elements that are fetched at once
-constexpr int kPad = 16;                        // elements behind each row in shared memory, so that eight rows lie in different banks
-constexpr int kSlot = kColumns * (kChunk + kPad);  // elements of a strip's chunk in shared memory
-constexpr int kDynamicBytes = 226 << 10;           // of shared memory, that a block may have
+constexpr int kColumns = 8;               // of the result (rows of the weights) that a warp computes: a strip
+constexpr int kSteps = 4, kGroup = 16 * kSteps;  // products, and inner elements, whose operands are in registers at once
+constexpr int kChunk = 8 * kGroup;        // inner elements that are waited for at once
+constexpr int kMostChunks = 20;
+constexpr int kDynamicBytes = 224 << 10;  // of shared memory, that a block may have
 
 enum class Sink { kBf16, kFloat, kAddToResidual, kSwiglu };
 
@@ -26,67 +29,66 @@ struct Product {
   void* out;
 };
 
-/// Elements from one row to the next in shared memory; those behind the k of a row are zero.
-__host__ __device__ constexpr std::int64_t row_stride(std::int64_t k) { return (k + kChunk - 1) / kChunk * kChunk + kPad; }
+/// Elements from one row to the next in shared memory: eight rows lie in different banks.
+__host__ __device__ constexpr std::int64_t row_stride(std::int64_t k) { return k + 16; }
 
-/// How a sink's kernel is cut: strips of a block, and chunks of each that are under way at once.
+/// How a sink's kernel is cut.
 template <Sink kSink>
 struct Cut {
   static constexpr int kMatrices = kSink == Sink::kSwiglu ? 2 : 1;
-  static constexpr int kStrips = kSink == Sink::kSwiglu ? 2 : kSink == Sink::kFloat ? 4 : 1;
-  static constexpr int kStages = kSink == Sink::kSwiglu || kSink == Sink::kFloat ? 8 : 24;
-  /// Elements of a strip's ring.
-  static __host__ __device__ constexpr std::int64_t ring(std::int64_t k) {
-    const std::int64_t chunks = (k + kChunk - 1) / kChunk;
-    return kMatrices * kSlot * (chunks < kStages ? chunks : kStages);
-  }
+  static constexpr int kStrips = kSink == Sink::kFloat ? 2 : 1;  // of a block
   static constexpr std::int64_t bytes(std::int64_t rows, std::int64_t k) {
-    return (kStrips * ring(k) + rows * row_stride(k)) * static_cast<std::int64_t>(sizeof(Bf16));
+    return (kStrips * kMatrices * kColumns + rows) * row_stride(k) * static_cast<std::int64_t>(sizeof(Bf16));
   }
 };
 
-/// A warp's strip of the weights on its way through shared memory. Lane 4 r + q has, of row r and of every 16 inner elements, those from 4 q
-/// on: which of a step's 16 products a lane holds does not change their sum.
+/// A warp's strip of the weights, which goes through shared memory as a whole. Lane 4 r + q has, of row r and of every 16 inner elements,
+/// those from 4 q on: which of a step's 16 products a lane holds does not change their sum.
 template <Sink kSink>
 class Strip {
   using C = Cut<kSink>;
 
  public:
-  __device__ Strip(const Product& p, Bf16* ring, std::int64_t index)
-      : p_(p), ring_(ring), first_(index * kColumns), k_(static_cast<int>(p.in.k)), chunks_((k_ + kChunk - 1) / kChunk) {
-    constexpr int kPieces = kChunk / 8;
-    element_ = lane() % kPieces * 8;
-    from_ = p.weights + (first_ + lane() / kPieces) * k_ + element_;
-    to_ = lane() / kPieces * (kChunk + kPad) + element_;
-  }
+  __device__ Strip(const Product& p, Bf16* weights, std::uint64_t* arrived, std::int64_t index)
+      : p_(p), k_(static_cast<int>(p.in.k)), first_(index * kColumns), weights_(weights), arrived_(shared_address(arrived)) {}
 
-  __device__ void fetch(int chunk) const {
-    if (chunk < chunks_) {
-      const bool is_there = chunk * kChunk + element_ < k_;
-#pragma unroll
-      for (int matrix = 0; matrix < C::kMatrices; ++matrix) {
-        const Bf16* const from = from_ + matrix * p_.n * k_ + chunk * kChunk;
-        Bf16* const to = slot(chunk, matrix) + to_;
-#pragma unroll
-        for (int row = 0; row < kColumns; row += kRowsAtOnce) copy16_or_zeros(to + row * (kChunk + kPad), is_there ? from + row * k_ : from_, is_there);
-      }
+  /// Begins to copy it, a chunk of all rows after the other; lane r copies row r.
+  __device__ void fetch() const {
+    constexpr int kRows = C::kMatrices * kColumns;
+    const int chunks = (k_ + kChunk - 1) / kChunk;
+    if (lane() < chunks) {
+      init_barrier(arrived_ + 8 * lane(), 1);
+      publish_barriers();
+      arrive_expecting(arrived_ + 8 * lane(), kRows * 2 * min(kChunk, k_ - lane() * kChunk));
     }
-    commit_copies();
+    __syncwarp();
+    if (lane() >= kRows) return;
+    const Bf16* const from = p_.weights + (lane() / kColumns * p_.n + first_ + lane() % kColumns) * k_;
+    const std::uint32_t to = shared_address(weights_ + lane() * row_stride(k_));
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      copy_bytes(to + 2 * chunk * kChunk, from + chunk * kChunk, 2 * min(kChunk, k_ - chunk * kChunk), arrived_ + 8 * chunk);
+    }
   }
 
-  /// `rows` is the first operand in shared memory. What a chunk's products need is loaded while those of the chunk before are made.
+  /// `rows` is the first operand in shared memory. What a group's products need is loaded while those of the group before are made.
   __device__ void multiply(const Bf16* rows) {
     // Lanes of rows that there are not compute the first one's; it is stored once.
     const int row = lane() / 4 < p_.in.rows ? lane() / 4 : 0;
-    const Bf16* const left = rows + row * row_stride(k_) + lane() % 4 * 4;
-    Operands even, odd;
-    load(even, left, 0);
-    for (int chunk = 0; chunk < chunks_; chunk += 2) {
-      load(odd, left, chunk + 1);
+    const Bf16 *const left = rows + row * row_stride(k_) + lane() % 4 * 4, *const right = weights_ + lane() / 4 * row_stride(k_) + lane() % 4 * 4;
+    const int groups = k_ / kGroup;
+    Operands<kSteps> even, odd;
+    if (groups > 0) load(even, left, right, 0);
+    for (int group = 0; group < groups; group += 2) {
+      if (group + 1 < groups) load(odd, left, right, (group + 1) * kGroup);
       add(even);
-      if (chunk + 1 >= chunks_) break;
-      load(even, left, chunk + 2);
+      if (group + 1 >= groups) break;
+      if (group + 2 < groups) load(even, left, right, (group + 2) * kGroup);
       add(odd);
+    }
+    for (int element = groups * kGroup; element < k_; element += 16) {
+      Operands<1> rest;
+      load(rest, left, right, element);
+      add(rest);
     }
   }
 
@@ -103,40 +105,37 @@ class Strip {
       const float2 before = *residual;
       *residual = {before.x + to_float(to_bf16(sums_[0][0])), before.y + to_float(to_bf16(sums_[0][1]))};
     } else {
-      const auto activated = [&](int i) { return swiglu_of(to_float(to_bf16(sums_[0][i])), to_float(to_bf16(sums_[1][i]))); };
+      const auto activated = [&](int i) { return to_float(activated_of(to_float(to_bf16(sums_[0][i])), to_float(to_bf16(sums_[1][i])))); };
       *reinterpret_cast<unsigned*>(static_cast<Bf16*>(p_.out) + at) = pack_two(activated(0), activated(1));
     }
   }
 
  private:
-  static constexpr int kSteps = kChunk / 16, kRowsAtOnce = 32 / (kChunk / 8);
-  /// What a lane multiplies of a chunk.
+  /// What a lane multiplies in so many steps.
+  template <int Steps>
   struct Operands {
-    uint2 x[kSteps], w[C::kMatrices][kSteps];
+    uint2 x[Steps], w[C::kMatrices][Steps];
   };
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x % 32); }
-  __device__ Bf16* slot(int chunk, int matrix) const { return ring_ + (chunk % C::kStages * C::kMatrices + matrix) * kSlot; }
 
-  /// Waits for a chunk, takes it to registers and lets the one that comes into its place begin.
-  __device__ void load(Operands& to, const Bf16* left, int chunk) const {
-    if (chunk >= chunks_) return;
-    wait_for_copies<C::kStages - 1>();
-    __syncwarp();
-    const int at = lane() / 4 * (kChunk + kPad) + lane() % 4 * 4;
+  template <int Steps>
+  __device__ void load(Operands<Steps>& to, const Bf16* left, const Bf16* right, int element) const {
+    await(arrived_ + 8 * (element / kChunk), 0);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      to.x[step] = *reinterpret_cast<const uint2*>(left + chunk * kChunk + 16 * step);
+    for (int step = 0; step < Steps; ++step) {
+      to.x[step] = *reinterpret_cast<const uint2*>(left + element + 16 * step);
 #pragma unroll
-      for (int matrix = 0; matrix < C::kMatrices; ++matrix) to.w[matrix][step] = *reinterpret_cast<const uint2*>(slot(chunk, matrix) + at + 16 * step);
+      for (int matrix = 0; matrix < C::kMatrices; ++matrix) {
+        to.w[matrix][step] = *reinterpret_cast<const uint2*>(right + matrix * kColumns * row_stride(k_) + element + 16 * step);
+      }
     }
-    __syncwarp();
-    fetch(chunk + C::kStages);
   }
 
-  __device__ void add(const Operands& operands) {
+  template <int Steps>
+  __device__ void add(const Operands<Steps>& operands) {
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
+    for (int step = 0; step < Steps; ++step) {
       const unsigned a[4] = {operands.x[step].x, 0U, operands.x[step].y, 0U};
 #pragma unroll
       for (int matrix = 0; matrix < C::kMatrices; ++matrix) multiply_add(sums_[matrix], a, operands.w[matrix][step].x, operands.w[matrix][step].y);
@@ -144,11 +143,10 @@ class Strip {
   }
 
   const Product& p_;
-  Bf16* const ring_;
+  const int k_;
   const std::int64_t first_;
-  const int k_, chunks_;
-  int element_, to_;    // of the pieces that this lane fetches
-  const Bf16* from_;
+  Bf16* const weights_;
+  const std::uint32_t arrived_;  // barriers of the chunks
   float sums_[C::kMatrices][4] = {};
 };
 
@@ -172,7 +170,7 @@ __device__ void take_rows(const FewRows& in, Bf16* rows) {
 }
 
 /// RMSNorm of the residual rows into shared memory, rows row_stride(k) apart. A warp does the work of two of kNormThreads' warps. The weights
-/// and, of each row, the elements of the first parts stay in registers.
+/// and the first parts of the present row stay in registers.
 class NormedRows {
  public:
   __device__ explicit NormedRows(const FewRows& in) : in_(in), k_(static_cast<int>(in.k)) {
@@ -182,44 +180,30 @@ class NormedRows {
     }
   }
 
-  __device__ void take(Bf16* rows) {
+  __device__ void take(Bf16* rows) const {
     __shared__ float squares[kFewRows][kNormWarps];
-    float4 kept[kFewRows][kKept];
-#pragma unroll
-    for (int row = 0; row < kFewRows; ++row) {
-      if (row >= in_.rows) break;
-#pragma unroll
-      for (int part = 0; part < kKept; ++part) {
-        if (element(part) < k_) kept[row][part] = at(row, element(part));
-      }
-    }
-#pragma unroll
-    for (int row = 0; row < kFewRows; ++row) {
-      if (row >= in_.rows) break;
+    for (int row = 0; row < in_.rows; ++row) {
+      float4 kept[kKept];
       float sums[2] = {};
 #pragma unroll
       for (int part = 0; part < kKept; ++part) {
-        if (element(part) < k_) sums[part % 2] = add_squares(kept[row][part], sums[part % 2]);
+        if (element(part) < k_) kept[part] = at(row, element(part));
       }
-      for (int part = kKept; element(part) < k_; part += 2) {
-        for (int half = 0; half < 2; ++half) {
-          if (element(part + half) < k_) sums[half] = add_squares(at(row, element(part + half)), sums[half]);
-        }
+#pragma unroll
+      for (int part = 0; part < kKept; ++part) {
+        if (element(part) < k_) sums[part % 2] = add_squares(kept[part], sums[part % 2]);
       }
+      for (int part = kKept; element(part) < k_; ++part) sums[part % 2] = add_squares(at(row, element(part)), sums[part % 2]);
       for (int half = 0; half < 2; ++half) {
         const float sum = sum_of_warp(sums[half]);
         if (threadIdx.x % 32 == 0) squares[row][threadIdx.x / 32 + half * kWarps] = sum;
       }
-    }
-    __syncthreads();
-#pragma unroll
-    for (int row = 0; row < kFewRows; ++row) {
-      if (row >= in_.rows) break;
+      __syncthreads();
       const float inverse = inverse_rms_of_row(squares[row], k_, in_.eps);
       Bf16* const to = rows + row * row_stride(k_);
 #pragma unroll
       for (int part = 0; part < kKept; ++part) {
-        if (element(part) < k_) *reinterpret_cast<Four*>(to + element(part)) = normed(kept[row][part], inverse, weights_[part]);
+        if (element(part) < k_) *reinterpret_cast<Four*>(to + element(part)) = normed(kept[part], inverse, weights_[part]);
       }
       for (int part = kKept; element(part) < k_; ++part) *reinterpret_cast<Four*>(to + element(part)) = normed(at(row, element(part)), inverse, load4(in_.norm + element(part)));
     }
@@ -239,19 +223,18 @@ class NormedRows {
 };
 
 template <Sink kSink>
-__global__ void __launch_bounds__(kThreads) few_rows_kernel(const __grid_constant__ Product p) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  using C = Cut<kSink>;
+__global__ void __launch_bounds__(kThreads, 5) few_rows_kernel(const __grid_constant__ Product p) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  __shared__ std::uint64_t arrived[Cut<kSink>::kStrips][kMostChunks];
+  constexpr int kStrips = Cut<kSink>::kStrips;
   let_next_begin();
-  Bf16* const rings = reinterpret_cast<Bf16*>(memory);
-  Bf16* const rows = rings + C::kStrips * C::ring(p.in.k);
+  const std::int64_t strip_elements = Cut<kSink>::kMatrices * kColumns * row_stride(p.in.k);
+  Bf16 *const weights = reinterpret_cast<Bf16*>(memory), *const rows = weights + kStrips * strip_elements;
   const int warp = static_cast<int>(threadIdx.x / 32);
-  const std::int64_t index = std::int64_t{blockIdx.x} * C::kStrips + warp;
-  const bool works = warp < C::kStrips && index < p.n / kColumns;
-  Strip<kSink> strip(p, rings + warp * C::ring(p.in.k), index);
-  if (works) {
-    for (int chunk = 0; chunk < C::kStages; ++chunk) strip.fetch(chunk);
-  }
+  const std::int64_t index = std::int64_t{blockIdx.x} * kStrips + warp;
+  const bool works = warp < kStrips && index < p.n / kColumns;
+  Strip<kSink> strip(p, weights + warp * strip_elements, arrived[works ? warp : 0], index);
+  if (works) strip.fetch();
   if (p.in.x != nullptr) {
     wait_for_earlier();
     take_rows(p.in, rows);
@@ -259,9 +242,6 @@ __global__ void __launch_bounds__(kThreads) few_rows_kernel(const __grid_constan
     NormedRows normed_rows(p.in);
     wait_for_earlier();
     normed_rows.take(rows);
-  }
-  for (std::int64_t row = 0; row < p.in.rows; ++row) {
-    for (std::int64_t i = p.in.k + threadIdx.x; i < row_stride(p.in.k); i += kThreads) rows[row * row_stride(p.in.k) + i] = {};
   }
   __syncthreads();
   if (!works) return;
@@ -279,9 +259,11 @@ void launch(const Product& p, cudaStream_t stream) {
 
 }  // namespace
 
-bool few_rows_serve(std::int64_t k) {
-  const std::int64_t most = std::max({Cut<Sink::kFloat>::bytes(kFewRows, k), Cut<Sink::kSwiglu>::bytes(kFewRows, k), Cut<Sink::kBf16>::bytes(kFewRows, k)});
-  return k % 16 == 0 && most <= kDynamicBytes;
+bool few_rows_serve(std::int64_t hidden, std::int64_t attended, std::int64_t inner) {
+  const auto fits = [](std::int64_t k, std::int64_t bytes) { return k % 16 == 0 && k <= kMostChunks * kChunk && bytes <= kDynamicBytes; };
+  const auto fits_before_sum = [&](std::int64_t k) { return fits(k, Cut<Sink::kAddToResidual>::bytes(kFewRows, k)); };
+  return is_hopper() && fits(hidden, std::max(Cut<Sink::kFloat>::bytes(kFewRows, hidden), Cut<Sink::kSwiglu>::bytes(kFewRows, hidden))) &&
+         fits_before_sum(attended) && fits_before_sum(inner);
 }
 
 void multiply_few(const FewRows& x, const Bf16* w, std::int64_t n, Bf16* out, cudaStream_t stream) { launch<Sink::kBf16>({x, w, n, out}, stream); }

@@ -7,7 +7,7 @@
 #include "common/model/kernels/kernels.h"
 
 // The products of a model for so few rows that reading the weights is what takes the time: each with the element-wise work before and
-// behind it in one kernel, whose weights begin to come while the kernel before it still runs. Every element is one chain over the
+// behind it in one kernel, whose weights begin to come while the kernel before it still runs. Hopper GPUs only. Every element is one chain over the
 // inner dimension, in steps of 16, on the matrix units: the bits that cuBLASLt gives it without split-K.
 
 namespace troupe::cuda {
@@ -24,8 +24,8 @@ struct FewRows {
   float eps = 0;
 };
 
-/// Whether the kernels take products with this inner dimension.
-bool few_rows_serve(std::int64_t k);
+/// Whether the kernels take a model's products: those of hidden rows, of attended ones, and of the `inner` activated elements.
+bool few_rows_serve(std::int64_t hidden, std::int64_t attended, std::int64_t inner);
 
 /// out[rows, n] = x · w[n, k]ᵀ, n a multiple of 8.
 void multiply_few(const FewRows& x, const Bf16* w, std::int64_t n, Bf16* out, cudaStream_t stream);

@@ -57,6 +57,13 @@ struct RingPlace {
   }
 };
 
+/// `bytes` that lie one behind the other; they and both places are multiples of 16.
+__device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, std::uint32_t bytes, std::uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from), "r"(bytes),
+               "r"(barrier)
+               : "memory");
+}
+
 /// A box of a matrix [rows, columns] or of a tensor [rows, heads, columns]; what lies outside becomes zero.
 __device__ __forceinline__ void copy_box(std::uint32_t to, const CUtensorMap* map, std::uint32_t barrier, int column, int head, int row) {
   asm volatile(

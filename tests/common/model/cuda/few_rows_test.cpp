@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "common/model/cuda/device.h"
-#include "common/model/cuda/few_rows.h"
+#include "common/model/cuda/hopper/few_rows.h"
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
 #include "common/model/passes.h"
