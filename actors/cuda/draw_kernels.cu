@@ -44,7 +44,8 @@ __device__ double sum_before(double value, double& all) {
 __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
   __shared__ int found, last_possible;
   const std::int64_t chunks = logit_chunks(r.vocabulary), row = blockIdx.x;
-  extern __shared__ LogitPartial partials[];  // of the row's chunks
+  extern __shared__ double masses[];  // of the row's chunks, and behind them their partials
+  auto* const partials = reinterpret_cast<LogitPartial*>(masses + chunks);
   let_next_begin();
   wait_for_earlier();
   for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) partials[c] = reinterpret_cast<const LogitPartial*>(r.partials)[row * chunks + c];
@@ -57,6 +58,11 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
     return;
   }
 
+  for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) {
+    masses[c] = static_cast<double>(__fmul_rn(exp_of(fminf(0.0F, __fsub_rn(partials[c].max, lse))), partials[c].sum));
+  }
+  __syncthreads();
+
   // Every thread walks over the chunks alike.
   float top = row_statistics::kMinusInfinity;
   for (std::int64_t c = 0; c < chunks; ++c) top = fmaxf(top, partials[c].max);
@@ -68,9 +74,8 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
       if (partials[c].max == top) chunk = c;
       continue;
     }
-    const double mass = static_cast<double>(__fmul_rn(exp_of(fminf(0.0F, __fsub_rn(partials[c].max, lse))), partials[c].sum));
-    if (uniform < below + mass) chunk = c;
-    else below += mass;
+    if (uniform < below + masses[c]) chunk = c;
+    else below += masses[c];
   }
   if (chunk < 0) {  // rounding left the total below `uniform`: the last chunk with any probability
     for (std::int64_t c = 0; c < chunks; ++c) {
@@ -132,7 +137,7 @@ void draw_tokens(const DrawRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const dim3 grid(static_cast<unsigned>(logit_chunks(rows.vocabulary)), static_cast<unsigned>(rows.rows));
   launch_early(partial_kernel, grid, kChunkThreads, 0, stream, rows);
-  const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * sizeof(LogitPartial);
+  const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * (sizeof(double) + sizeof(LogitPartial));
   launch_early(draw_kernel, dim3(static_cast<unsigned>(rows.rows)), kChunkThreads, shared, stream, rows);
 }
 

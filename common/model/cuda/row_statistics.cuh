@@ -84,11 +84,13 @@ inline __device__ LogitPartial partial_of(float top, const Sums& sums, float inv
 template <typename Partial>
 inline __device__ LogitPartial combined(std::int64_t count, const Partial& partial) {
   LogitPartial all{kMinusInfinity, 0, 0};
+#pragma unroll 8
   for (std::int64_t i = 0; i < count; ++i) all.max = fmaxf(all.max, partial(i).max);
+#pragma unroll 8
   for (std::int64_t i = 0; i < count; ++i) {
     const LogitPartial part = partial(i);
-    if (part.sum == 0) continue;  // of no probability; what is not a number goes on
-    const float distance = __fsub_rn(part.max, all.max), scale = exp_of(distance);
+    const bool counts = !(part.sum == 0);  // else it is of no probability; what is not a number goes on
+    const float distance = counts ? __fsub_rn(part.max, all.max) : 0.0f, scale = counts ? exp_of(distance) : 0.0f;
     all.sum = __fmaf_rn(scale, part.sum, all.sum);
     all.weighted = __fmaf_rn(scale, __fmaf_rn(distance, part.sum, part.weighted), all.weighted);
   }
@@ -149,7 +151,7 @@ inline __device__ LogitPartial chunk_partial(const float* logits, int count, flo
   __syncthreads();  // an earlier call's shared values are read
   if (lane == 0) tiles[tile] = partial_of(top, sums, inverse_temperature);
   __syncthreads();
-  return combined(logit_tiles(count), [&](std::int64_t i) { return tiles[i]; });
+  return combined(kTiles, [&](std::int64_t i) { return tiles[i]; });  // those behind the end are of no probability
 }
 
 /// A row's summary from its chunks' partials, by one thread: partial(c) is chunk c's.

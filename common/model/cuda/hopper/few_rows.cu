@@ -15,8 +15,7 @@ namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / 32;
 constexpr int kColumns = 8;               // of the result (rows of the weights) that a warp computes: a strip
-constexpr int kSteps = 4, kGroup = 16 * kSteps;  // products, and inner elements, whose operands are in registers at once
-constexpr int kChunk = 8 * kGroup;        // inner elements that are waited for at once
+constexpr int kChunk = 512;               // inner elements that are waited for at once
 constexpr int kMostChunks = 20;
 constexpr int kDynamicBytes = 224 << 10;  // of shared memory, that a block may have
 
@@ -36,6 +35,7 @@ __host__ __device__ constexpr std::int64_t row_stride(std::int64_t k) { return k
 template <Sink kSink>
 struct Cut {
   static constexpr int kMatrices = kSink == Sink::kSwiglu ? 2 : 1;
+  static constexpr int kSteps = 8 / kMatrices, kGroup = 16 * kSteps;  // products, and inner elements, whose operands are in registers at once
   static constexpr int kStrips = kSink == Sink::kFloat ? 2 : 1;  // of a block
   static constexpr std::int64_t bytes(std::int64_t rows, std::int64_t k) {
     return (kStrips * kMatrices * kColumns + rows) * row_stride(k) * static_cast<std::int64_t>(sizeof(Bf16));
@@ -75,17 +75,17 @@ class Strip {
     // Lanes of rows that there are not compute the first one's; it is stored once.
     const int row = lane() / 4 < p_.in.rows ? lane() / 4 : 0;
     const Bf16 *const left = rows + row * row_stride(k_) + lane() % 4 * 4, *const right = weights_ + lane() / 4 * row_stride(k_) + lane() % 4 * 4;
-    const int groups = k_ / kGroup;
-    Operands<kSteps> even, odd;
+    const int groups = k_ / C::kGroup;
+    Operands<C::kSteps> even, odd;
     if (groups > 0) load(even, left, right, 0);
     for (int group = 0; group < groups; group += 2) {
-      if (group + 1 < groups) load(odd, left, right, (group + 1) * kGroup);
+      if (group + 1 < groups) load(odd, left, right, (group + 1) * C::kGroup);
       add(even);
       if (group + 1 >= groups) break;
-      if (group + 2 < groups) load(even, left, right, (group + 2) * kGroup);
+      if (group + 2 < groups) load(even, left, right, (group + 2) * C::kGroup);
       add(odd);
     }
-    for (int element = groups * kGroup; element < k_; element += 16) {
+    for (int element = groups * C::kGroup; element < k_; element += 16) {
       Operands<1> rest;
       load(rest, left, right, element);
       add(rest);
@@ -121,7 +121,7 @@ class Strip {
 
   template <int Steps>
   __device__ void load(Operands<Steps>& to, const Bf16* left, const Bf16* right, int element) const {
-    await(arrived_ + 8 * (element / kChunk), 0);
+    if (element % kChunk == 0) await(arrived_ + 8 * (element / kChunk), 0);
 #pragma unroll
     for (int step = 0; step < Steps; ++step) {
       to.x[step] = *reinterpret_cast<const uint2*>(left + element + 16 * step);
@@ -223,7 +223,7 @@ class NormedRows {
 };
 
 template <Sink kSink>
-__global__ void __launch_bounds__(kThreads, 5) few_rows_kernel(const __grid_constant__ Product p) {
+__global__ void __launch_bounds__(kThreads, Cut<kSink>::kMatrices == 2 ? 5 : 4) few_rows_kernel(const __grid_constant__ Product p) {
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ std::uint64_t arrived[Cut<kSink>::kStrips][kMostChunks];
   constexpr int kStrips = Cut<kSink>::kStrips;
