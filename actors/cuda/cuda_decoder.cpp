@@ -100,8 +100,7 @@ class CudaDecoder : public Decoder {
         arrays_(slots_),
         page_stride_(pages_of(positions) + 1),
         pages_(at::zeros({slots_, page_stride_}, on_gpu(at::kInt))),
-        ids_(at::empty({slots_}, on_gpu(at::kInt))),
-        logprobs_(at::empty({slots_}, on_gpu(at::kFloat))),
+        drawn_(at::empty({2, slots_}, on_gpu(at::kInt))),
         sides_{Side(slots_, page_stride_), Side(slots_, page_stride_)},
         stream_(c10::cuda::getStreamFromPool()) {}
 
@@ -118,9 +117,7 @@ class CudaDecoder : public Decoder {
     side.draws.assign(draws.begin(), draws.end());
     side.needs_host = std::ranges::any_of(draws, needs_host);
     side.logits_NV = decoding_ ? decode(plan, draws, side) : compute(plan, draws);
-    const auto bytes = draws.size() * 4;
-    check_cuda(cudaMemcpyAsync(side.ids.mutable_data_ptr(), ids_.const_data_ptr(), bytes, cudaMemcpyDeviceToHost, current_stream()), "cudaMemcpyAsync");
-    check_cuda(cudaMemcpyAsync(side.logprobs.mutable_data_ptr(), logprobs_.const_data_ptr(), bytes, cudaMemcpyDeviceToHost, current_stream()), "cudaMemcpyAsync");
+    check_cuda(cudaMemcpyAsync(side.drawn.mutable_data_ptr(), drawn_.const_data_ptr(), drawn_.nbytes(), cudaMemcpyDeviceToHost, current_stream()), "cudaMemcpyAsync");
     side.done.record(stream_);
   }
 
@@ -131,7 +128,7 @@ class CudaDecoder : public Decoder {
     check_cuda(cudaEventSynchronize(side.done.event()), "a generation step");
     for (std::size_t row = 0; row < side.draws.size(); ++row) {
       const Draw& draw = side.draws[row];
-      drawn[row] = {side.ids.const_data_ptr<std::int32_t>()[row], side.logprobs.const_data_ptr<float>()[row]};
+      drawn[row] = {data_of<std::int32_t>(side.drawn)[row], data_of<float>(side.drawn)[static_cast<std::size_t>(slots_) + row]};
       if (drawn[row].id < 0) throw_broken_row(draw, side.version, "a logit is not finite: the weights or the forward pass are broken");
       if (side.needs_host && needs_host(draw)) drawn[row] = draw_on_host(draw, side.logits_NV.select(0, static_cast<std::int64_t>(row)), side.version);
     }
@@ -152,9 +149,8 @@ class CudaDecoder : public Decoder {
   struct Side {
     Side(std::int64_t slots, std::int64_t page_stride)
         : pages(at::empty({slots, page_stride}, at::TensorOptions(at::kInt).pinned_memory(true))),
-          ids(at::empty({slots}, at::TensorOptions(at::kInt).pinned_memory(true))),
-          logprobs(at::empty({slots}, at::TensorOptions(at::kFloat).pinned_memory(true))) {}
-    at::Tensor pages, ids, logprobs, logits_NV;
+          drawn(at::empty({2, slots}, at::TensorOptions(at::kInt).pinned_memory(true))) {}
+    at::Tensor pages, drawn, logits_NV;
     std::vector<Draw> draws;
     std::uint64_t version = 0;
     bool needs_host = false;
@@ -255,7 +251,7 @@ class CudaDecoder : public Decoder {
   }
 
   at::Tensor launch(std::int64_t rows) {
-    cuda::take_drawn(data_of<std::int64_t>(arrays_.ids(rows)), rows, data_of<std::int32_t>(ids_), current_stream());
+    cuda::take_drawn(data_of<std::int64_t>(arrays_.ids(rows)), rows, data_of<std::int32_t>(drawn_), current_stream());
     const DecodeInputs inputs{arrays_.ids(rows),     arrays_.positions(rows),     arrays_.slots(rows),
                               arrays_.lengths(rows), arrays_.shared_tokens(rows), pages_.narrow(0, 0, rows)};
     const at::Tensor logits_NV = model_.logits(model_.cuda()->decode(inputs, rope_, cache_));
@@ -267,8 +263,8 @@ class CudaDecoder : public Decoder {
     const std::int64_t rows = logits_NV.size(0), vocabulary = logits_NV.size(1);
     const at::Tensor partials = at::empty({cuda::draw_partials(rows, vocabulary)}, on_gpu(at::kFloat));
     cuda::draw_tokens({data_of<float>(logits_NV), rows, vocabulary, data_of<float>(arrays_.temperatures(rows)),
-                       data_of<double>(arrays_.uniforms(rows)), data_of<float>(partials), data_of<std::int32_t>(ids_),
-                       data_of<float>(logprobs_)},
+                       data_of<double>(arrays_.uniforms(rows)), data_of<float>(partials), data_of<std::int32_t>(drawn_),
+                       data_of<float>(drawn_) + slots_},
                       current_stream());
   }
 
@@ -280,7 +276,7 @@ class CudaDecoder : public Decoder {
   SlotArrays arrays_;
   std::int64_t page_stride_;
   at::Tensor pages_;           // [S, page_stride]
-  at::Tensor ids_, logprobs_;  // [S], of the last step
+  at::Tensor drawn_;           // [2, S] of the last step: ids, and log-probabilities, which are fp32
   std::array<Side, 2> sides_;
   std::uint64_t begun_ = 0, finished_ = 0;
   bool decoding_ = false;  // the last step begun is one token for each sequence

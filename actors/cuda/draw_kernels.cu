@@ -1,5 +1,6 @@
 #include "actors/cuda/draw_kernels.h"
 
+#include "common/model/cuda/launch_early.cuh"
 #include "common/model/cuda/row_statistics.cuh"
 
 namespace troupe::cuda {
@@ -11,6 +12,8 @@ __device__ float inverse_of(float temperature) { return temperature == 0.0F ? 1.
 
 /// Blocks (chunk, row).
 __global__ void __launch_bounds__(kChunkThreads) partial_kernel(DrawRows r) {
+  let_next_begin();
+  wait_for_earlier();
   const std::int64_t chunks = logit_chunks(r.vocabulary), row = blockIdx.y, first = static_cast<std::int64_t>(blockIdx.x) * kLogitChunk;
   const int count = static_cast<int>(min(static_cast<std::int64_t>(kLogitChunk), r.vocabulary - first));
   const LogitPartial partial = chunk_partial(r.logits + row * r.vocabulary + first, count, inverse_of(r.temperatures[row]));
@@ -41,7 +44,10 @@ __device__ double sum_before(double value, double& all) {
 __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
   __shared__ int found, last_possible;
   const std::int64_t chunks = logit_chunks(r.vocabulary), row = blockIdx.x;
-  extern __shared__ LogitPartial partials[];  // of the row's chunks
+  extern __shared__ double masses[];  // of the row's chunks, and behind them their partials
+  auto* const partials = reinterpret_cast<LogitPartial*>(masses + chunks);
+  let_next_begin();
+  wait_for_earlier();
   for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) partials[c] = reinterpret_cast<const LogitPartial*>(r.partials)[row * chunks + c];
   __syncthreads();
   const float inverse = inverse_of(r.temperatures[row]);
@@ -51,6 +57,11 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
     if (threadIdx.x == 0) r.ids[row] = -1;
     return;
   }
+
+  for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) {
+    masses[c] = static_cast<double>(__fmul_rn(exp_of(fminf(0.0F, __fsub_rn(partials[c].max, lse))), partials[c].sum));
+  }
+  __syncthreads();
 
   // Every thread walks over the chunks alike.
   float top = row_statistics::kMinusInfinity;
@@ -63,9 +74,8 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
       if (partials[c].max == top) chunk = c;
       continue;
     }
-    const double mass = static_cast<double>(__fmul_rn(exp_of(fminf(0.0F, __fsub_rn(partials[c].max, lse))), partials[c].sum));
-    if (uniform < below + mass) chunk = c;
-    else below += mass;
+    if (uniform < below + masses[c]) chunk = c;
+    else below += masses[c];
   }
   if (chunk < 0) {  // rounding left the total below `uniform`: the last chunk with any probability
     for (std::int64_t c = 0; c < chunks; ++c) {
@@ -126,9 +136,9 @@ std::int64_t draw_partials(std::int64_t rows, std::int64_t vocabulary) {
 void draw_tokens(const DrawRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const dim3 grid(static_cast<unsigned>(logit_chunks(rows.vocabulary)), static_cast<unsigned>(rows.rows));
-  partial_kernel<<<grid, kChunkThreads, 0, stream>>>(rows);
-  const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * sizeof(LogitPartial);
-  draw_kernel<<<static_cast<unsigned>(rows.rows), kChunkThreads, shared, stream>>>(rows);
+  launch_early(partial_kernel, grid, kChunkThreads, 0, stream, rows);
+  const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * (sizeof(double) + sizeof(LogitPartial));
+  launch_early(draw_kernel, dim3(static_cast<unsigned>(rows.rows)), kChunkThreads, shared, stream, rows);
 }
 
 }  // namespace troupe::cuda

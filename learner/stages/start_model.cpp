@@ -33,6 +33,14 @@ Architecture architecture_of(const ColdStartConfig& cold_start, const Tokenizer&
   return architecture;
 }
 
+/// What a cold start computes with: bf16 on a GPU where this rank has one, else `parameters` themselves.
+Parameters computed_parameters(const Parameters& parameters, const Config& config, const Communicator& communicator) {
+  const bool low = config.model.dtype == "bf16";
+  const at::Device device =
+      compute_device(config.learners.device, "learners.device", low ? at::kBFloat16 : at::kFloat, communicator.rank());
+  return device.is_cuda() ? Parameters(parameters.architecture(), at::kBFloat16, device) : parameters;
+}
+
 /// cold_start.steps of SFT on cold_start.data; false on every rank where `stop` ended it. Collective.
 bool imitate_(Parameters& parameters, const Config& config, const RunFolder& folder, Communicator& communicator,
               const std::function<bool()>& stop, const Logger& logger) {
@@ -45,8 +53,9 @@ bool imitate_(Parameters& parameters, const Config& config, const RunFolder& fol
   adam.schedule = "cosine";
   adam.min_lr_ratio = 0.1;
   const std::int64_t steps = config.cold_start.steps;
-  const Transformer model(parameters);
-  ShardedOptimizer optimizer(parameters, parameters.flat(), adam, steps, communicator);
+  const Parameters computed = computed_parameters(parameters, config, communicator);
+  const Transformer model(computed);
+  ShardedOptimizer optimizer(computed, parameters.flat(), adam, steps, communicator);
   SupervisedTrainer trainer(
       model, optimizer,
       {config.cold_start.batch, config.batch.micro_tokens,
@@ -61,6 +70,7 @@ bool imitate_(Parameters& parameters, const Config& config, const RunFolder& fol
     }
     if (any_rank(stop && stop(), communicator) && step < steps) return false;
   }
+  if (computed.flat().is_cuda()) parameters.flat().copy_(optimizer.gather(optimizer.master(), "master parameters"));
   return true;
 }
 

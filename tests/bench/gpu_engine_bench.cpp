@@ -1,9 +1,11 @@
 // Generation on a GPU at real models' shapes with random weights: milliseconds a step, tokens a second, share of what memory and
 // matrix units allow, peak memory.
-//   gpu_engine_bench [--only TEXT] [--fast]      --fast: rows may depend on one another (run.exact = false)
+//   gpu_engine_bench [--only TEXT] [--fast] [--profile]
+//   --fast: rows may depend on one another (run.exact = false); --profile: two steps are marked for `ncu --profile-from-start off`
 // Prints one JSON line a workload.
 
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
 #include <chrono>
@@ -54,7 +56,7 @@ std::vector<Request> requests(const Workload& w) {
   return result;
 }
 
-void measure(const Workload& w, const Parameters& parameters, bool exact) {
+void measure(const Workload& w, const Parameters& parameters, bool exact, bool profile) {
   EngineOptions options;
   options.on_gpu = true;
   options.exact = exact;
@@ -71,6 +73,8 @@ void measure(const Workload& w, const Parameters& parameters, bool exact) {
       const auto rows = engine.stats().prefill_rows;
       const auto start = steady_seconds();
       const std::uint64_t before = engine.stats().drawn_tokens;
+      if (profile && warm == 1 && decode_ms.size() == 20) cudaProfilerStart();
+      if (profile && warm == 1 && decode_ms.size() == 22) cudaProfilerStop();
       engine.step();
       const double took = steady_seconds() - start;
       drawn = engine.stats().drawn_tokens - before;
@@ -98,16 +102,17 @@ void measure(const Workload& w, const Parameters& parameters, bool exact) {
 
 int main(int argc, char** argv) {
   std::string only;
-  bool exact = true;
+  bool exact = true, profile = false;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
     if (std::strcmp(argv[i], "--fast") == 0) exact = false;
+    if (std::strcmp(argv[i], "--profile") == 0) profile = true;
   }
   for (const Workload& w : workloads()) {
     if (w.name.find(only) == std::string::npos) continue;
     Parameters parameters(w.architecture, at::kBFloat16, at::kCUDA);
     parameters.flat().normal_(0, 0.02);
-    measure(w, parameters, exact);
+    measure(w, parameters, exact, profile);
     c10::cuda::CUDACachingAllocator::emptyCache();
   }
   return 0;

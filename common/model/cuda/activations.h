@@ -20,6 +20,8 @@ class CudaActivations {
   CudaActivations(const Architecture& architecture, const Activations& storage);
 
   std::int64_t rows() const { return rows_; }
+  /// Whether a backward pass follows.
+  bool keeps() const { return keep_; }
   at::Tensor residual_TH(std::int64_t stream) const { return floats(residual_ + kept(stream) * rows_ * hidden_, hidden_); }
   at::Tensor normed_TH(std::int64_t stream) const { return values(normed_ + kept(stream) * rows_ * hidden_, hidden_); }
   /// [T]; null memory where nothing is kept.

@@ -11,6 +11,8 @@
 #include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/gemm.h"
+#include "common/model/cuda/hopper/attention_backward.h"
+#include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -69,10 +71,10 @@ class CudaPasses::Backward {
     stream_ = at::zeros({rows_, a_.hidden}, on_gpu(at::kFloat));
     scratch_ = at::empty({cuda::row_sum_scratch(rows_, std::max({a_.hidden, qkv, 2 * a_.head_size}))}, on_gpu(at::kFloat));
     const auto values = [&](std::int64_t columns) { return at::empty({rows_, columns}, on_gpu(at::kBFloat16)); };
+    products_ = at::empty({a_.heads * rows_}, on_gpu(at::kFloat));
     rounded_ = values(a_.hidden);
     grad_qkv_ = values(qkv);
     grad_attended_ = values(attended);
-    grad_activated_ = values(a_.intermediate);
     activated_ = values(a_.intermediate);
     grad_gate_up_ = values(2 * a_.intermediate);
     grad_normed_ = values(a_.hidden);
@@ -112,9 +114,7 @@ class CudaPasses::Backward {
   }
 
   void mlp_and_output(std::int64_t layer) const {
-    multiply(rounded_, block(layer).down, grad_activated_);
-    cuda::swiglu_backward(bf16_of(buffers_.gate_up(layer)), bf16_of(grad_activated_), rows_, a_.intermediate, bf16_of(grad_gate_up_),
-                          bf16_of(activated_), current_stream());
+    swiglu(layer);
     add_gradient(rounded_, activated_, offsets(layer).down);
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
     multiply(grad_gate_up_, block(layer).gate_up, grad_normed_);
@@ -123,10 +123,62 @@ class CudaPasses::Backward {
     multiply(rounded_, block(layer).output, grad_attended_);
   }
 
+  /// From rounded_ to grad_gate_up_ and activated_.
+  void swiglu(std::int64_t layer) const {
+    const at::Tensor& down = block(layer).down;
+    const Bf16* const gate_up = bf16_of(buffers_.gate_up(layer));
+    const cuda::DownGradient own{bf16_of(rounded_),       bf16_of(down),         gate_up, rows_, a_.hidden, a_.intermediate,
+                                 bf16_of(grad_gate_up_), bf16_of(activated_)};
+    if (cuda::fused_swiglu_backward_serves(own)) {
+      cuda::fused_swiglu_backward(own, current_stream());
+      return;
+    }
+    const at::Tensor grad_activated = at::empty_like(activated_);
+    multiply(rounded_, down, grad_activated);
+    cuda::swiglu_backward(gate_up, bf16_of(grad_activated), rows_, a_.intermediate, bf16_of(grad_gate_up_), bf16_of(activated_),
+                          current_stream());
+  }
+
   const at::Tensor& attended(std::int64_t layer) const { return saved_.attended[static_cast<std::size_t>(layer)]; }
 
   /// From grad_attended_ to the gradient of the block's normed rows.
   void attention(std::int64_t layer) const {
+    const cuda::AttentionGradient own = attention_gradient(layer);
+    if (cuda::attention_backward_serves(own)) {
+      cuda::attention_backward(own, current_stream());
+      const std::int64_t width = grad_qkv_.size(1), keys = a_.heads * a_.head_size, values = keys + a_.kv_heads * a_.head_size;
+      finish_qkv(layer, placed(own.grad_qkv, own.grad_qkv + keys, own.grad_qkv + values, width, width));
+    } else {
+      aten_attention(layer);
+    }
+    add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
+    multiply(grad_qkv_, block(layer).qkv, grad_normed_);
+  }
+
+  cuda::AttentionGradient attention_gradient(std::int64_t layer) const {
+    const at::Tensor& lse = saved_.lse[static_cast<std::size_t>(layer)];
+    check(lse.is_contiguous() && lse.size(0) == a_.heads && lse.numel() == a_.heads * rows_, "log-sum-exps are [heads, rows]");
+    cuda::AttentionGradient g{};
+    g.qkv = bf16_of(buffers_.qkv(layer));
+    g.attended = bf16_of(attended(layer));
+    g.grad_attended = bf16_of(grad_attended_);
+    g.lse = data_of<float>(lse);
+    g.rows = rows_;
+    g.heads = static_cast<std::int32_t>(a_.heads);
+    g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
+    g.head_size = static_cast<std::int32_t>(a_.head_size);
+    g.starts = ints_.data(starts_);
+    g.sequences = static_cast<std::int32_t>(starts_S_.numel() - 1);
+    g.longest = static_cast<std::int32_t>(longest_);
+    g.positions = ints_.data(positions_);
+    g.rope = rope_;
+    g.products = data_of<float>(products_);
+    g.grad_qkv = bf16_of(grad_qkv_);
+    return g;
+  }
+
+  /// ATen's kernels, for the heads and GPUs that attention_backward does not take.
+  void aten_attention(std::int64_t layer) const {
     const at::Tensor heads = buffers_.qkv(layer).view({rows_, a_.heads + 2 * a_.kv_heads, a_.head_size});
     const at::Tensor no_random = at::empty({0}, on_gpu(at::kLong));
     const auto [grad_q, grad_k, grad_v] = [&] {
@@ -137,16 +189,28 @@ class CudaPasses::Backward {
                                            longest_, 0.0, true, no_random, no_random);
     }();
     check(grad_q.is_contiguous() && grad_k.is_contiguous() && grad_v.is_contiguous(), "gradients of attention are contiguous");
+    cuda::QkvGradient g = placed(bf16_of(grad_q), bf16_of(grad_k), bf16_of(grad_v), a_.heads * a_.head_size, a_.kv_heads * a_.head_size);
+    g.rope = rope_;
+    finish_qkv(layer, g);
+  }
+
+  static cuda::QkvGradient placed(const Bf16* queries, const Bf16* keys, const Bf16* values, std::int64_t query_stride, std::int64_t key_stride) {
     cuda::QkvGradient g{};
-    g.grad_queries = bf16_of(grad_q);
-    g.grad_keys = bf16_of(grad_k);
-    g.grad_values = bf16_of(grad_v);
+    g.grad_queries = queries;
+    g.grad_keys = keys;
+    g.grad_values = values;
+    g.query_stride = query_stride;
+    g.key_stride = key_stride;
+    return g;
+  }
+
+  /// `g` says where the gradients of queries, keys and values are.
+  void finish_qkv(std::int64_t layer, cuda::QkvGradient g) const {
     g.rows = rows_;
     g.heads = static_cast<std::int32_t>(a_.heads);
     g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
     g.head_size = static_cast<std::int32_t>(a_.head_size);
     g.positions = ints_.data(positions_);
-    g.rope = rope_;
     g.unnormed = bf16_of(buffers_.unnormed(layer));
     g.q_norm = bf16_of(block(layer).q_norm);
     g.k_norm = bf16_of(block(layer).k_norm);
@@ -156,8 +220,6 @@ class CudaPasses::Backward {
     g.grad_q_norm = gradient(offsets(layer).q_norm);
     g.grad_k_norm = gradient(offsets(layer).k_norm);
     cuda::finish_qkv_backward(g, data_of<float>(scratch_), current_stream());
-    add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
-    multiply(grad_qkv_, block(layer).qkv, grad_normed_);
   }
 
   void embedding(const at::Tensor& ids_T) const {
@@ -175,8 +237,8 @@ class CudaPasses::Backward {
   const std::int64_t rows_;
   DeviceInts ints_;
   std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
-  at::Tensor starts_S_, stream_, scratch_;
-  at::Tensor rounded_, grad_qkv_, grad_attended_, grad_activated_, activated_, grad_gate_up_, grad_normed_;
+  at::Tensor starts_S_, stream_, scratch_, products_;
+  at::Tensor rounded_, grad_qkv_, grad_attended_, activated_, grad_gate_up_, grad_normed_;
 };
 
 void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,

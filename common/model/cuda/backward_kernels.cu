@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/swiglu.cuh"
 
 namespace troupe::cuda {
 namespace {
@@ -135,13 +136,13 @@ __global__ void __launch_bounds__(kThreads) finish_qkv_backward_kernel(QkvGradie
   for (int head = warp; row < last; head += kWarps) {
     for (; head >= all; head -= all) ++row;
     if (row >= last) break;
-    const bool query = head < g.heads, turn = head < turned;
-    const Bf16* const from = query  ? g.grad_queries + (row * g.heads + head) * g.head_size
-                             : turn ? g.grad_keys + (row * g.kv_heads + head - g.heads) * g.head_size
-                                    : g.grad_values + (row * g.kv_heads + head - turned) * g.head_size;
+    const bool query = head < g.heads, key = !query && head < turned, turn = (query || key) && g.rope != nullptr;
+    const Bf16* const from = query ? g.grad_queries + row * g.query_stride + head * g.head_size
+                             : key ? g.grad_keys + row * g.key_stride + (head - g.heads) * g.head_size
+                                   : g.grad_values + row * g.key_stride + (head - turned) * g.head_size;
     Bf16* const to = g.grad_qkv + (row * all + head) * g.head_size;
     const float* const cosines = g.rope + static_cast<std::int64_t>(g.positions[row]) * g.head_size;
-    const bool normed = turn && g.unnormed != nullptr;
+    const bool normed = (query || key) && g.unnormed != nullptr;
     const Bf16* const x = normed ? g.unnormed + (row * turned + head) * g.head_size : nullptr;
     const Bf16* const weight = query ? g.q_norm : g.k_norm;
     float grad[kPairs][2], value[kPairs][2], squares = 0;
@@ -215,18 +216,10 @@ __global__ void __launch_bounds__(kThreads) swiglu_backward_kernel(const Bf16* g
   if (i >= count) return;
   const std::int64_t row = i / inner, gate_at = row * 2 * inner + i % inner, up_at = gate_at + inner;
   const Eight gate = load8(gate_up + gate_at), up = load8(gate_up + up_at), grad = load8(grad_activated + i);
-  Eight grad_gate, grad_up, product;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const float g = to_float(gate.v[j]), u = to_float(up.v[j]), da = to_float(grad.v[j]);
-    const float sigmoid = 1.0F / (1.0F + __expf(-g)), silu = g * sigmoid;
-    product.v[j] = to_bf16(silu * u);
-    grad_gate.v[j] = to_bf16(da * u * (sigmoid + silu * (1.0F - sigmoid)));
-    grad_up.v[j] = to_bf16(da * silu);
-  }
-  *reinterpret_cast<Eight*>(activated + i) = product;
-  *reinterpret_cast<Eight*>(grad_gate_up + gate_at) = grad_gate;
-  *reinterpret_cast<Eight*>(grad_gate_up + up_at) = grad_up;
+  const SwigluGradient out = swiglu_gradient(gate, up, grad);
+  *reinterpret_cast<Eight*>(activated + i) = out.activated;
+  *reinterpret_cast<Eight*>(grad_gate_up + gate_at) = out.gate;
+  *reinterpret_cast<Eight*>(grad_gate_up + up_at) = out.up;
 }
 
 /// The block of the first row of an id takes all of that id's rows.
@@ -278,7 +271,9 @@ void finish_qkv_backward(const QkvGradient& g, float* scratch, cudaStream_t stre
   if (g.rows == 0) return;
   const unsigned parts = blocks_of(g.rows, kNormRows);
   const std::size_t shared = g.unnormed == nullptr ? 0 : sizeof(float) * 2 * kWarps * static_cast<std::size_t>(g.head_size);
-  if (g.head_size <= 64) {
+  if (g.rope == nullptr && g.unnormed == nullptr) {
+    // All is in its place.
+  } else if (g.head_size <= 64) {
     finish_qkv_backward_kernel<1><<<parts, kThreads, shared, stream>>>(g, scratch);
   } else if (g.head_size <= 128) {
     finish_qkv_backward_kernel<2><<<parts, kThreads, shared, stream>>>(g, scratch);

@@ -32,13 +32,14 @@ void rms_norm_backward(const NormGradient& gradient, float* scratch, cudaStream_
 
 /// The gradient of the projected rows [q heads, k heads, v heads], bias included, from that of attention's operands.
 struct QkvGradient {
-  const Bf16* grad_queries;  // [rows, heads, head_size]; keys and values [rows, kv_heads, head_size]
+  const Bf16* grad_queries;  // [rows, heads, head_size]; keys and values [rows, kv_heads, head_size]; may lie in grad_qkv
   const Bf16* grad_keys;
   const Bf16* grad_values;
+  std::int64_t query_stride, key_stride;  // elements from row to row, the latter of keys and of values
   std::int64_t rows;
   std::int32_t heads, kv_heads, head_size;  // head_size is even and at most 256
   const std::int32_t* positions;
-  const float* rope;       // [positions, 2, head_size / 2]: cosines, then sines
+  const float* rope;       // [positions, 2, head_size / 2]: cosines, then sines; null where queries and keys are turned back already
   const Bf16* unnormed;    // q and k before their norms, rows of (heads + kv_heads) * head_size; null where there are no norms
   const Bf16* q_norm;
   const Bf16* k_norm;

@@ -11,6 +11,8 @@
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
+#include "common/model/cuda/hopper/few_rows.h"
+#include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -172,6 +174,21 @@ cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& 
   return qkv;
 }
 
+void CudaPasses::activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const {
+  const at::Tensor normed = buffers.normed_TH(2 * layer + 1), gate_up = buffers.gate_up(layer);
+  const at::Tensor& weights = blocks_[static_cast<std::size_t>(layer)].gate_up;
+  const cuda::GateUpProduct product{data_of<Bf16>(normed),      data_of<Bf16>(weights),
+                                    buffers.rows(),             architecture_.hidden,
+                                    architecture_.intermediate, buffers.keeps() ? data_of<Bf16>(gate_up) : nullptr,
+                                    data_of<Bf16>(activated)};
+  if (cuda::fused_swiglu_serves(product)) {
+    cuda::fused_swiglu(product, current_stream());
+    return;
+  }
+  multiply_transposed(normed, weights, gate_up, exact_ ? Rows::kExact : Rows::kFree);
+  cuda::swiglu(data_of<Bf16>(gate_up), buffers.rows(), architecture_.intermediate, data_of<Bf16>(activated), current_stream());
+}
+
 template <typename Attend>
 at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const {
   const Architecture& a = architecture_;
@@ -189,8 +206,7 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
     if (!rows.attention_finishes) cuda::finish_qkv(qkv_rows(buffers, rows, rope, layer), current_stream());
     multiply_transposed(attend(layer), block.output, delta, exactness);
     add_and_norm(buffers, 2 * layer + 1, delta);
-    multiply_transposed(buffers.normed_TH(2 * layer + 1), block.gate_up, buffers.gate_up(layer), exactness);
-    cuda::swiglu(data_of<Bf16>(buffers.gate_up(layer)), count, a.intermediate, data_of<Bf16>(activated), current_stream());
+    activate(buffers, layer, activated);
     multiply_transposed(activated, block.down, delta_all, exactness);
     add_and_norm(buffers, 2 * layer + 2, delta);
   }
@@ -286,12 +302,47 @@ at::Tensor CudaPasses::decode(const DecodeInputs& inputs, const at::Tensor& rope
   const CudaActivations buffers(a, rows, false, storage);
   const at::Tensor attended = at::empty({rows, a.heads * a.head_size}, on_gpu(at::kBFloat16));
   const Batch all{data_of<std::int64_t>(inputs.ids), data_of<std::int32_t>(inputs.positions), data_of<std::int32_t>(inputs.slots), &cache, true};
-  return run(buffers, all, rope, [&](std::int64_t layer) { return attend_decoding(buffers, all, rope, layer, inputs, attended); });
+  const auto attend = [&](std::int64_t layer) { return attend_decoding(buffers, all, rope, layer, inputs, attended); };
+  return few(rows) ? run_few(buffers, all, attend) : run(buffers, all, rope, attend);
+}
+
+bool CudaPasses::few(std::int64_t rows) const {
+  const Architecture& a = architecture_;
+  return rows > 0 && rows <= cuda::kFewRows && cuda::few_rows_serve(a.hidden, a.heads * a.head_size, a.intermediate);
+}
+
+template <typename Attend>
+at::Tensor CudaPasses::run_few(const CudaActivations& buffers, const Batch& rows, const Attend& attend) const {
+  const Architecture& a = architecture_;
+  const std::int64_t count = buffers.rows();
+  const at::Tensor activated = at::empty({count, a.intermediate}, on_gpu(at::kBFloat16));
+  float* const residual = data_of<float>(buffers.residual_TH(0));
+  const auto normed = [&](const at::Tensor& weight) {
+    return cuda::FewRows{count, a.hidden, nullptr, residual, data_of<Bf16>(weight), static_cast<float>(a.rms_eps)};
+  };
+  const auto plain = [&](const at::Tensor& x) { return cuda::FewRows{count, x.size(1), data_of<Bf16>(x)}; };
+  cuda::embed(data_of<Bf16>(embedding_), rows.ids, count, a.hidden, residual, current_stream());
+  for (std::int64_t layer = 0; layer < a.layers; ++layer) {
+    const Block& block = blocks_[static_cast<std::size_t>(layer)];
+    const at::Tensor qkv = buffers.qkv(layer);
+    cuda::multiply_few(normed(block.attention_norm), data_of<Bf16>(block.qkv), qkv.size(1), data_of<Bf16>(qkv), current_stream());
+    cuda::add_product_few(plain(attend(layer)), data_of<Bf16>(block.output), a.hidden, residual, current_stream());
+    cuda::swiglu_few(normed(block.mlp_norm), data_of<Bf16>(block.gate_up), a.intermediate, data_of<Bf16>(activated), current_stream());
+    cuda::add_product_few(plain(activated), data_of<Bf16>(block.down), a.hidden, residual, current_stream());
+  }
+  add_and_norm(buffers, 2 * a.layers, {});
+  check_cuda(cudaGetLastError(), "the forward pass of few rows");
+  return buffers.normed_TH(2 * a.layers);
 }
 
 at::Tensor CudaPasses::logits(const at::Tensor& hidden_NH) const {
   const at::Tensor logits_NV = at::empty({hidden_NH.size(0), architecture_.vocabulary}, on_gpu(at::kFloat));
-  multiply_transposed(hidden_NH, head_, logits_NV, exact_ ? Rows::kExact : Rows::kFree);
+  if (few(hidden_NH.size(0)) && architecture_.vocabulary % 8 == 0) {
+    cuda::multiply_few({hidden_NH.size(0), architecture_.hidden, data_of<Bf16>(hidden_NH)}, data_of<Bf16>(head_), architecture_.vocabulary,
+                       data_of<float>(logits_NV), current_stream());
+  } else {
+    multiply_transposed(hidden_NH, head_, logits_NV, exact_ ? Rows::kExact : Rows::kFree);
+  }
   return logits_NV;
 }
 

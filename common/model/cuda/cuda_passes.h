@@ -68,9 +68,15 @@ class CudaPasses {
   /// `attend(layer)` gives the attended rows [T, heads D] once qkv(layer) is complete.
   template <typename Attend>
   at::Tensor run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const;
+  /// The same by the kernels of few_rows.h, where `few` says that they serve.
+  template <typename Attend>
+  at::Tensor run_few(const CudaActivations& buffers, const Batch& rows, const Attend& attend) const;
+  bool few(std::int64_t rows) const;
   cuda::QkvRows qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
   at::Tensor attend_decoding(const CudaActivations& buffers, const Batch& batch, const at::Tensor& rope, std::int64_t layer,
                              const DecodeInputs& inputs, const at::Tensor& attended) const;
+  /// activated = silu(gate) * up of the block's normed rows.
+  void activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const;
   void add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const;
 
   Architecture architecture_;

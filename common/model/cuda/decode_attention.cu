@@ -1,50 +1,16 @@
 #include "common/model/cuda/decode_attention.h"
 
-#include <cuda_bf16.h>
-
 #include <cmath>
 
 #include "common/model/cuda/finish_head.cuh"
+#include "common/model/cuda/launch_early.cuh"
+#include "common/model/cuda/matrix_instructions.cuh"
 
 namespace troupe::cuda {
 namespace {
 
 constexpr int kTile = 16;  // query rows of a matrix instruction; the heads of a group fill the first of them
 constexpr float kMinusInfinity = -INFINITY;
-
-__device__ __forceinline__ void copy16(void* shared, const void* global) {
-  const auto at = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(global));
-}
-__device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;"); }
-template <int Pending>
-__device__ __forceinline__ void wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(Pending));
-}
-
-__device__ __forceinline__ void load_matrices(unsigned (&r)[4], const Bf16* row) {
-  const auto at = static_cast<unsigned>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
-}
-__device__ __forceinline__ void load_transposed(unsigned (&r)[4], const Bf16* row) {
-  const auto at = static_cast<unsigned>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(at));
-}
-
-/// c += a · b for a 16 x 8 tile and 16 inner elements.
-__device__ __forceinline__ void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ unsigned pack(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const unsigned*>(&both);
-}
 
 /// Where chunk `chunk` (8 elements) of key `key` lies in a shared tile: chunks are exchanged so that eight neighbouring keys' lie
 /// in different banks.
@@ -65,7 +31,7 @@ struct Shared {
   Bf16 keys[2][Keys * HeadSize];
   Bf16 values[Keys * HeadSize];
   Bf16 queries[Heads * HeadSize];
-  Bf16 own_key[HeadSize];
+  Bf16 own_key[HeadSize], own_value[HeadSize];
   Bf16 weights[Heads * Keys];             // of the block's keys, for the product with the values
   float exponentials[Heads][Keys + 8];    // the same in fp32, for their sum
   float maxima[kWarps][Heads];
@@ -89,28 +55,39 @@ class Decode {
         lane_(static_cast<int>(threadIdx.x) % 32) {}
 
   __device__ void run(float scale) {
-    if (length_ == 0) return;
+    if (length_ == 0) return wait_for_earlier();
     const int group = r_.qkv.heads / r_.qkv.kv_heads;
     const int last = (length_ - 1) / Keys;
-    fetch(r_.qkv.keys, last, shared_.keys[0]);
-    if (r_.unfinished) finish(group);
-    else copy_queries(group);
+    // Of positions before their own the rows' keys and values are there since earlier steps.
+    if (r_.unfinished) fetch_first(last);
+    const Turn turn = turn_of(group);
+    wait_for_earlier();
+    if (r_.unfinished) {
+      finish(group, turn);
+    } else {
+      fetch_first(last);
+      copy_queries(group);
+    }
     __syncthreads();
     load_queries();
 
     int buffer = 0;
     for (int block = last; block >= 0; --block, buffer ^= 1) {
-      wait<0>();
-      if (block == last && r_.unfinished) take_own_key(block, shared_.keys[buffer]);
+      const bool first = block == last;
+      if (first) wait_for_copies<2>();
+      else wait_for_copies<0>();
+      if (first && r_.unfinished) take_own(shared_.own_key, block, shared_.keys[buffer]);
       __syncthreads();  // the keys are here; of the block before nothing is needed any more
-      fetch(r_.qkv.values, block, shared_.values);
-      if (block > 0) fetch(r_.qkv.keys, block - 1, shared_.keys[buffer ^ 1]);
-      else commit();
-      score(shared_.keys[buffer], block, block == last);
+      if (!first) {
+        fetch(r_.qkv.values, block, shared_.values);
+        fetch_keys_before(block, buffer);
+      }
+      score(shared_.keys[buffer], block, first);
       share_maxima();
       __syncthreads();
       soften(scale);
-      wait<1>();
+      wait_for_copies<1>();
+      if (first && r_.unfinished) take_own(shared_.own_value, block, shared_.values);
       __syncthreads();  // the weights are written, the values here
       add_values(shared_.values);
       if (warp_ == 0) add_exponentials();
@@ -128,18 +105,40 @@ class Decode {
     return r_.qkv.qkv + (row_ * (r_.qkv.heads + 2 * r_.qkv.kv_heads) + index) * HeadSize;
   }
 
+  static constexpr int kRounds = (Heads + 2 + kWarps - 1) / kWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
+  /// The angles of the pairs that a lane turns.
+  struct Turn {
+    float cosine[kPairs], sine[kPairs];
+  };
+
+  /// Also brings the heads' weights near.
+  __device__ Turn turn_of(int group) const {
+    Turn turn{};
+    if (!r_.unfinished) return turn;
+    const float* const cosines = r_.qkv.rope + static_cast<std::int64_t>(r_.qkv.positions[row_]) * HeadSize;
+#pragma unroll
+    for (int p = 0; p < kPairs; ++p) {
+      const int i = lane_ + 32 * p;
+      if (i >= kHalf) continue;
+      turn.cosine[p] = cosines[i];
+      turn.sine[p] = cosines[kHalf + i];
+    }
+    for (int item = warp_; item < group + 2; item += kWarps) {
+      const HeadPlaces places = places_of(r_.qkv, row_, head_of(item, group));
+      if (places.bias != nullptr) prefetch(places.bias + 2 * lane_ % HeadSize);
+      if (places.norm != nullptr) prefetch(places.norm + 2 * lane_ % HeadSize);
+    }
+    return turn;
+  }
+  static __device__ void prefetch(const Bf16* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }
+
   /// Bias, norms and rotation of the heads that this block works with: the queries to shared memory, the key and the value to the cache.
   /// A warp takes every fourth of them, and loads all before it works on the first.
-  __device__ void finish(int group) {
-    constexpr int kRounds = (Heads + 2 + kWarps - 1) / kWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
-    const float* const cosines = r_.qkv.rope + static_cast<std::int64_t>(r_.qkv.positions[row_]) * HeadSize;
-    float cosine[kPairs], sine[kPairs];
+  __device__ void finish(int group, const Turn& turn) {
     HeadPair pairs[kRounds][kPairs];
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
       const int i = lane_ + 32 * p;
-      cosine[p] = i < kHalf ? cosines[i] : 0;
-      sine[p] = i < kHalf ? cosines[kHalf + i] : 0;
 #pragma unroll
       for (int round = 0; round < kRounds; ++round) {
         const int item = warp_ + kWarps * round;
@@ -166,13 +165,14 @@ class Decode {
       for (int p = 0; p < kPairs; ++p) {
         const int i = lane_ + 32 * p;
         if (i >= kHalf) continue;
-        const HeadPair pair = finished(pairs[round][p], i, kHalf, places, inverse, cosine[p], sine[p]);
+        const HeadPair pair = finished(pairs[round][p], i, kHalf, places, inverse, turn.cosine[p], turn.sine[p]);
         Bf16* const to = item < group ? shared_.queries + item * HeadSize : places.cache;
         to[i] = to_bf16(pair.low);
         to[i + kHalf] = to_bf16(pair.high);
-        if (item == group) {
-          shared_.own_key[i] = to[i];
-          shared_.own_key[i + kHalf] = to[i + kHalf];
+        if (item >= group) {
+          Bf16* const own = item == group ? shared_.own_key : shared_.own_value;
+          own[i] = to[i];
+          own[i + kHalf] = to[i + kHalf];
         }
       }
     }
@@ -190,12 +190,15 @@ class Decode {
     }
   }
 
-  /// The row's own key, which was not there yet when its block was fetched; by the threads that had fetched its place.
-  __device__ void take_own_key(int block, Bf16* to) {
+  /// The row's own key (or value), which was not there yet when its block was fetched, at its place and behind it, where the values
+  /// must be numbers; by the threads that had fetched those places.
+  __device__ void take_own(const Bf16* own, int block, Bf16* to) {
     constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks;
-    const int key = length_ - 1 - block * Keys, chunk = static_cast<int>(threadIdx.x) % kChunks;
-    if (static_cast<int>(threadIdx.x) / kChunks != key % kRows) return;
-    *reinterpret_cast<uint4*>(to + place<HeadSize>(key, chunk)) = *reinterpret_cast<const uint4*>(shared_.own_key + chunk * 8);
+    const int chunk = static_cast<int>(threadIdx.x) % kChunks;
+    for (int key = static_cast<int>(threadIdx.x) / kChunks; key < Keys; key += kRows) {
+      if (block * Keys + key < length_ - 1) continue;
+      *reinterpret_cast<uint4*>(to + place<HeadSize>(key, chunk)) = *reinterpret_cast<const uint4*>(own + chunk * 8);
+    }
   }
 
   /// Of query heads that the group does not have the rows hold anything; their results are stored nowhere.
@@ -211,6 +214,18 @@ class Decode {
     }
   }
 
+  /// What the first round of the loop needs.
+  __device__ void fetch_first(int block) {
+    fetch(r_.qkv.keys, block, shared_.keys[0]);
+    fetch(r_.qkv.values, block, shared_.values);
+    fetch_keys_before(block, 0);
+  }
+
+  __device__ void fetch_keys_before(int block, int buffer) {
+    if (block > 0) fetch(r_.qkv.keys, block - 1, shared_.keys[buffer ^ 1]);
+    else commit_copies();
+  }
+
   /// Begins to copy a block of keys or values; those behind the end are the last one again, and masked later.
   __device__ void fetch(const Bf16* pages, int block, Bf16* to) {
     constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks, kPage = static_cast<int>(kPageTokens);
@@ -224,7 +239,7 @@ class Decode {
       const Bf16* from = pages + ((static_cast<std::int64_t>(page) * r_.qkv.kv_heads + kv_head_) * kPage + index % kPage) * HeadSize;
       copy16(to + place<HeadSize>(key, chunk), from + chunk * 8);
     }
-    commit();
+    commit_copies();
   }
 
   __device__ void score(const Bf16* tile, int block, bool masked) {
@@ -278,7 +293,7 @@ class Decode {
         const float left = exp2f(__fsub_rn(__fmul_rn(scores_[n][2 * half], scale), scaled));
         const float right = exp2f(__fsub_rn(__fmul_rn(scores_[n][2 * half + 1], scale), scaled));
         *reinterpret_cast<float2*>(&shared_.exponentials[head][key]) = {left, right};
-        *reinterpret_cast<unsigned*>(&shared_.weights[place<Keys>(head, key / 8) + key % 8]) = pack(left, right);
+        *reinterpret_cast<unsigned*>(&shared_.weights[place<Keys>(head, key / 8) + key % 8]) = pack_two(left, right);
       }
 #pragma unroll
       for (int n = 0; n < kOutTiles; ++n) {
@@ -339,7 +354,7 @@ class Decode {
       for (int n = 0; n < kOutTiles; ++n) {
         const int element = 8 * (warp_ * kOutTiles + n) + lane_ % 4 * 2;
         *reinterpret_cast<unsigned*>(attended + head * HeadSize + element) =
-            pack(__fmul_rn(out_[n][2 * half], inverse), __fmul_rn(out_[n][2 * half + 1], inverse));
+            pack_two(__fmul_rn(out_[n][2 * half], inverse), __fmul_rn(out_[n][2 * half + 1], inverse));
       }
     }
   }
@@ -359,6 +374,7 @@ class Decode {
 template <int HeadSize, int Keys, int Heads>
 __global__ void __launch_bounds__(kThreads, Heads == 8 ? 4 : 3) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
   extern __shared__ __align__(128) unsigned char memory[];
+  let_next_begin();
   Decode<HeadSize, Keys, Heads>(rows, *reinterpret_cast<Shared<HeadSize, Keys, Heads>*>(memory)).run(scale);
 }
 
@@ -370,7 +386,7 @@ void launch(const DecodeRows& rows, cudaStream_t stream) {
   static_cast<void>(allowed);  // a refusal shows as the launch's error
   // The softmax's scale and log2(e) as FlashAttention-2 rounds them.
   const auto scale = static_cast<float>(static_cast<double>(static_cast<float>(1.0 / std::sqrt(static_cast<double>(HeadSize)))) * M_LOG2E);
-  decode_kernel<HeadSize, Keys, Heads><<<static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads), kThreads, kBytes, stream>>>(rows, scale);
+  launch_early(decode_kernel<HeadSize, Keys, Heads>, dim3(static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads)), kThreads, kBytes, stream, rows, scale);
 }
 
 /// Keys are those of a block in FlashAttention-2 for these head sizes.

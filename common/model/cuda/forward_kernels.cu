@@ -2,24 +2,19 @@
 
 #include "common/model/cuda/elements.cuh"
 #include "common/model/cuda/finish_head.cuh"
+#include "common/model/cuda/launch_early.cuh"
+#include "common/model/cuda/rms_norm.cuh"
+#include "common/model/cuda/swiglu.cuh"
 
 namespace troupe::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-/// The sum over the block, in a fixed order, for every thread.
-__device__ float block_sum(float x) {
-  __shared__ float warps[kThreads / 32];
-  x = sum_of_warp(x);
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
-  __syncthreads();
-  float sum = 0;
-  for (int warp = 0; warp < kThreads / 32; ++warp) sum += warps[warp];
-  return sum;
-}
+static_assert(kThreads == kNormThreads);
 
 __global__ void embed_kernel(const Bf16* table, const std::int64_t* ids, std::int64_t hidden, float* residual) {
+  let_next_begin();
+  wait_for_earlier();
   const Bf16* from = table + ids[blockIdx.x] * hidden;
   float* to = residual + static_cast<std::int64_t>(blockIdx.x) * hidden;
   for (std::int64_t i = threadIdx.x * 8; i < hidden; i += kThreads * 8) {
@@ -31,8 +26,11 @@ __global__ void embed_kernel(const Bf16* table, const std::int64_t* ids, std::in
 
 /// One block a row. A thread keeps the first kKept of its parts of a row and reads again those that it wrote of a longer one.
 __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* residual, const Bf16* delta, const Bf16* weight, float eps,
-                                                                int hidden, float* sum, Bf16* normed, float* inverse_rms) {
+                                                                int hidden, float* sum, Bf16* normed_rows, float* inverse_rms) {
   constexpr int kKept = 4, kStep = kThreads * 4;
+  __shared__ float warps[kNormWarps];
+  let_next_begin();
+  wait_for_earlier();
   const std::int64_t row = blockIdx.x, at = row * hidden;
   const bool writes = delta != nullptr || sum != residual;
   const int first = static_cast<int>(threadIdx.x) * 4;
@@ -47,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* res
       x.w += to_float({d.w});
     }
     if (writes) *reinterpret_cast<float4*>(sum + at + i) = x;
-    squares += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+    squares = add_squares(x, squares);
     return x;
   };
   float4 kept[kKept];
@@ -56,13 +54,13 @@ __global__ void __launch_bounds__(kThreads) add_rms_norm_kernel(const float* res
     if (first + part * kStep < hidden) kept[part] = add(first + part * kStep);
   }
   for (int i = first + kKept * kStep; i < hidden; i += kStep) add(i);
-  const float inverse = 1.0F / sqrtf(block_sum(squares) / static_cast<float>(hidden) + eps);
+  squares = sum_of_warp(squares);
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = squares;
+  __syncthreads();
+  const float inverse = inverse_rms_of_row(warps, hidden, eps);
   if (inverse_rms != nullptr && threadIdx.x == 0) inverse_rms[row] = inverse;
   const auto norm = [&](int i, const float4& x) {
-    const ushort4 w = *reinterpret_cast<const ushort4*>(weight + i);
-    const ushort4 out{to_bf16(x.x * inverse * to_float({w.x})).bits, to_bf16(x.y * inverse * to_float({w.y})).bits,
-                      to_bf16(x.z * inverse * to_float({w.z})).bits, to_bf16(x.w * inverse * to_float({w.w})).bits};
-    *reinterpret_cast<ushort4*>(normed + at + i) = out;
+    *reinterpret_cast<Four*>(normed_rows + at + i) = normed(x, inverse, load4(weight + i));
   };
 #pragma unroll
   for (int part = 0; part < kKept; ++part) {
@@ -101,18 +99,45 @@ __global__ void __launch_bounds__(kThreads) finish_qkv_kernel(QkvRows r) {
   }
 }
 
+/// The same where no norm needs a whole head at once: a thread has eight pairs.
+__global__ void __launch_bounds__(kThreads) finish_unnormed_qkv_kernel(QkvRows r) {
+  const unsigned all = static_cast<unsigned>(r.heads + 2 * r.kv_heads), half = static_cast<unsigned>(r.head_size) / 2, parts = half / 8;
+  const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (thread >= r.rows * (all * parts)) return;
+  const std::int64_t row = thread / (all * parts);
+  const unsigned within = static_cast<unsigned>(thread - row * (all * parts));
+  const int head = static_cast<int>(within / parts), first = static_cast<int>(within % parts) * 8;
+  const HeadPlaces places = places_of(r, row, head);
+  if (!places.turns && places.bias == nullptr && places.cache == nullptr) return;
+  Bf16* const x = r.qkv + (row * all + head) * r.head_size + first;
+  const float* const cosines = r.rope + static_cast<std::int64_t>(r.positions[row]) * r.head_size + first;
+  Eight low = load8(x), high = load8(x + half);
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    const FourFloats cosine = load4(cosines + 4 * part), sine = load4(cosines + half + 4 * part);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int i = 4 * part + j;
+      const HeadPair pair = finished({to_float(low.v[i]), to_float(high.v[i])}, first + i, static_cast<int>(half), places, 1.0F, cosine.v[j], sine.v[j]);
+      low.v[i] = to_bf16(pair.low);
+      high.v[i] = to_bf16(pair.high);
+    }
+  }
+  *reinterpret_cast<Eight*>(x) = low;
+  *reinterpret_cast<Eight*>(x + half) = high;
+  if (places.cache == nullptr) return;
+  *reinterpret_cast<Eight*>(places.cache + first) = low;
+  *reinterpret_cast<Eight*>(places.cache + half + first) = high;
+}
+
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(const Bf16* gate_up, std::int64_t count, std::int64_t inner, Bf16* activated) {
+  let_next_begin();
+  wait_for_earlier();
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
   if (i >= count) return;
   const std::int64_t row = i / inner, column = i % inner;
   const Eight gate = load8(gate_up + row * 2 * inner + column), up = load8(gate_up + (row * 2 + 1) * inner + column);
-  Eight out;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const float g = to_float(gate.v[j]);
-    out.v[j] = to_bf16(__fdividef(g, 1.0F + __expf(-g)) * to_float(up.v[j]));
-  }
-  *reinterpret_cast<Eight*>(activated + i) = out;
+  *reinterpret_cast<Eight*>(activated + i) = activated_of(gate, up);
 }
 
 __global__ void __launch_bounds__(kThreads) gather_kernel(const Bf16* keys, const Bf16* values, const std::int32_t* slots, std::int64_t rows,
@@ -133,7 +158,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(const Bf16* keys, cons
 
 void embed(const Bf16* table, const std::int64_t* ids, std::int64_t rows, std::int64_t hidden, float* residual, cudaStream_t stream) {
   if (rows == 0) return;
-  embed_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(table, ids, hidden, residual);
+  launch_early(embed_kernel, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream, table, ids, hidden, residual);
 }
 
 void add_rms_norm(const float* residual, const Bf16* delta, const Bf16* weight, float eps, std::int64_t rows, std::int64_t hidden,
@@ -146,12 +171,16 @@ void add_rms_norm(const float* residual, const Bf16* delta, const Bf16* weight, 
 void finish_qkv(const QkvRows& rows, cudaStream_t stream) {
   if (rows.rows == 0) return;
   const std::int64_t heads = rows.rows * (rows.heads + 2 * rows.kv_heads);
+  if (rows.q_norm == nullptr && rows.head_size % 16 == 0) {
+    finish_unnormed_qkv_kernel<<<blocks_of(heads * (rows.head_size / 16), kThreads), kThreads, 0, stream>>>(rows);
+    return;
+  }
   finish_qkv_kernel<<<blocks_of(heads, kThreads / 32), kThreads, 0, stream>>>(rows);
 }
 
 void swiglu(const Bf16* gate_up, std::int64_t rows, std::int64_t inner, Bf16* activated, cudaStream_t stream) {
   if (rows == 0) return;
-  swiglu_kernel<<<blocks_of(rows * inner, kThreads * 8), kThreads, 0, stream>>>(gate_up, rows * inner, inner, activated);
+  launch_early(swiglu_kernel, dim3(blocks_of(rows * inner, kThreads * 8)), kThreads, 0, stream, gate_up, rows * inner, inner, activated);
 }
 
 void gather_positions(const Bf16* keys, const Bf16* values, const std::int32_t* slots, std::int64_t rows, std::int64_t kv_heads,

@@ -19,6 +19,13 @@ __global__ void __launch_bounds__(kChunkThreads) logit_partials_kernel(LogitTile
   if (target >= 0 && target < count) target_logits[first_row + row] = logits[target];
 }
 
+__global__ void combine_tiles_kernel(const LogitPartial* tiles, std::int64_t rows, std::int64_t all_tiles, LogitPartial* partials) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, first = std::int64_t{blockIdx.y} * row_statistics::kTiles;
+  if (row >= rows) return;
+  partials[blockIdx.y * rows + row] = row_statistics::combined(min(std::int64_t{row_statistics::kTiles}, all_tiles - first),
+                                                               [&](std::int64_t i) { return tiles[(first + i) * rows + row]; });
+}
+
 __global__ void summarise_rows_kernel(const LogitPartial* partials, const float* target_logits, std::int64_t rows, std::int64_t chunks,
                                       float inverse_temperature, float* logp, float* entropy, float* lse) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -76,6 +83,17 @@ void logit_partials(const LogitTile& tile, std::int64_t all_rows, std::int64_t f
   if (tile.rows == 0) return;
   const dim3 blocks(static_cast<unsigned>(tile.rows), blocks_of(tile.columns, kLogitChunk));
   logit_partials_kernel<<<blocks, kChunkThreads, 0, stream>>>(tile, all_rows, first_row, partials, target_logits);
+}
+
+std::int64_t tile_floats(std::int64_t rows, std::int64_t vocabulary) {
+  return rows * logit_tiles(vocabulary) * static_cast<std::int64_t>(sizeof(LogitPartial) / sizeof(float));
+}
+
+void combine_tiles(const LogitPartial* tiles, std::int64_t rows, std::int64_t vocabulary, LogitPartial* partials, cudaStream_t stream) {
+  if (rows == 0) return;
+  constexpr int kRowThreads = 128;
+  const dim3 blocks(blocks_of(rows, kRowThreads), static_cast<unsigned>(logit_chunks(vocabulary)));
+  combine_tiles_kernel<<<blocks, kRowThreads, 0, stream>>>(tiles, rows, logit_tiles(vocabulary), partials);
 }
 
 void summarise_rows(const LogitPartial* partials, const float* target_logits, std::int64_t rows, std::int64_t vocabulary,

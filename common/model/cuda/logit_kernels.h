@@ -28,6 +28,12 @@ std::int64_t partial_floats(std::int64_t rows, std::int64_t vocabulary);
 void logit_partials(const LogitTile& tile, std::int64_t all_rows, std::int64_t first_row, LogitPartial* partials, float* target_logits,
                     cudaStream_t stream);
 
+/// Floats of the partials of tiles, [tiles, rows], for so many rows.
+std::int64_t tile_floats(std::int64_t rows, std::int64_t vocabulary);
+
+/// The partials of chunks as logit_partials has them, of those of tiles.
+void combine_tiles(const LogitPartial* tiles, std::int64_t rows, std::int64_t vocabulary, LogitPartial* partials, cudaStream_t stream);
+
 /// Combines all chunks of `rows` rows: logp of the targets, entropy (nats) and log-sum-exp.
 void summarise_rows(const LogitPartial* partials, const float* target_logits, std::int64_t rows, std::int64_t vocabulary,
                     float inverse_temperature, float* logp, float* entropy, float* lse, cudaStream_t stream);

@@ -42,6 +42,8 @@ std::vector<std::pair<std::string, Architecture>> architectures() {
   untied.model_type = "qwen2";
   untied.tied_embeddings = false;
   untied.qkv_bias = true;
+  untied.head_size = 64;
+  untied.heads = 6;
   Architecture normed = llama;
   normed.model_type = "qwen3";
   normed.qk_norm = true;
@@ -109,11 +111,15 @@ TEST_SUITE("model/cuda/backward") {
     architecture.qk_norm = true;
     // Tokens that come up hundreds of times, and sequences long enough for flash attention to share out their keys.
     const PackedSequences batch = sequences_of({2000, 900, 1500, 1}, 7);
-    const Parameters parameters = copy_of(random_parameters(architecture, at::kBFloat16), at::kBFloat16, at::kCUDA);
+    for (const std::int64_t head_size : {16, 64, 128}) {
+      CAPTURE(head_size);
+      architecture.head_size = head_size;
+      const Parameters parameters = copy_of(random_parameters(architecture, at::kBFloat16), at::kBFloat16, at::kCUDA);
 
-    const Result first = run(parameters, batch);
+      const Result first = run(parameters, batch);
 
-    for (int again = 0; again < 5; ++again) CHECK(run(parameters, batch).gradients.equal(first.gradients));
+      for (int again = 0; again < 5; ++again) CHECK(run(parameters, batch).gradients.equal(first.gradients));
+    }
   }
 
   TEST_CASE("gradients are added to what is there") {

@@ -1,0 +1,100 @@
+#include "common/model/cuda/hopper/logits.h"
+
+#include "common/model/cuda/hopper/tile_product.cuh"
+#include "common/model/cuda/row_statistics.cuh"
+
+namespace troupe::cuda {
+namespace {
+
+using tiles::kColumns;
+using tiles::Right;
+using tiles::Work;
+static_assert(kColumns == kLogitTile);
+
+/// The partial of a row of the tile, and its target's logit.
+struct Statistics {
+  const std::int64_t* targets;
+  float inverse_temperature;
+  LogitPartial* partials;
+  float* target_logits;
+
+  using Ahead = tiles::NothingAhead;
+  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
+    const int lane = static_cast<int>(threadIdx.x % 4), count = min(kColumns, work.columns - column);
+    if (count < kColumns) {
+#pragma unroll
+      for (int i = 0; i < kColumns / 4; ++i) {
+        if (8 * (i / 2) + 2 * lane + i % 2 >= count) values[i] = row_statistics::kMinusInfinity;
+      }
+    }
+    const LogitPartial partial = tile_partial(values, inverse_temperature);
+    if (row >= work.rows) return;
+    if (lane == 0) partials[static_cast<std::int64_t>(column / kColumns) * work.rows + row] = partial;
+    const std::int64_t target = targets[row] - column;
+    if (target < 0 || target >= count) return;
+#pragma unroll
+    for (int i = 0; i < kColumns / 4; ++i) {
+      if (8 * (i / 2) + 2 * lane + i % 2 == target) target_logits[row] = values[i];
+    }
+  }
+};
+
+/// d logp / d logit_v = ([v is the target] - p_v) / temperature.
+struct Gradients {
+  const std::int64_t* targets;
+  float inverse_temperature;
+  const float* lse;
+  const float* grad_logp;
+  Bf16* gradients;
+
+  using Ahead = tiles::NothingAhead;
+  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
+    const int lane = static_cast<int>(threadIdx.x % 4);
+    const bool inside = row < work.rows;
+    const float scale = exponent_scale(inverse_temperature), grad = inside ? __fmul_rn(grad_logp[row], inverse_temperature) : 0.0f;
+    const float row_lse = inside ? __fmul_rn(lse[row], 1.4426950408889634f) : 0.0f;
+    const int target = inside ? static_cast<int>(targets[row]) - work.first_column - column - 2 * lane : -1;
+    Bf16* const to = gradients + static_cast<std::int64_t>(row) * work.columns + column + 8 * lane;
+#pragma unroll
+    for (int part = 0; part < kColumns / 32; ++part) {
+      float grads[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float p = exp2_of(__fmaf_rn(values[8 * part + i], scale, -row_lse));
+        grads[i] = (target == 32 * part + 8 * (i / 2) + i % 2 ? 1.0f - p : -p) * grad;
+      }
+      const Eight eight = tiles::eight_columns(grads);
+      if (inside && column + 32 * part + 8 * lane < work.columns) *reinterpret_cast<Eight*>(to + 32 * part) = eight;
+    }
+  }
+};
+
+tiles::Operands operands_of(const LogitProduct& p) { return {p.hidden, p.head, p.rows, p.width, p.vocabulary}; }
+
+Work work_of(std::int64_t first_column, std::int64_t columns) {
+  Work work{};
+  work.columns = static_cast<int>(columns);
+  work.first_column = static_cast<int>(first_column);
+  work.second_half = kColumns / 2;
+  work.tile_columns = kColumns;
+  return work;
+}
+
+}  // namespace
+
+bool fused_logits_serve(const LogitProduct& product) { return tiles::serve<Right::kTransposed>(operands_of(product)); }
+
+void fused_partials(const LogitProduct& product, LogitPartial* partials, float* target_logits, cudaStream_t stream) {
+  const Statistics finish{product.targets, product.inverse_temperature, partials, target_logits};
+  tiles::launch<Right::kTransposed>(operands_of(product), work_of(0, product.vocabulary), finish, stream);
+}
+
+void fused_gradients(const LogitProduct& product, std::int64_t first_column, std::int64_t columns, const float* lse, const float* grad_logp,
+                     Bf16* gradients, cudaStream_t stream) {
+  const Gradients finish{product.targets, product.inverse_temperature, lse, grad_logp, gradients};
+  tiles::launch<Right::kTransposed>(operands_of(product), work_of(first_column, columns), finish, stream);
+}
+
+}  // namespace troupe::cuda

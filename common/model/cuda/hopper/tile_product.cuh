@@ -1,0 +1,224 @@
+#pragma once
+
+#include <algorithm>
+
+#include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/hopper/pipeline.cuh"
+#include "common/model/cuda/hopper/tensor_map.h"
+#include "common/model/cuda/hopper/wgmma.cuh"
+
+// Products whose results are finished in registers: left [rows, width] times right, tile by tile; a functor gets the values of each row
+// of a tile while the next is being multiplied. The bits of the sums are cuBLASLt's.
+
+namespace troupe::cuda::tiles {
+
+// A block has a tile of kRows x kColumns results, each of two warpgroups 64 of its rows; a third has the copy engine bring what they
+// multiply. Two blocks of a cluster have neighbouring rows and the same columns, of which each brings half for both.
+inline constexpr int kRows = 128, kColumns = 256, kInner = 64;
+inline constexpr int kStages = 4, kConsumers = 256, kThreads = kConsumers + 128;
+inline constexpr std::uint32_t kLeftBytes = kRows * kInner * sizeof(Bf16), kRightBytes = kColumns * kInner * sizeof(Bf16);
+inline constexpr std::uint32_t kStageBytes = kLeftBytes + kRightBytes, kPanelBytes = 64 * kInner * sizeof(Bf16);
+inline constexpr std::size_t kSharedBytes = kStages * kStageBytes + 1024 + 16 * kStages;
+inline constexpr int kPairsTogether = 8;  // pairs of row tiles that go through all columns together: they stay in the second-level cache
+
+/// How the right operand lies.
+enum class Right {
+  kTransposed,  // [columns, width]
+  kPlain,       // [width, columns]
+};
+
+/// Columns [first_column, first_column + columns) of a product. A tile's second 128 columns are `second_half` behind its first; the next
+/// tile is `tile_columns` behind it.
+struct Work {
+  int rows, columns, first_column, second_half, tile_columns, steps;
+  int row_pairs, column_tiles;
+};
+
+struct Tile {
+  int row, column;  // its first; the column counts from first_column
+};
+
+__device__ __forceinline__ Tile tile_of(const Work& work, int index, int rank) {
+  const int group = index / (kPairsTogether * work.column_tiles), first = group * kPairsTogether;
+  const int within = index - first * work.column_tiles, pairs = min(kPairsTogether, work.row_pairs - first);
+  return {(2 * (first + within % pairs) + rank) * kRows, within / pairs * work.tile_columns};
+}
+
+/// Addresses in shared memory.
+struct Shared {
+  std::uint32_t stages;
+  __device__ __forceinline__ std::uint32_t left(int stage) const { return stages + static_cast<std::uint32_t>(stage) * kStageBytes; }
+  __device__ __forceinline__ std::uint32_t right(int stage) const { return left(stage) + kLeftBytes; }
+  __device__ __forceinline__ std::uint32_t full(int stage) const { return left(kStages) + 16 * static_cast<std::uint32_t>(stage); }
+  __device__ __forceinline__ std::uint32_t empty(int stage) const { return full(stage) + 8; }
+};
+
+/// This block's half of a right operand's part, to both blocks of the cluster.
+template <Right kRight>
+__device__ __forceinline__ void copy_right(const CUtensorMap& map, std::uint32_t to, std::uint32_t barrier, int inner, int column,
+                                           std::uint32_t rank) {
+  const std::uint32_t own = to + rank * (kRightBytes / 2);
+  if constexpr (kRight == Right::kTransposed) {
+    copy_box_to(3, own, &map, barrier, inner, column);
+  } else {
+    copy_box_to(3, own, &map, barrier, column, inner);
+    copy_box_to(3, own + kPanelBytes, &map, barrier, column + 64, inner);
+  }
+}
+
+/// By one thread.
+template <Right kRight>
+__device__ __forceinline__ void produce(const CUtensorMap& left, const CUtensorMap& right, const Work& work, const Shared& shared,
+                                        std::uint32_t rank) {
+  RingPlace<kStages> place;
+  const int tiles = work.row_pairs * work.column_tiles, half = static_cast<int>(rank) * work.second_half;
+  for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
+    const Tile tile = tile_of(work, index, static_cast<int>(rank));
+    for (int step = 0; step < work.steps; ++step, place.next()) {
+      const std::uint32_t full = shared.full(place.stage);
+      await(shared.empty(place.stage), place.parity ^ 1);
+      arrive_expecting(full, kStageBytes);
+      copy_box(shared.left(place.stage), &left, full, step * kInner, tile.row);
+      copy_right<kRight>(right, shared.right(place.stage), full, step * kInner, work.first_column + tile.column + half, rank);
+    }
+  }
+}
+
+/// This warp has read the stage; both blocks of the cluster write to it.
+__device__ __forceinline__ void release(const Shared& shared, int stage) {
+  if (threadIdx.x % 32 < 2) arrive_at(shared.empty(stage), threadIdx.x % 32);
+}
+
+template <Right kRight>
+__device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Work& work, const Shared& shared, RingPlace<kStages>& place) {
+  const std::uint32_t own = threadIdx.x / 128 * (kLeftBytes / 2);
+  int before = 0;
+  for (int step = 0; step < work.steps; ++step) {
+    await(shared.full(place.stage), place.parity);
+    const std::uint32_t left = shared.left(place.stage) + own, right = shared.right(place.stage);
+    begin_products();
+#pragma unroll
+    for (std::uint32_t i = 0; i < kInner / 16; ++i) {
+      const bool add = step > 0 || i > 0;
+      if constexpr (kRight == Right::kTransposed) {
+        multiply(d, matrix_at(left + 32 * i), matrix_at(right + 32 * i), add);
+      } else {
+        multiply_rows(d, matrix_at(left + 32 * i), rows_at(right + 2048 * i, kPanelBytes), add);
+      }
+    }
+    end_products();
+    if (step > 0) {
+      await_products<1>();
+      release(shared, before);
+    }
+    before = place.stage;
+    place.next();
+  }
+  await_products<0>();
+  release(shared, before);
+  pin(d);
+}
+
+/// The values of one of a thread's two rows: columns 8 j + 2 (lane % 4) and the next at 2 j, 2 j + 1.
+template <int kHalf>
+__device__ __forceinline__ void take_row(const float (&d)[kColumns / 2], float (&row)[kColumns / 4]) {
+#pragma unroll
+  for (int j = 0; j < kColumns / 8; ++j) {
+    row[2 * j] = d[4 * j + 2 * kHalf];
+    row[2 * j + 1] = d[4 * j + 2 * kHalf + 1];
+  }
+}
+
+/// Of 32 columns that four lanes have in pairs, rounded: lane c's columns 8 c … 8 c + 7. For whole warps.
+__device__ __forceinline__ Eight eight_columns(const float* values) {
+  const int lane = static_cast<int>(threadIdx.x % 4);
+  const auto both = [&](int i) {
+    return static_cast<unsigned>(to_bf16(values[2 * i]).bits) | static_cast<unsigned>(to_bf16(values[2 * i + 1]).bits) << 16;
+  };
+  const auto swap = [](unsigned& low, unsigned& high, bool upper, int distance) {
+    const unsigned got = __shfl_xor_sync(0xffffffffU, upper ? low : high, distance);
+    (upper ? low : high) = got;
+  };
+  unsigned x[4] = {both(0), both(1), both(2), both(3)};
+  swap(x[0], x[1], lane % 2 == 1, 1);
+  swap(x[2], x[3], lane % 2 == 1, 1);
+  swap(x[0], x[2], lane / 2 == 1, 2);
+  swap(x[1], x[3], lane / 2 == 1, 2);
+  Eight eight;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) eight.v[i] = {static_cast<std::uint16_t>(x[i / 2] >> 16 * (i % 2))};
+  return eight;
+}
+
+/// What a functor reads before a tile is multiplied, where it reads nothing.
+struct NothingAhead {};
+
+/// For each tile finish.ahead(ahead, work, row, column) of a thread's first row, which may begin loads, and when the tile is
+/// multiplied finish(values, ahead, work, row, column) of the first and then of the second row: by the four lanes that have it.
+template <Right kRight, typename Finish>
+__global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
+    kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, Work work, Finish finish) {
+  extern __shared__ char memory[];
+  const Shared shared{(shared_address(memory) + 1023) / 1024 * 1024};
+  const std::uint32_t rank = cluster_rank();
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kStages; ++stage) {
+      init_barrier(shared.full(stage), 1);
+      init_barrier(shared.empty(stage), 2 * kConsumers / 32);
+    }
+    publish_barriers();
+  }
+  sync_cluster();
+  if (threadIdx.x >= kConsumers) {
+    give_registers<24>();
+    if (threadIdx.x == kConsumers) produce<kRight>(left, right, work, shared, rank);
+    __syncwarp();
+  } else {
+    take_registers<240>();
+    RingPlace<kStages> place;
+    const int tiles = work.row_pairs * work.column_tiles, own = static_cast<int>(threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4);
+    for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
+      const Tile tile = tile_of(work, index, static_cast<int>(rank));
+      float d[kColumns / 2], row[kColumns / 4];
+      typename Finish::Ahead ahead;
+      finish.ahead(ahead, work, tile.row + own, tile.column);
+      multiply_tile<kRight>(d, work, shared, place);
+      take_row<0>(d, row);
+      finish(row, ahead, work, tile.row + own, tile.column);
+      take_row<1>(d, row);
+      finish(row, ahead, work, tile.row + own + 8, tile.column);
+    }
+  }
+  sync_cluster();  // nobody goes while the other may still write to its memory or barriers
+}
+
+/// The operands of a product: left [rows, width], right [all_columns, width] or [width, all_columns].
+struct Operands {
+  const Bf16* left;
+  const Bf16* right;
+  std::int64_t rows, width, all_columns;
+};
+
+/// Whether the GPU is a Hopper and the copy engine can read the operands.
+template <Right kRight>
+bool serve(const Operands& o) {
+  return is_hopper() && can_map(o.left, o.width) && can_map(o.right, kRight == Right::kTransposed ? o.width : o.all_columns);
+}
+
+/// `work` has its columns' members set.
+template <Right kRight, typename Finish>
+void launch(const Operands& o, Work work, const Finish& finish, cudaStream_t stream) {
+  if (o.rows == 0 || work.columns == 0) return;
+  const auto parts = [](std::int64_t count, int each) { return static_cast<int>((count + each - 1) / each); };
+  work.rows = static_cast<int>(o.rows);
+  work.steps = parts(o.width, kInner);
+  work.row_pairs = parts(o.rows, 2 * kRows);
+  work.column_tiles = parts(work.columns, work.tile_columns);
+  allow_shared_memory(reinterpret_cast<const void*>(&kernel<kRight, Finish>), kSharedBytes);
+  const auto clusters = static_cast<unsigned>(std::min(multiprocessors() / 2, work.row_pairs * work.column_tiles));
+  const CUtensorMap right = kRight == Right::kTransposed ? map_of(o.right, o.all_columns, o.width, kColumns / 2)
+                                                         : map_of(o.right, o.width, o.all_columns, kInner);
+  kernel<kRight, Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(map_of(o.left, o.rows, o.width, kRows), right, work, finish);
+}
+
+}  // namespace troupe::cuda::tiles
