@@ -131,25 +131,33 @@ std::optional<ArrivedWeights> WeightSubscriber::take() {
   Fetch fetch = std::move(*fetch_);
   fetch_.reset();
   if (held_ && fetch.manifest.version <= *held_) return std::nullopt;  // a broadcast was faster
-  return arrived(std::move(fetch.parameters), fetch.manifest.version, fetch.stream ? "stream" : "shm");
+  return arrived(std::move(*fetch.parameters), fetch.manifest.version, fetch.stream ? "stream" : "shm");
 }
 
 // --- Shared memory and the stream ---
 
 void WeightSubscriber::begin_fetch() {
-  fetch_.emplace(Fetch{*next_, landing_.room(next_->dtype)});
+  fetch_.emplace(Fetch{*next_});
   next_.reset();
   const bool wanted = options_.path == WeightPath::kSharedMemory || (options_.path != WeightPath::kStream && options_.hub_on_this_host);
   if (!wanted) return void(fetch_->stream = true);
   if (fetch_->manifest.shared_memory.empty()) return shared_memory_is_shut("the run does not offer it");
-  fetch_->job = std::async(std::launch::async, [this, manifest = fetch_->manifest, parameters = fetch_->parameters] {
-    return landing_.copy_shared_memory(manifest, parameters);
+  begin_job([this](const WeightManifest& manifest, const Parameters& parameters) { return landing_.copy_shared_memory(manifest, parameters); });
+}
+
+/// Copies in a thread of its own, where the first copy also makes the room.
+void WeightSubscriber::begin_job(std::function<std::string(const WeightManifest&, const Parameters&)> copy) {
+  fetch_->job = std::async(std::launch::async, [this, copy = std::move(copy), manifest = fetch_->manifest, room = fetch_->parameters] {
+    const Parameters parameters = room ? *room : landing_.room(manifest.dtype);
+    return Copied{parameters, copy(manifest, parameters)};
   });
 }
 
 /// Takes note of what was copied.
 void WeightSubscriber::end_job() {
-  const std::string problem = fetch_->job.get();
+  Copied copied = fetch_->job.get();
+  fetch_->parameters = std::move(copied.parameters);
+  const std::string& problem = copied.problem;
   const WeightManifest& manifest = fetch_->manifest;
   if (problem.empty()) {
     fetch_->bucket = fetch_->stream ? fetch_->bucket + 1 : manifest.bucket_checksums.size();
@@ -186,7 +194,7 @@ void WeightSubscriber::receive(const WeightChunk& chunk) {
   }
   if (chunk.bucket != fetch_->bucket) return;
   asked_at_ms_.reset();
-  fetch_->job = std::async(std::launch::async, [this, manifest = fetch_->manifest, chunk, parameters = fetch_->parameters] {
+  begin_job([this, chunk](const WeightManifest& manifest, const Parameters& parameters) {
     return landing_.put(manifest, chunk.bucket, chunk.bytes, parameters);
   });
 }

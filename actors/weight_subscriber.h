@@ -83,13 +83,17 @@ class WeightSubscriber {
   bool busy() const;
 
  private:
+  struct Copied {
+    Parameters parameters;
+    std::string problem;
+  };
   struct Fetch {
     WeightManifest manifest;
-    Parameters parameters;
-    std::uint64_t bucket = 0;  // the next one
-    int failures = 0;          // of this bucket
+    std::optional<Parameters> parameters = {};  // once something was copied
+    std::uint64_t bucket = 0;                   // the next one
+    int failures = 0;                           // of this bucket
     bool stream = false;
-    std::future<std::string> job = {};  // what is being copied; its problem
+    std::future<Copied> job = {};  // what is being copied
   };
   /// A version that is sent in the group.
   struct Broadcast {
@@ -100,6 +104,7 @@ class WeightSubscriber {
   bool newer_than_known(std::uint64_t version) const;
   void check_layout(const WeightManifest& manifest) const;
   void begin_fetch();
+  void begin_job(std::function<std::string(const WeightManifest&, const Parameters&)> copy);
   void end_job();
   void shared_memory_is_shut(const std::string& problem);
   void ask_for_newest();
