@@ -149,11 +149,12 @@ std::optional<int> ActorLoop::turn() {
   return std::nullopt;
 }
 
-/// Takes what has arrived; waits only where nothing else is to be done.
+/// Takes what has arrived; waits only where nothing else is to be done, and not long where weights are on their way.
 void ActorLoop::receive_frames() {
+  const std::int64_t idle_ms = subscriber_ && subscriber_->coming() ? 1 : kIdlePollMs;
   for (int i = 0; i < kFramesPerTurn; ++i) {
     const bool wait = i == 0 && !(busy() && session_.state() == SessionState::kReady) && outbox_.empty();
-    const std::optional<std::string> frame = session_.poll(Deadline::after_ms(wait ? kIdlePollMs : 0));
+    const std::optional<std::string> frame = session_.poll(Deadline::after_ms(wait ? idle_ms : 0));
     if (session_.state() == SessionState::kReady && session_.registration() != registration_) register_with_hub();
     if (!frame) return;
     try {

@@ -108,7 +108,8 @@ void WeightSubscriber::ask_for_newest() {
   need_manifest_ = true;
 }
 
-bool WeightSubscriber::busy() const {
+/// Whether a copy is under way.
+bool WeightSubscriber::copying() const {
   const auto ready = [](const auto& job) { return job.wait_for(std::chrono::seconds(0)) == std::future_status::ready; };
   return fetch_ && fetch_->job.valid() && !ready(fetch_->job);
 }
@@ -124,7 +125,7 @@ std::optional<ArrivedWeights> WeightSubscriber::take() {
   end_broadcasts();
   if (std::optional<ArrivedWeights> weights = take_broadcast()) return weights;
   if (!fetch_ && next_) begin_fetch();
-  if (!fetch_ || busy()) return std::nullopt;
+  if (!fetch_ || copying()) return std::nullopt;
   if (fetch_->job.valid()) end_job();
   if (!fetch_ || fetch_->bucket < fetch_->manifest.bucket_checksums.size()) return std::nullopt;
 

@@ -79,8 +79,8 @@ class WeightSubscriber {
   std::string waiting_for() const;
   /// Copies that were not what was published.
   std::uint64_t refused() const { return refused_; }
-  /// Whether something is being copied or received.
-  bool busy() const;
+  /// Whether a version may be there soon without another frame: do not wait long for one.
+  bool coming() const { return (fetch_ && fetch_->job.valid()) || broadcast_; }
 
  private:
   struct Copied {
@@ -104,6 +104,7 @@ class WeightSubscriber {
   bool newer_than_known(std::uint64_t version) const;
   void check_layout(const WeightManifest& manifest) const;
   void begin_fetch();
+  bool copying() const;
   void begin_job(std::function<std::string(const WeightManifest&, const Parameters&)> copy);
   void end_job();
   void shared_memory_is_shut(const std::string& problem);

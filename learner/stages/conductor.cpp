@@ -133,6 +133,7 @@ void Conductor::start_broadcaster(const at::Device& device) {
 
 void Conductor::publish(const Parameters& parameters, std::uint64_t version) {
   if (!broadcaster_) start_broadcaster(parameters.flat().device());
+  const std::future<void> sending = broadcaster_->send(parameters.flat(), version);
   PublishedWeights weights = publisher_.publish(parameters, version);
   const std::vector<std::uint64_t>& parts = weights.manifest.bucket_checksums;
   if (parts.size() == published_.size()) {
@@ -140,9 +141,8 @@ void Conductor::publish(const Parameters& parameters, std::uint64_t version) {
     weights_changed_ = 1.0 - same / static_cast<double>(parts.size());
   }
   published_ = parts;
-  broadcaster_->announce(version);
   hub_->publish(std::move(weights));
-  broadcaster_->send(parameters.flat());
+  sending.wait();
   fault::point("publish.after");
 }
 

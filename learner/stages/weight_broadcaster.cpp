@@ -30,17 +30,28 @@ std::string WeightBroadcaster::names() const {
   return all;
 }
 
-void WeightBroadcaster::announce(std::uint64_t version) {
-  announced_ = false;
-  if (options_.gpu.empty()) return;
-  const bool forming = forming_.valid();
+std::future<void> WeightBroadcaster::send(const at::Tensor& flat, std::uint64_t version) {
+  if (!announce(version)) {
+    std::promise<void> nothing;
+    nothing.set_value();
+    return nothing.get_future();
+  }
+  return std::async(std::launch::async, [this, flat] { broadcast(flat); });
+}
+
+/// Whether the version is sent.
+bool WeightBroadcaster::announce(std::uint64_t version) {
+  if (options_.gpu.empty()) return false;
   const bool ready = group_is_ready();
-  if (forming && forming_.valid()) return;  // one at a time
+  if (forming_.valid()) return false;  // one at a time
   std::vector<WeightTaker> takers = on_own_gpus(options_.takers(), options_.gpu);
-  if (takers != takers_) return form(std::move(takers));
-  if (!ready) return;
+  if (takers != takers_) {
+    form(std::move(takers));
+    return false;
+  }
+  if (!ready) return false;
   for (const WeightTaker& taker : takers_) options_.tell(taker.peer, encode(WeightBroadcast{number_, version}));
-  announced_ = true;
+  return true;
 }
 
 /// Begins to make a group of them.
@@ -71,8 +82,8 @@ bool WeightBroadcaster::group_is_ready() {
   return group_ != nullptr;
 }
 
-void WeightBroadcaster::send(const at::Tensor& flat) {
-  if (!std::exchange(announced_, false)) return;
+/// A failure is logged, and ends the group.
+void WeightBroadcaster::broadcast(const at::Tensor& flat) {
   try {
     group_->broadcast(flat);
   } catch (const std::exception& error) {

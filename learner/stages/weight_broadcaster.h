@@ -29,14 +29,15 @@ class WeightBroadcaster {
   };
   WeightBroadcaster(Options options, Logger logger);
 
-  /// Tells the group's members that `version` comes, before they are told of its manifest. Looks after the group.
-  void announce(std::uint64_t version);
-  /// Sends the parameters that were announced. A failure is logged, and ends the group.
-  void send(const at::Tensor& flat);
+  /// Where there is a group: tells its members that `version` comes, before they are told of its manifest, and begins to send it
+  /// in another thread; `flat` stays as it is until the result is waited for. Looks after the group.
+  std::future<void> send(const at::Tensor& flat, std::uint64_t version);
 
  private:
   void form(std::vector<WeightTaker> takers);
   bool group_is_ready();
+  bool announce(std::uint64_t version);
+  void broadcast(const at::Tensor& flat);
   std::string names() const;
 
   Options options_;
@@ -44,7 +45,6 @@ class WeightBroadcaster {
   std::uint64_t number_ = 0;            // of the newest group
   std::vector<WeightTaker> takers_;     // its members
   std::unique_ptr<BroadcastGroup> group_;
-  bool announced_ = false;
   std::future<std::unique_ptr<BroadcastGroup>> forming_;
 };
 

@@ -39,12 +39,12 @@ struct Bench {
 
   /// What is there once nothing is being copied any more.
   std::optional<ArrivedWeights> take() {
-    for (int i = 0; i < 3; ++i) {  // copying may be followed by other copying
+    const Deadline deadline = Deadline::after_s(30);
+    do {
       if (std::optional<ArrivedWeights> arrived = subscriber.take()) return arrived;
-      const Deadline deadline = Deadline::after_s(30);
-      while (subscriber.busy() && !deadline.expired()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return subscriber.take();
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    } while (subscriber.coming() && !deadline.expired());
+    return std::nullopt;
   }
   /// The bucket that is asked for now; nothing where no bucket is.
   std::optional<ChunkRequest> asked() {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <future>
 #include <iostream>
 #include <map>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "actors/engine.h"
 #include "actors/weight_subscriber.h"
@@ -180,31 +182,31 @@ void measure(const Setting& setting, const std::string& model, const std::string
   Publisher publisher("weights-bench-" + std::to_string(::getpid()), Logger("learner", LogLevel::kWarning));
   Actor actor(setting);
   WeightBroadcaster broadcaster = broadcaster_to(actor, setting);
-  std::vector<double> publish_ms, send_ms, arrive_ms;
+  std::vector<double> publish_ms, arrive_ms;
   std::vector<PublishedWeights> shelf;
   constexpr int kWarm = 4;  // memory is made, the group is formed
   for (int version = 0; version < kWarm + setting.versions; ++version) {
     parameters.flat().normal_(0, 0.02);
     if (version == kWarm) std::this_thread::sleep_for(std::chrono::seconds(2));
     if (version >= kWarm) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    if (setting.learner.is_cuda()) c10::impl::VirtualGuardImpl(at::kCUDA).synchronizeDevice(setting.learner.index());
+    actor.coming = version >= kWarm;
     const double begin = now_s();
+    const std::future<void> sending = broadcaster.send(parameters.flat(), static_cast<std::uint64_t>(version));
     PublishedWeights published = publisher.publish(parameters, static_cast<std::uint64_t>(version));
-    const double published_s = now_s();
-    if (version >= kWarm) publish_ms.push_back(1e3 * (published_s - begin));
     shelf.push_back(published);
     if (shelf.size() > 2) shelf.erase(shelf.begin());
     actor.serve(&published);
-    actor.coming = version >= kWarm;
-    broadcaster.announce(static_cast<std::uint64_t>(version));
     actor.tell([manifest = published.manifest](WeightSubscriber& subscriber) { subscriber.offer(manifest); });
-    broadcaster.send(parameters.flat());
-    if (version >= kWarm) send_ms.push_back(1e3 * (now_s() - published_s));
+    sending.wait();
+    const double published_s = now_s();
+    if (version >= kWarm) publish_ms.push_back(1e3 * (published_s - begin));
     actor.wait_for(static_cast<std::uint64_t>(version));
     actor.coming = false;
     actor.serve(nullptr);
     if (version >= kWarm) arrive_ms.push_back(1e3 * (actor.arrived_s - published_s));
-    check(at::equal(actor.newest.cpu(), parameters.flat().cpu()), "what came is not what was published");
   }
+  check(at::equal(actor.newest.cpu(), parameters.flat().cpu()), "what came is not what was published");
   actor.stop();
   const double gigabytes = static_cast<double>(parameters.flat().nbytes()) / 1e9;
   actor.stall_ms.erase(actor.stall_ms.begin(), actor.stall_ms.begin() + kWarm);
@@ -213,12 +215,31 @@ void measure(const Setting& setting, const std::string& model, const std::string
                                  {"stall_ms", bench::percentiles(actor.stall_ms)}, {"step_ms", bench::percentiles(actor.step_ms)},
                                  {"step_meanwhile_ms", bench::percentiles(actor.meanwhile_ms)}, {"came_by", actor.ways},
                                  {"gpus", at::globalContext().hasCUDA() ? at::getNumGPUs() : 0}};
-  if (setting.path == WeightPath::kNccl) {
-    line["broadcast_ms"] = bench::percentiles(send_ms);
-    const double rate = gigabytes / (line["broadcast_ms"]["median"].get<double>() / 1e3);
-    line["broadcast_gb_per_s"] = rate;
-    line["share_of_link"] = rate / kLinkGbPerS;
-  }
+  std::cout << bench::with_origin(line).dump() << std::endl;
+}
+
+/// What a broadcast alone moves, with nobody late.
+void measure_link(const Setting& setting, const std::string& model) {
+  const std::string id = new_broadcast_id();
+  const auto member = [&](int rank, at::Device device, std::vector<double>& took_ms) {
+    const c10::OptionalDeviceGuard guard(device);
+    const at::Tensor flat = at::zeros({ParameterLayout(setting.architecture).total}, at::TensorOptions(at::kBFloat16).device(device));
+    const std::unique_ptr<BroadcastGroup> group = join_broadcast_group({id, rank, 2}, device, kDeadlineS);
+    for (int i = 0; i < 30; ++i) {
+      const double begin = now_s();
+      group->broadcast(flat);
+      if (i >= 10) took_ms.push_back(1e3 * (now_s() - begin));
+    }
+  };
+  std::vector<double> root_ms, member_ms;
+  std::thread other([&] { member(1, setting.actor, member_ms); });
+  member(0, setting.learner, root_ms);
+  other.join();
+  const double gigabytes = static_cast<double>(ParameterLayout(setting.architecture).total) * 2 / 1e9;
+  nlohmann::ordered_json line = {{"bench", "weights_broadcast"}, {"model", model}, {"gigabytes", gigabytes}, {"broadcast_ms", bench::percentiles(member_ms)}};
+  const double rate = gigabytes / (line["broadcast_ms"]["median"].get<double>() / 1e3);
+  line["gb_per_s"] = rate;
+  line["share_of_link"] = rate / kLinkGbPerS;
   std::cout << bench::with_origin(line).dump() << std::endl;
 }
 
@@ -240,5 +261,6 @@ int main(int argc, char** argv) {
     setting.path = path;
     measure(setting, model, way);
   }
+  if (gpus > 1) measure_link(setting, model);
   return 0;
 }
