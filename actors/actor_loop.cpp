@@ -1,6 +1,7 @@
 #include "actors/actor_loop.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -18,6 +19,8 @@
 #include "common/messages/frame.h"
 #include "common/messages/messages.h"
 #include "common/messages/weight_manifest.h"
+#include "common/model/broadcast_group.h"
+#include "common/model/compute_device.h"
 #include "common/transport/peer_session.h"
 
 namespace troupe {
@@ -28,6 +31,10 @@ constexpr std::int64_t kIdlePollMs = 100;
 constexpr std::int64_t kSendMs = 1;
 constexpr std::int64_t kReportMs = 30'000;
 constexpr int kFramesPerTurn = 64;  // taken between two steps, so that a flood cannot stop the generation
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
 
 class ActorLoop {
  public:
@@ -56,6 +63,7 @@ class ActorLoop {
   void handle(const std::string& frame);
   void on_lease(Lease lease);
   void on_manifest(const WeightManifest& manifest);
+  void begin_weights(const WeightManifest& first);
   void take_weights();
   void use(ArrivedWeights weights);
   void start_leases();
@@ -81,6 +89,9 @@ class ActorLoop {
   std::optional<ActorModel> model_;
   std::optional<WeightSubscriber> subscriber_;
   std::optional<Engine> engine_;
+  at::Device device_ = at::kCPU;
+  double stall_s_ = 0;          // for the version that is coming
+  double version_stall_s_ = 0;  // for the one in use
 
   std::map<std::uint64_t, OpenLease> leases_;
   std::map<std::uint64_t, Result> results_;
@@ -138,11 +149,12 @@ std::optional<int> ActorLoop::turn() {
   return std::nullopt;
 }
 
-/// Takes what has arrived; waits only where nothing else is to be done.
+/// Takes what has arrived; waits only where nothing else is to be done, and not long where weights are on their way.
 void ActorLoop::receive_frames() {
+  const std::int64_t idle_ms = subscriber_ && subscriber_->coming() ? 1 : kIdlePollMs;
   for (int i = 0; i < kFramesPerTurn; ++i) {
     const bool wait = i == 0 && !(busy() && session_.state() == SessionState::kReady) && outbox_.empty();
-    const std::optional<std::string> frame = session_.poll(Deadline::after_ms(wait ? kIdlePollMs : 0));
+    const std::optional<std::string> frame = session_.poll(Deadline::after_ms(wait ? idle_ms : 0));
     if (session_.state() == SessionState::kReady && session_.registration() != registration_) register_with_hub();
     if (!frame) return;
     try {
@@ -193,6 +205,12 @@ void ActorLoop::handle(const std::string& frame) {
     case MessageType::kWeightChunk:
       if (subscriber_) subscriber_->receive(decode<WeightChunk>(bytes));
       return;
+    case MessageType::kWeightGroup:
+      if (subscriber_) subscriber_->join(decode<WeightGroup>(bytes));
+      return;
+    case MessageType::kWeightBroadcast:
+      if (subscriber_) subscriber_->expect(decode<WeightBroadcast>(bytes));
+      return;
     case MessageType::kAccepted:
       results_.erase(decode<Accepted>(bytes).lease_id);
       return;
@@ -226,16 +244,30 @@ void ActorLoop::on_manifest(const WeightManifest& manifest) {
   if (!first_manifest_ || first_manifest_->version < manifest.version) first_manifest_ = manifest;
 }
 
+/// The hub has weights: the model and the device that they are for. Of a host's GPUs the learners take the first ones.
+void ActorLoop::begin_weights(const WeightManifest& first) {
+  const bool hub_on_this_host = session_.welcome().host == options_.hello.host;
+  const std::int64_t by_index = options_.hello.rank + (hub_on_this_host ? run_.learners.count : 0);
+  const at::ScalarType dtype = first.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  device_ = compute_device(options_.local.actors.device, "actors.device", dtype, options_.local_rank.value_or(by_index));
+  model_ = options_.load_model(session_.welcome());
+  SubscriberOptions options;
+  options.architecture = model_->architecture;
+  options.path = weight_path_named(options_.local.actors.weights);
+  options.hub_on_this_host = hub_on_this_host;
+  options.retry_s = options_.local.deadline.heartbeat_s;
+  options.device = device_;
+  options.gpu = gpu_name(device_);
+  options.join = [device = device_, deadline_s = options.retry_s](const BroadcastPlace& place) {
+    return join_broadcast_group(place, device, deadline_s);
+  };
+  subscriber_.emplace(options, clock_, logger_);
+  subscriber_->offer(first);
+}
+
 void ActorLoop::take_weights() {
   if (!subscriber_ && first_manifest_) {
-    model_ = options_.load_model(session_.welcome());
-    SubscriberOptions options;
-    options.architecture = model_->architecture;
-    options.path = weight_path_named(options_.local.actors.weights);
-    options.hub_on_this_host = session_.welcome().host == options_.hello.host;
-    options.retry_s = options_.local.deadline.heartbeat_s;
-    subscriber_.emplace(options, clock_, logger_);
-    subscriber_->offer(*first_manifest_);
+    begin_weights(*first_manifest_);
     first_manifest_.reset();
   }
   if (!subscriber_) {
@@ -245,17 +277,24 @@ void ActorLoop::take_weights() {
     outbox_.push_back(encode(ManifestRequest{0, true}));
     return;
   }
+  const auto begin = std::chrono::steady_clock::now();
   if (std::optional<ArrivedWeights> weights = subscriber_->take()) {
-    logger_.debug("new weights, version=" + std::to_string(weights->version));
+    logger_.debug("new weights, version=" + std::to_string(weights->version) + " by=" + weights->path);
     fault::point("actor.weights");
+    const bool generating = engine_.has_value();
     use(std::move(*weights));
+    stall_s_ += seconds_since(begin);
+    version_stall_s_ = generating ? stall_s_ : 0;
+    stall_s_ = 0;
+  } else {
+    stall_s_ += seconds_since(begin);
   }
   if (std::optional<std::string> frame = subscriber_->due_frame()) outbox_.push_back(std::move(*frame));
 }
 
 void ActorLoop::use(ArrivedWeights weights) {
   if (engine_) return engine_->set_weights(std::move(weights.parameters), weights.version);
-  const EngineOptions options = engine_options(options_.local, run_, model_->tokenizer, weights.parameters.flat().scalar_type(), options_.hello.rank);
+  const EngineOptions options = engine_options(options_.local, run_, model_->tokenizer, device_);
   const std::uint64_t version = weights.version;
   engine_.emplace(std::move(weights.parameters), version, options);
   logger_.info("ready, weights version=" + std::to_string(version) + " slots=" + std::to_string(options.slots) +
@@ -349,6 +388,7 @@ Heartbeat ActorLoop::heartbeat() {
   for (const auto& [id, open] : leases_) beat.leases.push_back({id, open.submitted ? engine_->tokens_of(id) : 0});
   if (!engine_) return beat;
   beat.policy_version = engine_->version();
+  beat.weights_stall_s = version_stall_s_;
   const std::int64_t now_ms = clock_.now_ms();
   const std::uint64_t tokens = engine_->stats().drawn_tokens;
   if (now_ms > beat_ms_) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "common/base/logger.h"
 #include "common/config/config.h"
@@ -21,7 +22,8 @@ struct ActorModel {
 struct ActorOptions {
   std::function<std::unique_ptr<PeerChannel>()> connect;
   Hello hello;
-  Config local;  // its own file: actors.{slots, weights}, deadline.{heartbeat_s, reconnect_s}
+  Config local;  // its own file: actors.{slots, device, weights}, deadline.{heartbeat_s, reconnect_s}
+  std::optional<std::int64_t> local_rank;  // among the job's processes on this host, where a launcher says it: chooses the GPU
   std::function<ActorModel(const Welcome&)> load_model;  // called once, when the hub has offered the first weights
   std::function<bool()> stop;  // asked between steps; true: leave with 75 (preemption). May be empty
 };

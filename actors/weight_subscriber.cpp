@@ -1,14 +1,9 @@
 #include "actors/weight_subscriber.h"
 
-#include <algorithm>
-#include <cstddef>
-#include <cstring>
-#include <span>
+#include <chrono>
 #include <utility>
 
-#include "common/base/checksum.h"
 #include "common/base/error.h"
-#include "common/base/shared_memory.h"
 #include "common/messages/frame.h"
 
 namespace troupe {
@@ -16,36 +11,38 @@ namespace {
 
 constexpr int kTries = 3;
 
-at::ScalarType scalar_type_of(const WeightManifest& manifest) {
-  return manifest.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-}
-
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
   for (const std::int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
   return text + "]";
 }
 
-std::string bucket_name(const WeightManifest& manifest, std::uint64_t bucket) {
-  return "bucket " + std::to_string(bucket) + " of " + std::to_string(manifest.bucket_checksums.size()) +
-         " of weights version " + std::to_string(manifest.version);
-}
-
-std::uint64_t bucket_size(const WeightManifest& manifest, std::uint64_t bucket) {
-  return std::min(manifest.bucket_bytes, manifest.total_bytes - bucket * manifest.bucket_bytes);
-}
+std::string version_name(std::uint64_t version) { return "weights version " + std::to_string(version); }
 
 }  // namespace
 
 WeightPath weight_path_named(std::string_view name) {
   if (name == "auto") return WeightPath::kAuto;
   if (name == "shm") return WeightPath::kSharedMemory;
+  if (name == "nccl") return WeightPath::kNccl;
   if (name == "stream") return WeightPath::kStream;
-  throw ConfigError("actors.weights = " + std::string(name) + ": expected auto, shm or stream");
+  throw ConfigError("actors.weights = " + std::string(name) + ": expected auto, shm, nccl or stream");
 }
 
 WeightSubscriber::WeightSubscriber(SubscriberOptions options, const Clock& clock, Logger logger)
-    : options_(std::move(options)), clock_(clock), logger_(std::move(logger)), layout_(options_.architecture) {}
+    : options_(std::move(options)), clock_(clock), logger_(std::move(logger)), landing_(options_.architecture, options_.device) {
+  const bool asked = options_.path == WeightPath::kNccl;
+  if (asked && options_.gpu.empty()) {
+    throw ConfigError("actors.weights = nccl: expected an actor on a GPU (actors.device), this one computes on the CPU");
+  }
+  if (options_.gpu.empty() || !(asked || (options_.path == WeightPath::kAuto && options_.hub_on_this_host))) return;
+  membership_due_ = true;
+  receiver_.emplace(
+      [join = options_.join](const WeightGroup& group) {
+        return join({group.id, static_cast<int>(group.rank), static_cast<int>(group.size)});
+      },
+      [this] { return landing_.room("bf16"); });
+}
 
 bool WeightSubscriber::newer_than_known(std::uint64_t version) const {
   const auto newer = [&](const auto& known) { return !known || version > *known; };
@@ -61,19 +58,24 @@ void WeightSubscriber::offer(const WeightManifest& manifest) {
   }
   if (!newer_than_known(manifest.version)) return;
   check_layout(manifest);
-  next_ = manifest;
+  if (broadcast_ && broadcast_->version == manifest.version) {
+    broadcast_->manifest = manifest;
+  } else {
+    next_ = manifest;
+  }
 }
 
 void WeightSubscriber::check_layout(const WeightManifest& manifest) const {
-  const std::string where = "weights version " + std::to_string(manifest.version) + " of the run: ";
+  const ParameterLayout& layout = landing_.layout();
+  const std::string where = version_name(manifest.version) + " of the run: ";
   const std::uint64_t element_bytes = manifest.dtype == "bf16" ? 2 : 4;
-  if (manifest.tensors.size() != layout_.tensors.size()) {
-    throw ConfigError(where + "expected the " + std::to_string(layout_.tensors.size()) +
+  if (manifest.tensors.size() != layout.tensors.size()) {
+    throw ConfigError(where + "expected the " + std::to_string(layout.tensors.size()) +
                       " tensors of this actor's model, found " + std::to_string(manifest.tensors.size()) +
                       ": give the actor the run's model");
   }
-  for (std::size_t i = 0; i < layout_.tensors.size(); ++i) {
-    const ParameterSpec& own = layout_.tensors[i];
+  for (std::size_t i = 0; i < layout.tensors.size(); ++i) {
+    const ParameterSpec& own = layout.tensors[i];
     const TensorEntry& published = manifest.tensors[i];
     const bool same = own.name == published.name && own.shape == published.shape &&
                       static_cast<std::uint64_t>(own.offset) * element_bytes == published.offset_bytes;
@@ -83,8 +85,8 @@ void WeightSubscriber::check_layout(const WeightManifest& manifest) const {
                         ": give the actor the run's model");
     }
   }
-  if (manifest.total_bytes != static_cast<std::uint64_t>(layout_.total) * element_bytes) {
-    throw ConfigError(where + "expected " + std::to_string(static_cast<std::uint64_t>(layout_.total) * element_bytes) +
+  if (manifest.total_bytes != static_cast<std::uint64_t>(layout.total) * element_bytes) {
+    throw ConfigError(where + "expected " + std::to_string(static_cast<std::uint64_t>(layout.total) * element_bytes) +
                       " bytes, found " + std::to_string(manifest.total_bytes));
   }
 }
@@ -92,10 +94,13 @@ void WeightSubscriber::check_layout(const WeightManifest& manifest) const {
 void WeightSubscriber::restart(bool forget) {
   asked_at_ms_.reset();
   need_manifest_ = true;
+  membership_due_ = receiver_.has_value() && failed_broadcasts_ < kTries;
   if (!forget) return;
   fetch_.reset();
   next_.reset();
+  broadcast_.reset();
   held_.reset();
+  landing_.forget();
 }
 
 void WeightSubscriber::ask_for_newest() {
@@ -103,93 +108,86 @@ void WeightSubscriber::ask_for_newest() {
   need_manifest_ = true;
 }
 
-void WeightSubscriber::begin(WeightManifest manifest) {
-  Parameters parameters(options_.architecture, scalar_type_of(manifest));
-  fetch_.emplace(Fetch{std::move(manifest), std::move(parameters)});
+/// Whether a copy is under way.
+bool WeightSubscriber::copying() const {
+  const auto ready = [](const auto& job) { return job.wait_for(std::chrono::seconds(0)) == std::future_status::ready; };
+  return fetch_ && fetch_->job.valid() && !ready(fetch_->job);
+}
+
+ArrivedWeights WeightSubscriber::arrived(Parameters parameters, std::uint64_t version, const char* path) {
+  held_ = version;
+  missing_ = 0;
+  if (next_ && next_->version <= version) next_.reset();
+  return {std::move(parameters), version, path};
 }
 
 std::optional<ArrivedWeights> WeightSubscriber::take() {
-  if (!fetch_ && next_) {
-    begin(std::move(*next_));
-    next_.reset();
-    if (!load_shared_memory()) return std::nullopt;
-  }
+  end_broadcasts();
+  if (std::optional<ArrivedWeights> weights = take_broadcast()) return weights;
+  if (!fetch_ && next_) begin_fetch();
+  if (!fetch_ || copying()) return std::nullopt;
+  if (fetch_->job.valid()) end_job();
   if (!fetch_ || fetch_->bucket < fetch_->manifest.bucket_checksums.size()) return std::nullopt;
 
-  ArrivedWeights arrived{std::move(fetch_->parameters), fetch_->manifest.version};
-  held_ = arrived.version;
-  missing_ = 0;
+  Fetch fetch = std::move(*fetch_);
   fetch_.reset();
-  return arrived;
+  if (held_ && fetch.manifest.version <= *held_) return std::nullopt;  // a broadcast was faster
+  return arrived(std::move(*fetch.parameters), fetch.manifest.version, fetch.stream ? "stream" : "shm");
 }
 
-/// Copies a version from shared memory, if that is the way. True where it is complete.
-bool WeightSubscriber::load_shared_memory() {
+// --- Shared memory and the stream ---
+
+void WeightSubscriber::begin_fetch() {
+  fetch_.emplace(Fetch{*next_});
+  next_.reset();
+  const bool wanted = options_.path == WeightPath::kSharedMemory || (options_.path != WeightPath::kStream && options_.hub_on_this_host);
+  if (!wanted) return void(fetch_->stream = true);
+  if (fetch_->manifest.shared_memory.empty()) return shared_memory_is_shut("the run does not offer it");
+  begin_job([this](const WeightManifest& manifest, const Parameters& parameters) { return landing_.copy_shared_memory(manifest, parameters); });
+}
+
+/// Copies in a thread of its own, where the first copy also makes the room.
+void WeightSubscriber::begin_job(std::function<std::string(const WeightManifest&, const Parameters&)> copy) {
+  fetch_->job = std::async(std::launch::async, [this, copy = std::move(copy), manifest = fetch_->manifest, room = fetch_->parameters] {
+    const Parameters parameters = room ? *room : landing_.room(manifest.dtype);
+    return Copied{parameters, copy(manifest, parameters)};
+  });
+}
+
+/// Takes note of what was copied.
+void WeightSubscriber::end_job() {
+  Copied copied = fetch_->job.get();
+  fetch_->parameters = std::move(copied.parameters);
+  const std::string& problem = copied.problem;
   const WeightManifest& manifest = fetch_->manifest;
-  const bool only = options_.path == WeightPath::kSharedMemory;
-  const bool allowed = only || (options_.path == WeightPath::kAuto && options_.hub_on_this_host);
-  std::string problem = "the run does not offer it";
-  if (allowed && !manifest.shared_memory.empty()) {
-    problem = "it is not there";
-    const std::optional<SharedMemory> memory = SharedMemory::open(manifest.shared_memory);
-    if (memory && memory->bytes().size() != manifest.total_bytes) {
-      problem = "expected " + std::to_string(manifest.total_bytes) + " bytes, found " +
-                std::to_string(memory->bytes().size());
-    } else if (memory) {
-      const auto* data = reinterpret_cast<const char*>(memory->bytes().data());
-      const std::string_view bytes(data, memory->bytes().size());
-      bool whole = true;
-      while (whole && fetch_->bucket < manifest.bucket_checksums.size()) {
-        const std::uint64_t start = fetch_->bucket * manifest.bucket_bytes;
-        whole = accept_bucket(bytes.substr(start, bucket_size(manifest, fetch_->bucket)), manifest.shared_memory);
-      }
-      if (whole) return true;
-      problem = bucket_name(manifest, fetch_->bucket) + " fails its checksum";
-    }
-  }
-  if (!only) {
+  if (problem.empty()) {
+    fetch_->bucket = fetch_->stream ? fetch_->bucket + 1 : manifest.bucket_checksums.size();
     fetch_->failures = 0;
-    fetch_->stream = true;
-    return false;
+    return;
   }
-  const std::string message = "actors.weights = shm: shared memory \"" + manifest.shared_memory +
-                              "\" of weights version " + std::to_string(manifest.version) + ": " + problem;
-  if (++missing_ >= kTries) throw TransportError(message);
-  logger_.warning(message + "; asking for the newest version");
+  ++refused_;
+  if (!fetch_->stream) return shared_memory_is_shut(problem);
+  logger_.warning(bucket_name(manifest, fetch_->bucket) + " from the hub refused: " + problem);
+  if (++fetch_->failures < kTries) return;
+  throw TransportError(bucket_name(manifest, fetch_->bucket) + " was wrong " + std::to_string(kTries) +
+                       " times in a row: the path from the hub corrupts data");
+}
+
+/// The version comes by the stream, unless that must not be.
+void WeightSubscriber::shared_memory_is_shut(const std::string& problem) {
+  const bool only = options_.path == WeightPath::kSharedMemory;
+  const std::string message = (only ? "actors.weights = shm: shared memory \"" : "shared memory \"") + fetch_->manifest.shared_memory +
+                              "\" of " + version_name(fetch_->manifest.version) + ": " + problem;
+  if (only && ++missing_ >= kTries) throw TransportError(message);
+  logger_.warning(message + (only ? "; asking for the newest version" : "; it comes by the stream"));
+  fetch_->stream = true;
+  if (!only) return;
   ask_for_newest();
   asked_at_ms_ = clock_.now_ms();  // not at once: the hub may need a moment for the next version
-  return false;
-}
-
-/// Copies the next bucket into place and checks the copy. False where it is not what was published.
-bool WeightSubscriber::accept_bucket(std::string_view bytes, std::string_view source) {
-  const WeightManifest& manifest = fetch_->manifest;
-  const std::uint64_t expected_bytes = bucket_size(manifest, fetch_->bucket);
-  std::string problem;
-  if (bytes.size() != expected_bytes) {
-    problem = "expected " + std::to_string(expected_bytes) + " bytes, found " + std::to_string(bytes.size());
-  } else {
-    auto* place =
-        static_cast<std::byte*>(fetch_->parameters.flat().mutable_data_ptr()) + fetch_->bucket * manifest.bucket_bytes;
-    std::memcpy(place, bytes.data(), bytes.size());
-    const std::uint64_t expected = manifest.bucket_checksums[fetch_->bucket];
-    const std::uint64_t found = xxh3_64(std::span<const std::byte>(place, bytes.size()));
-    if (found != expected)
-      problem = "expected checksum " + std::to_string(expected) + ", found " + std::to_string(found);
-  }
-  if (problem.empty()) {
-    ++fetch_->bucket;
-    fetch_->failures = 0;
-    return true;
-  }
-  ++refused_buckets_;
-  ++fetch_->failures;
-  logger_.warning(bucket_name(manifest, fetch_->bucket) + " from " + std::string(source) + " refused: " + problem);
-  return false;
 }
 
 void WeightSubscriber::receive(const WeightChunk& chunk) {
-  if (!fetch_ || !fetch_->stream || chunk.version != fetch_->manifest.version) return;
+  if (!fetch_ || !fetch_->stream || fetch_->job.valid() || chunk.version != fetch_->manifest.version) return;
   if (chunk.gone) {
     asked_at_ms_.reset();
     ask_for_newest();
@@ -197,9 +195,9 @@ void WeightSubscriber::receive(const WeightChunk& chunk) {
   }
   if (chunk.bucket != fetch_->bucket) return;
   asked_at_ms_.reset();
-  if (accept_bucket(chunk.bytes, "the hub") || fetch_->failures < kTries) return;
-  throw TransportError(bucket_name(fetch_->manifest, fetch_->bucket) + " was wrong " + std::to_string(kTries) +
-                       " times in a row: the path from the hub corrupts data");
+  begin_job([this, chunk](const WeightManifest& manifest, const Parameters& parameters) {
+    return landing_.put(manifest, chunk.bucket, chunk.bytes, parameters);
+  });
 }
 
 bool WeightSubscriber::request_is_due() {
@@ -210,7 +208,8 @@ bool WeightSubscriber::request_is_due() {
 }
 
 std::optional<std::string> WeightSubscriber::due_frame() {
-  const bool wants_bucket = fetch_ && fetch_->stream && fetch_->bucket < fetch_->manifest.bucket_checksums.size();
+  if (std::exchange(membership_due_, false)) return encode(WeightMember{options_.gpu});
+  const bool wants_bucket = fetch_ && fetch_->stream && !fetch_->job.valid() && fetch_->bucket < fetch_->manifest.bucket_checksums.size();
   if (!wants_bucket && !need_manifest_) return std::nullopt;
   if (!request_is_due()) return std::nullopt;
   if (wants_bucket) return encode(ChunkRequest{fetch_->manifest.version, fetch_->bucket});
@@ -219,7 +218,58 @@ std::optional<std::string> WeightSubscriber::due_frame() {
 
 std::string WeightSubscriber::waiting_for() const {
   if (fetch_) return bucket_name(fetch_->manifest, fetch_->bucket);
+  if (broadcast_) return version_name(broadcast_->version) + " over NCCL";
   return held_ ? "" : "the first weights";
+}
+
+// --- NCCL ---
+
+void WeightSubscriber::join(const WeightGroup& group) {
+  if (receiver_) receiver_->join(group);
+}
+
+void WeightSubscriber::expect(const WeightBroadcast& broadcast) {
+  if (!receiver_) return;
+  receiver_->expect(broadcast);
+  broadcast_ = Broadcast{broadcast.version};  // who was not seen yet is overtaken
+}
+
+/// Takes note of what was received.
+void WeightSubscriber::end_broadcasts() {
+  while (std::optional<BroadcastReceiver::Outcome> outcome = receiver_ ? receiver_->poll() : std::nullopt) {
+    const bool of_group = !outcome->version;
+    if (!of_group && (!broadcast_ || *outcome->version != broadcast_->version)) continue;  // overtaken
+    if (outcome->parameters) {
+      broadcast_->parameters = std::move(outcome->parameters);
+    } else {
+      broadcast_failed((of_group ? "a group for weights" : version_name(*outcome->version)) + ": " + outcome->problem);
+    }
+  }
+}
+
+/// Another group is asked for, a few times; the version comes otherwise.
+void WeightSubscriber::broadcast_failed(const std::string& problem) {
+  const bool again = ++failed_broadcasts_ < kTries;
+  logger_.warning("over NCCL, " + problem + (again ? "; it comes otherwise" : "; weights come otherwise from now on"));
+  membership_due_ = again;
+  if (broadcast_ && broadcast_->manifest && !next_) next_ = std::move(broadcast_->manifest);
+  broadcast_.reset();
+  need_manifest_ = true;  // the newest may not have been offered yet
+}
+
+std::optional<ArrivedWeights> WeightSubscriber::take_broadcast() {
+  if (!broadcast_ || !broadcast_->parameters || !broadcast_->manifest) return std::nullopt;
+  Broadcast broadcast = std::move(*broadcast_);
+  broadcast_.reset();
+  const std::string problem = landing_.verify(*broadcast.manifest, *broadcast.parameters);
+  if (!problem.empty()) {
+    ++refused_;
+    next_ = std::move(broadcast.manifest);
+    broadcast_failed(problem);
+    return std::nullopt;
+  }
+  failed_broadcasts_ = 0;
+  return arrived(std::move(*broadcast.parameters), broadcast.version, "nccl");
 }
 
 }  // namespace troupe

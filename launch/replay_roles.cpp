@@ -9,6 +9,7 @@
 
 #include "actors/completion_text.h"
 #include "actors/engine_options.h"
+#include "common/model/compute_device.h"
 #include "common/base/error.h"
 #include "common/base/text.h"
 #include "learner/hub/group_scheduler.h"
@@ -45,7 +46,8 @@ class Redraw {
   Redraw(const Config& config, const Weights& weights, const Tokenizer& tokenizer)
       : terms_(scheduler_options(config, 1)), weights_(weights), tokenizer_(tokenizer) {
     terms_.sampling.stop_ids = weights.begin()->second.architecture().eos_ids;
-    options_ = engine_options(config, config, tokenizer_, weights.begin()->second.flat().scalar_type(), 0);
+    const at::ScalarType dtype = weights.begin()->second.flat().scalar_type();
+    options_ = engine_options(config, config, tokenizer_, compute_device(config.actors.device, "actors.device", dtype));
     options_.on_new_weights = OnNewWeights::kRecompute;  // at the recorded token, neither before nor after it
   }
 

@@ -205,6 +205,7 @@ int actor_command(const std::vector<std::string>& words, const Environment& envi
   try {
     find_hub(options, actor.stop);  // its token is there when it is
     actor.hello = hello_of(Role::kActor, options, counts);
+    if (counts.local_rank >= 0) actor.local_rank = counts.local_rank;
     return leave_run(run_actor(actor, Logger("actor " + std::to_string(actor.hello.rank))), options);
   } catch (const std::exception& error) {
     std::cerr << "troupe actor: " << error.what() << std::endl;

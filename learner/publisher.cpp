@@ -1,37 +1,32 @@
 #include "learner/publisher.h"
 
-#include <algorithm>
-#include <cstddef>
-#include <cstring>
-#include <memory>
-#include <span>
-#include <utility>
-#include <vector>
+#include <ATen/Functions.h>
 
-#include "common/base/checksum.h"
+#include <memory>
+#include <utility>
+
 #include "common/base/error.h"
 #include "common/base/fault.h"
-#include "common/base/shared_memory.h"
+#include "common/model/bucket_checksums.h"
 
 namespace troupe {
 namespace {
 
 constexpr std::size_t kMaxRunId = 200;  // a name for shm_open has at most 255 bytes
 
-/// The bytes of a version and their owner: shared memory, or the heap where that has no room.
-struct WeightBytes {
-  std::span<std::byte> bytes;
-  std::shared_ptr<const void> owner;  // shared by the hub's stream and the publisher
-};
-
-WeightBytes in_shared_memory(const std::string& name, std::size_t size) {
-  auto memory = std::make_shared<SharedMemory>(SharedMemory::create(name, size));
-  return {memory->writable_bytes(), memory};
-}
-
-WeightBytes on_heap(std::size_t size) {
-  auto memory = std::make_shared<std::vector<std::byte>>(size);
-  return {*memory, memory};
+WeightManifest manifest_of(const Parameters& parameters, std::uint64_t version) {
+  const at::Tensor& flat = parameters.flat();
+  const auto element_bytes = static_cast<std::uint64_t>(flat.element_size());
+  WeightManifest manifest;
+  manifest.version = version;
+  manifest.dtype = flat.scalar_type() == at::kBFloat16 ? "bf16" : "fp32";
+  manifest.total_bytes = flat.nbytes();
+  manifest.bucket_bytes = kWeightBucketBytes;
+  for (const ParameterSpec& tensor : parameters.layout().tensors) {
+    manifest.tensors.push_back({tensor.name, tensor.shape, static_cast<std::uint64_t>(tensor.offset) * element_bytes,
+                                static_cast<std::uint64_t>(tensor.numel) * element_bytes});
+  }
+  return manifest;
 }
 
 }  // namespace
@@ -49,40 +44,42 @@ Publisher::~Publisher() { unlink_shared_memory(name_prefix()); }
 
 std::string Publisher::name_prefix() const { return "/troupe-" + run_id_ + "-v"; }
 
+void Publisher::clear() {
+  std::erase_if(segments_, [](const auto& segment) { return segment.use_count() == 1; });
+}
+
+/// One that nobody else holds, or a new one. @throws TransportError where there is no room.
+std::shared_ptr<Publisher::Segment> Publisher::free_segment(const at::Tensor& flat) {
+  for (const std::shared_ptr<Segment>& segment : segments_) {
+    if (segment.use_count() == 1 && segment->memory.bytes().size() == flat.nbytes()) return segment;
+  }
+  clear();
+  const auto segment = std::make_shared<Segment>(SharedMemory::create(name_prefix() + std::to_string(next_number_++), flat.nbytes()));
+  if (flat.is_cuda()) segment->pinned.emplace(segment->memory.bytes(), /*read_only=*/false);
+  return segments_.emplace_back(segment);
+}
+
 PublishedWeights Publisher::publish(const Parameters& parameters, std::uint64_t version) {
   fault::point("publish.before");
-  const at::Tensor flat = parameters.flat().cpu();
-  const auto element_bytes = static_cast<std::uint64_t>(flat.element_size());
-  const std::size_t size = flat.nbytes();
-
+  const at::Tensor& flat = parameters.flat();
   PublishedWeights published;
-  WeightManifest& manifest = published.manifest;
-  manifest.version = version;
-  manifest.dtype = flat.scalar_type() == at::kBFloat16 ? "bf16" : "fp32";
-  manifest.total_bytes = size;
-  manifest.bucket_bytes = kWeightBucketBytes;
-  for (const ParameterSpec& tensor : parameters.layout().tensors) {
-    manifest.tensors.push_back({tensor.name, tensor.shape, static_cast<std::uint64_t>(tensor.offset) * element_bytes,
-                                static_cast<std::uint64_t>(tensor.numel) * element_bytes});
-  }
-
-  WeightBytes memory;
+  published.manifest = manifest_of(parameters, version);
+  std::byte* bytes = nullptr;
   try {
-    const std::string name = name_prefix() + std::to_string(version);
-    memory = in_shared_memory(name, size);
-    manifest.shared_memory = name;
+    const std::shared_ptr<Segment> segment = free_segment(flat);
+    bytes = segment->memory.writable_bytes().data();
+    published.manifest.shared_memory = segment->memory.name();
+    published.owner = segment;
   } catch (const TransportError& error) {
     if (!std::exchange(warned_, true)) logger_.warning(std::string("weights go by stream only: ") + error.what());
-    memory = on_heap(size);
+    const auto heap = std::make_shared<std::vector<std::byte>>(flat.nbytes());
+    bytes = heap->data();
+    published.owner = heap;
   }
-  std::memcpy(memory.bytes.data(), flat.const_data_ptr(), size);
+  at::from_blob(bytes, flat.sizes(), at::TensorOptions(flat.scalar_type())).copy_(flat);
   fault::point("publish.inside");
-  for (std::size_t start = 0; start < size; start += kWeightBucketBytes) {
-    const std::size_t length = std::min<std::size_t>(kWeightBucketBytes, size - start);
-    manifest.bucket_checksums.push_back(xxh3_64(std::span<const std::byte>(memory.bytes).subspan(start, length)));
-  }
-  published.bytes = {reinterpret_cast<const char*>(memory.bytes.data()), size};
-  published.owner = std::move(memory.owner);
+  published.manifest.bucket_checksums = bucket_checksums(flat, kWeightBucketBytes);
+  published.bytes = {reinterpret_cast<const char*>(bytes), flat.nbytes()};
   return published;
 }
 

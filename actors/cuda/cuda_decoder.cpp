@@ -164,6 +164,7 @@ class CudaDecoder : public Decoder {
   static Parameters on_device(const Parameters& parameters) {
     Parameters copy(parameters.architecture(), at::kBFloat16, at::kCUDA);
     copy.flat().copy_(parameters.flat());
+    check_cuda(cudaStreamSynchronize(current_stream()), "taking the first weights");  // the decoder's stream is another
     return copy;
   }
 
@@ -242,7 +243,7 @@ class CudaDecoder : public Decoder {
     if (is_new) {
       launch(rows);  // what is made on first use must not be made during the capture
       check_cuda(cudaStreamSynchronize(current_stream()), "the first step of so many rows");
-      place->second.graph.capture_begin(pool_);
+      place->second.graph.capture_begin(pool_, cudaStreamCaptureModeThreadLocal);  // other threads fetch weights
       place->second.logits_NV = launch(rows);
       place->second.graph.capture_end();
       pool_ = place->second.graph.pool();

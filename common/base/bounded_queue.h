@@ -33,9 +33,9 @@ class BoundedQueue {
   std::optional<T> pop(Deadline deadline) {
     std::unique_lock lock(mutex_);
     const auto ready = [&] { return closed_ || !items_.empty(); };
-    if (!changed_.wait_for(lock, std::chrono::milliseconds(deadline.remaining_ms()), ready) || items_.empty()) {
-      return std::nullopt;
-    }
+    const std::chrono::milliseconds patience(deadline.remaining_ms());
+    if (patience.count() > 0) changed_.wait_for(lock, patience, ready);  // even a wait of 0 sleeps
+    if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();
     changed_.notify_all();

@@ -11,7 +11,7 @@
 namespace troupe::fault {
 
 /// Every fault point, by who reaches it. tests/faults/run_table.py has a scenario for each.
-inline constexpr std::array<std::string_view, 54> kPoints = {
+inline constexpr std::array<std::string_view, 55> kPoints = {
     // Files of any role: before each system call that changes one.
     "file.write",
     "file.fsync",
@@ -63,6 +63,7 @@ inline constexpr std::array<std::string_view, 54> kPoints = {
     "end.after",
     // Actors.
     "actor.lease",
+    "actor.weights.inside",
     "actor.weights",
     "actor.generate",
     "actor.slot_seed",  // spoilt: a draw depends on its place in the batch

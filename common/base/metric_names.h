@@ -49,6 +49,7 @@ inline constexpr std::string_view kStepS = "step_s";
 inline constexpr std::string_view kWaitS = "wait_s";
 inline constexpr std::string_view kTrainS = "train_s";
 inline constexpr std::string_view kPublishS = "publish_s";
+inline constexpr std::string_view kWeightsStallS = "weights_stall_s";
 inline constexpr std::string_view kQueueLeased = "queue_leased";
 inline constexpr std::string_view kQueueScoring = "queue_scoring";
 inline constexpr std::string_view kQueueScored = "queue_scored";
@@ -105,6 +106,7 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kWaitS, "s", "of it waiting for groups"},
     MetricInfo{metric::kTrainS, "s", "of it forward, backward and optimizer"},
     MetricInfo{metric::kPublishS, "s", "of it publishing weights"},
+    MetricInfo{metric::kWeightsStallS, "s", "longest time that an actor's generation stood still for the weights in use"},
     MetricInfo{metric::kQueueLeased, "groups", "groups that actors are generating"},
     MetricInfo{metric::kQueueScoring, "groups", "groups that rewarders are scoring"},
     MetricInfo{metric::kQueueScored, "groups", "groups that wait for the learner"},

@@ -71,6 +71,7 @@ LaunchCounts read_launch_counts(const Environment& environment) {
                       " in a job of " + std::to_string(counts.world_size));
   }
   counts.app_size = counts.world_size;
+  if (has("OMPI_COMM_WORLD_LOCAL_RANK")) counts.local_rank = number_of(environment, "OMPI_COMM_WORLD_LOCAL_RANK", 0);
   const std::string blocks = "OMPI_APP_CTX_NUM_PROCS";
   if (counts.launcher == LaunchCounts::Launcher::kMpirun && has(blocks.c_str())) {
     find_block(counts, blocks, environment.at(blocks));

@@ -35,7 +35,7 @@ struct ActorsConfig {
   std::string device = "auto";         // auto | cpu | cuda
   int slots = 64;                      // sequences generated at once
   double kv_memory_gib = 0;            // of each actor; 0: what the slots can need, at most half of the machine's
-  std::string weights = "auto";        // auto | shm | stream
+  std::string weights = "auto";        // auto | shm | nccl | stream
   std::string on_new_weights = "recompute";  // recompute | keep | finish
   bool operator==(const ActorsConfig&) const = default;
 };

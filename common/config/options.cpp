@@ -140,8 +140,8 @@ void add_roles(std::vector<Option>& options) {
   actors("slots", &ActorsConfig::slots, kConduct, between(1, 65536), "sequences that an actor generates at once");
   actors("kv_memory_gib", &ActorsConfig::kv_memory_gib, kConduct, at_least(0),
          "an actor's memory for keys and values; 0: what its slots can need, at most half of the machine's, or 0.9 of what is free of the GPU's");
-  actors("weights", &ActorsConfig::weights, kConduct, one_of({"auto", "shm", "stream"}),
-         "how weights reach the actors: shared memory or a ZeroMQ stream");
+  actors("weights", &ActorsConfig::weights, kConduct, one_of({"auto", "shm", "nccl", "stream"}),
+         "how weights reach the actors: shared memory, NCCL between GPUs or a ZeroMQ stream");
   actors("on_new_weights", &ActorsConfig::on_new_weights, kNumbers, one_of({"recompute", "keep", "finish"}),
          "what becomes of running sequences when new weights arrive");
   const auto rewarders = section("rewarders", &Config::rewarders, options);

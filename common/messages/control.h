@@ -71,6 +71,7 @@ struct Heartbeat {
   std::uint64_t policy_version = 0;  // actors: the version in use
   double tokens_per_s = 0;
   std::vector<LeaseProgress> leases;
+  double weights_stall_s = 0;  // actors: how long generation stood still for the version in use
   bool operator==(const Heartbeat&) const = default;
   void validate() const;
 };

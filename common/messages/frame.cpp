@@ -39,7 +39,7 @@ struct TypeOf;
 #define TROUPE_MESSAGES(X)                                                                                            \
   X(Hello) X(Welcome) X(Refusal) X(Credit) X(Heartbeat) X(Lease) X(RolloutGroup) X(ScoreTask) X(ScoredGroup)         \
   X(Accepted) X(Revoke) X(Shutdown) X(Goodbye) X(LearnerBeat) X(StepShard) X(WeightManifest) X(ManifestRequest)      \
-  X(ChunkRequest) X(WeightChunk)
+  X(ChunkRequest) X(WeightChunk) X(WeightMember) X(WeightGroup) X(WeightBroadcast)
 #define TROUPE_TYPE_OF(M)                                          \
   template <>                                                      \
   struct TypeOf<M> {                                               \

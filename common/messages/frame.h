@@ -28,9 +28,12 @@ enum class MessageType : std::uint16_t {
   kManifestRequest = 17,
   kChunkRequest = 18,
   kWeightChunk = 19,
+  kWeightMember = 20,
+  kWeightGroup = 21,
+  kWeightBroadcast = 22,
 };
 
-inline constexpr std::uint16_t kProtocolVersion = 3;
+inline constexpr std::uint16_t kProtocolVersion = 4;
 inline constexpr std::uint64_t kMaxFrameBytes = std::uint64_t{1} << 30;  // of the body
 inline constexpr std::size_t kFrameHeaderBytes = 24;
 

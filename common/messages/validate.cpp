@@ -24,6 +24,7 @@ constexpr std::size_t kMaxName = 512;               // bytes of a name
 constexpr std::size_t kMaxReason = 65536;           // bytes of a reason
 constexpr std::size_t kMaxTensors = 1 << 20;
 constexpr std::size_t kMaxDimensions = 16;
+constexpr std::size_t kNcclIdBytes = 128;           // NCCL_UNIQUE_ID_BYTES
 constexpr double kLogprobSlack = 1e-3;              // rounding may lift the logarithm of a probability near 1 above 0
 
 std::string text_of(std::integral auto value) { return std::to_string(value); }
@@ -200,6 +201,7 @@ void Credit::validate() const { in_range("Credit.groups", groups, 0U, static_cas
 
 void Heartbeat::validate() const {
   not_negative("Heartbeat.tokens_per_s", tokens_per_s);
+  not_negative("Heartbeat.weights_stall_s", weights_stall_s);
   count_in("Heartbeat.leases", leases.size(), 0, kMaxLeases);
 }
 
@@ -269,6 +271,16 @@ void WeightChunk::validate() const {
     refuse("WeightChunk.bytes", gone ? "none of a version that is gone" : "at least 1", text_of(bytes.size()));
   }
 }
+
+void WeightMember::validate() const { is_name("WeightMember.gpu", gpu, 0); }
+
+void WeightGroup::validate() const {
+  count_in("WeightGroup.id (bytes)", id.size(), kNcclIdBytes, kNcclIdBytes);
+  in_range("WeightGroup.size", size, std::uint32_t{2}, static_cast<std::uint32_t>(kMaxLeases));
+  in_range("WeightGroup.rank", rank, std::uint32_t{1}, size - 1);
+}
+
+void WeightBroadcast::validate() const {}
 
 const char* name_of(Role role) {
   switch (role) {

@@ -22,7 +22,7 @@ struct WeightManifest {
   std::string dtype;  // "fp32" | "bf16", of every tensor
   std::uint64_t total_bytes = 0;
   std::uint64_t bucket_bytes = 0;
-  std::vector<std::uint64_t> bucket_checksums;  // XXH3-64 each
+  std::vector<std::uint64_t> bucket_checksums;  // word checksums (common/base/word_checksum.h)
   std::vector<TensorEntry> tensors;
   std::string shared_memory;
   bool operator==(const WeightManifest&) const = default;
@@ -51,6 +51,31 @@ struct WeightChunk {
   bool gone = false;  // the version is no longer held: ask for the newest manifest
   std::string bytes;
   bool operator==(const WeightChunk&) const = default;
+  void validate() const;
+};
+
+/// Actor to hub: it can take weights over NCCL, on the GPU of this name (empty: no longer). Said again where a group failed.
+struct WeightMember {
+  std::string gpu;
+  bool operator==(const WeightMember&) const = default;
+  void validate() const;
+};
+
+/// Hub to actor: a group of processes to whose GPUs rank 0 sends weights. It takes the place of the group before.
+struct WeightGroup {
+  std::uint64_t group = 0;
+  std::string id;  // NCCL's, of 128 bytes
+  std::uint32_t rank = 0;
+  std::uint32_t size = 0;
+  bool operator==(const WeightGroup&) const = default;
+  void validate() const;
+};
+
+/// Hub to the actors of a group, before the manifest: this version is now sent in it.
+struct WeightBroadcast {
+  std::uint64_t group = 0;
+  std::uint64_t version = 0;
+  bool operator==(const WeightBroadcast&) const = default;
   void validate() const;
 };
 

@@ -252,7 +252,7 @@ void serialize(Archive& ar, LeaseProgress& m) {
 }
 template <class Archive>
 void serialize(Archive& ar, Heartbeat& m) {
-  wire::fields(ar, m.policy_version, m.tokens_per_s, m.leases);
+  wire::fields(ar, m.policy_version, m.tokens_per_s, m.leases, m.weights_stall_s);
 }
 template <class Archive>
 void serialize(Archive& ar, Accepted& m) {
@@ -298,6 +298,18 @@ void serialize(Archive& ar, ChunkRequest& m) {
 template <class Archive>
 void serialize(Archive& ar, WeightChunk& m) {
   wire::fields(ar, m.version, m.bucket, m.gone, m.bytes);
+}
+template <class Archive>
+void serialize(Archive& ar, WeightMember& m) {
+  wire::fields(ar, m.gpu);
+}
+template <class Archive>
+void serialize(Archive& ar, WeightGroup& m) {
+  wire::fields(ar, m.group, m.id, m.rank, m.size);
+}
+template <class Archive>
+void serialize(Archive& ar, WeightBroadcast& m) {
+  wire::fields(ar, m.group, m.version);
 }
 
 }  // namespace troupe

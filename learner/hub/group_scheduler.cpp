@@ -84,11 +84,19 @@ void GroupScheduler::credit(const PeerId& id, std::uint32_t groups) {
   if (Peer* peer = peers_.find(id)) peer->credit = groups;
 }
 
+void GroupScheduler::weight_member(const PeerId& id, const WeightMember& member) {
+  Peer* peer = peers_.find(id);
+  if (peer == nullptr) return;
+  peer->gpu = member.gpu;
+  peer->gpu_offer = ++gpu_offers_;
+}
+
 void GroupScheduler::heartbeat(const PeerId& id, const Heartbeat& beat, std::int64_t now_ms) {
   Peer* peer = peers_.find(id);
   if (peer == nullptr) return;
   peer->policy_version = beat.policy_version;
   peer->tokens_per_s = beat.tokens_per_s;
+  peer->weights_stall_s = beat.weights_stall_s;
   const auto held_group = [&](const LeaseProgress& p) {
     return peer->leases.contains(p.lease_id) ? &group(leases_.at(p.lease_id)) : nullptr;
   };

@@ -9,6 +9,7 @@
 
 #include "common/config/config.h"
 #include "common/messages/messages.h"
+#include "common/messages/weight_manifest.h"
 #include "learner/hub/ledger.h"
 #include "learner/hub/peer_table.h"
 
@@ -72,6 +73,7 @@ class GroupScheduler {
   void leave(const PeerId& id, const std::string& reason);
   void heard(const PeerId& id, std::int64_t now_ms);
   void credit(const PeerId& id, std::uint32_t groups);
+  void weight_member(const PeerId& id, const WeightMember& member);
   /// Renews the leases that made progress; those that wait for their turn (no tokens yet) where another one did.
   void heartbeat(const PeerId& id, const Heartbeat& beat, std::int64_t now_ms);
   const PeerTable& peers() const { return peers_; }
@@ -170,6 +172,7 @@ class GroupScheduler {
   SchedulerOptions options_;
   SchedulerSink& sink_;
   PeerTable peers_;
+  std::uint64_t gpu_offers_ = 0;
   std::map<std::uint64_t, Group> train_;     // numbers below next_group_ that are not decided
   std::map<std::uint64_t, Group> evaluate_;  // of the evaluation under way
   std::map<std::uint64_t, Key> leases_;

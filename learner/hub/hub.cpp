@@ -158,6 +158,16 @@ void Hub::read_ledger(const std::function<void(const LedgerState&)>& reader) con
   reader(impl_->core.ledger());
 }
 
+std::vector<WeightTaker> Hub::weight_takers() const {
+  const auto lock = impl_->use();
+  return impl_->core.weight_takers();
+}
+
+void Hub::tell(const PeerId& peer, std::string frame) {
+  const auto lock = impl_->use();
+  impl_->core.post(peer, std::move(frame));
+}
+
 bool Hub::send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline) {
   const std::string frame = encode(shard);
   auto lock = impl_->use();

@@ -40,7 +40,17 @@ struct HubStatus {
   std::int64_t late_results = 0;                       // of them
   std::map<std::string, std::int64_t> refused_groups;  // by reason, those leased again included
   double actor_tokens_per_s = 0;
+  double weights_stall_s = 0;  // the longest that an actor stood still for the weights in use
   std::string waiting_for;  // "no actor is connected", … or ""
+};
+
+/// An actor that can take weights over NCCL.
+struct WeightTaker {
+  PeerId peer;
+  std::string name;         // for logs
+  std::string gpu;          // gpu_name of its device
+  std::uint64_t offer = 0;  // number of its offer; a new one after a failure
+  bool operator==(const WeightTaker&) const = default;
 };
 
 /// How the rows become prompts: ids and the row that the rewarder sees. Given by the stage (tokenizer and template).
@@ -97,6 +107,11 @@ class Hub {
 
   /// Shows the ledger's state to `reader`, which must not keep it or call the hub.
   void read_ledger(const std::function<void(const LedgerState&)>& reader) const;
+
+  /// The registered actors that take weights over NCCL.
+  std::vector<WeightTaker> weight_takers() const;
+  /// To a peer, in order with what `publish` says, as soon as it can be sent.
+  void tell(const PeerId& peer, std::string frame);
 
   /// To another learner rank; false where it is not connected by the deadline.
   bool send_to_learner(std::uint32_t rank, const StepShard& shard, Deadline deadline);

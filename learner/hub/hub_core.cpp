@@ -124,6 +124,8 @@ void HubCore::dispatch(const Incoming& in, std::int64_t now_ms) {
       return;
     case MessageType::kChunkRequest:
       return chunk(in.peer, decode<ChunkRequest>(bytes));
+    case MessageType::kWeightMember:
+      return scheduler_->weight_member(in.peer, decode<WeightMember>(bytes));
     case MessageType::kLearnerBeat:
       return learner_beat(in.peer, decode<LearnerBeat>(bytes));
     case MessageType::kGoodbye: {
@@ -358,6 +360,14 @@ std::optional<PeerId> HubCore::learner(std::uint32_t rank) const {
   return std::nullopt;
 }
 
+std::vector<WeightTaker> HubCore::weight_takers() const {
+  std::vector<WeightTaker> takers;
+  for (const auto& [id, peer] : scheduler_->peers().all()) {
+    if (!peer.gpu.empty()) takers.push_back({id, peer.describe(), peer.gpu, peer.gpu_offer});
+  }
+  return takers;
+}
+
 HubStatus HubCore::status(std::int64_t now_ms) const {
   HubStatus s;
   const PeerTable& peers = scheduler_->peers();
@@ -371,8 +381,10 @@ HubStatus HubCore::status(std::int64_t now_ms) const {
   s.late_results = late_results_;
   s.refused_groups = ledger_.state().refused;
   for (const auto& [reason, count] : ledger_.state().refused_again) s.refused_groups[reason] += count;
-  for (const auto& [id, peer] : peers.all())
+  for (const auto& [id, peer] : peers.all()) {
     s.actor_tokens_per_s += peer.hello.role == Role::kActor ? peer.tokens_per_s : 0;
+    s.weights_stall_s = std::max(s.weights_stall_s, peer.weights_stall_s);
+  }
   s.waiting_for = scheduler_->waiting_for(channel_.endpoint(), now_ms);
   return s;
 }

@@ -47,6 +47,7 @@ class HubCore final : private SchedulerSink {
   void post(const PeerId& peer, std::string frame) { outbox_.post(peer, std::move(frame)); }
   bool delivered(const PeerId& peer) const { return outbox_.empty(peer); }
   HubStatus status(std::int64_t now_ms) const;
+  std::vector<WeightTaker> weight_takers() const;
 
   const LedgerState& ledger() const { return ledger_.state(); }
 

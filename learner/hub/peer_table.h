@@ -22,6 +22,9 @@ struct Peer {
   int faults = 0;                    // of that kind since its last good result
   std::uint64_t policy_version = 0;  // as its heartbeat said
   double tokens_per_s = 0;           // likewise
+  double weights_stall_s = 0;        // likewise
+  std::string gpu;                   // on which it takes weights over NCCL, as its WeightMember said
+  std::uint64_t gpu_offer = 0;       // number of that message among all peers'
 
   /// "actor 1 @host pid 123".
   std::string describe() const { return hello.name + " pid " + std::to_string(hello.pid); }

@@ -119,7 +119,21 @@ std::optional<std::vector<GroupRecord>> Conductor::live_batch(std::int64_t step)
   return std::nullopt;
 }
 
+void Conductor::start_broadcaster(const at::Device& device) {
+  WeightBroadcaster::Options options;
+  options.gpu = gpu_name(device);
+  options.takers = [this] { return hub_->weight_takers(); };
+  options.tell = [this](const PeerId& peer, std::string frame) { hub_->tell(peer, std::move(frame)); };
+  options.new_id = new_broadcast_id;
+  options.join = [device, deadline_s = config_.deadline.heartbeat_s](const BroadcastPlace& place) {
+    return join_broadcast_group(place, device, deadline_s);
+  };
+  broadcaster_.emplace(std::move(options), logger_);
+}
+
 void Conductor::publish(const Parameters& parameters, std::uint64_t version) {
+  if (!broadcaster_) start_broadcaster(parameters.flat().device());
+  const std::future<void> sending = broadcaster_->send(parameters.flat(), version);
   PublishedWeights weights = publisher_.publish(parameters, version);
   const std::vector<std::uint64_t>& parts = weights.manifest.bucket_checksums;
   if (parts.size() == published_.size()) {
@@ -128,6 +142,7 @@ void Conductor::publish(const Parameters& parameters, std::uint64_t version) {
   }
   published_ = parts;
   hub_->publish(std::move(weights));
+  sending.wait();
   fault::point("publish.after");
 }
 
@@ -251,7 +266,8 @@ void Conductor::step_done(const StepReport& report, const StepTrained& trained) 
 void Conductor::finish(const std::string& final_hash) {
   fault::point("end.before");
   hub_->close(0, "the run is finished", true);
-  hub_.reset();  // lets the weights in shared memory go: once there is an end record nobody comes to clear them
+  hub_.reset();
+  publisher_.clear();  // once there is an end record nobody comes to clear the weights in shared memory
   record_.ledger().append(RunFinished{config_.run.steps, final_hash, unix_time_s()});
   record_.ledger().sync();
   fault::point("end.recorded");

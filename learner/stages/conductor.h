@@ -18,6 +18,7 @@
 #include "learner/stages/progress.h"
 #include "learner/stages/prompt_writer.h"
 #include "learner/stages/run_record.h"
+#include "learner/stages/weight_broadcaster.h"
 
 namespace troupe {
 
@@ -63,6 +64,7 @@ class Conductor {
 
  private:
   void start_hub(const std::filesystem::path& model_folder);
+  void start_broadcaster(const at::Device& device);
   std::map<std::string, std::int64_t> refused_since_batch() const;
   std::optional<std::string> failing_verifiers() const;
   void say(const std::vector<Health::News>& news);
@@ -80,6 +82,7 @@ class Conductor {
   Publisher publisher_;  // outlives the hub, which lets its versions go
   std::string endpoint_;
   std::unique_ptr<Hub> hub_;
+  std::optional<WeightBroadcaster> broadcaster_;  // from the first version on; borrows the hub
   MetricsWriter metrics_;
   ProgressDisplay display_;
   std::map<std::string, double> evaluation_;  // of the version that the next step starts from

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "common/base/checksum.h"
+#include "common/base/word_checksum.h"
 #include "common/messages/weight_manifest.h"
 #include "common/model/parameters.h"
 
@@ -36,7 +36,7 @@ inline Published publish(const Parameters& parameters, std::uint64_t version, st
                                 static_cast<std::uint64_t>(spec.numel) * element});
   }
   for (std::uint64_t start = 0; start < published.bytes.size(); start += bucket_bytes) {
-    manifest.bucket_checksums.push_back(xxh3_64(std::string_view(published.bytes).substr(start, bucket_bytes)));
+    manifest.bucket_checksums.push_back(word_checksum(std::string_view(published.bytes).substr(start, bucket_bytes)));
   }
   return published;
 }

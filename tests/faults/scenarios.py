@@ -27,7 +27,7 @@ LEADER = {
 }
 FOLLOWER = {"learner.order": 8, "learner.forward": 8, "collective.inside": 60, "learner.updated": 8}
 ACTOR = {
-    "actor.lease": 8, "actor.weights": 3, "actor.generate": 40, "actor.result.before": 6, "actor.result.after": 6,
+    "actor.lease": 8, "actor.weights": 3, "actor.weights.inside": 3, "actor.generate": 40, "actor.result.before": 6, "actor.result.after": 6,
     "peer.send": 20, "peer.receive": 15,
 }
 REWARDER = {"rewarder.task": 20, "rewarder.result.before": 20, "rewarder.result.after": 20}
@@ -147,9 +147,9 @@ def whole_run_killed_sometime(bench, max_lag):
 # --- F1, F3, F4: one process is killed ---
 
 
-def one_killed_at(bench, who, point, most):
+def one_killed_at(bench, who, point, most, **options):
     """The supervisor starts another in its place (or all learners again), and the run ends in the same bits."""
-    run = bench.run()
+    run = bench.run(**options)
     child = run.supervise(f"{point}:{who}:{bench.dice.randint(1, most)}:kill")
     run.wait_mark(child)
     text = run.wait(child)
@@ -362,6 +362,9 @@ def table(points, long):
     for point, most in ACTOR.items():
         add(f"F1 actor killed at {point}", repeat, one_killed_at, "actor0", point, most)
     add("F1 actor killed in a job", repeat, actor_killed_in_a_job, "actor.generate", 40)
+    stream = {"actors__weights": "stream"}
+    add("F1 actor killed amid weights by the stream", repeat, one_killed_at, "actor0", "actor.weights.inside", 3, options=stream)
+    add("F4 learner 0 killed amid weights by the stream", repeat, one_killed_at, "learner0", "publish.after", 6, options=stream)
     for point, most in REWARDER.items():
         add(f"F3 rewarder killed at {point}", repeat, one_killed_at, "rewarder0", point, most)
     for point, most in FOLLOWER.items():

@@ -10,15 +10,15 @@
 #include <optional>
 #include <string>
 
-#include "common/base/checksum.h"
 #include "common/base/error.h"
 #include "common/base/shared_memory.h"
+#include "common/base/word_checksum.h"
 
 namespace troupe {
 namespace {
 
 std::string run_id() { return "publisher-test-" + std::to_string(::getpid()); }
-std::string name_of_version(int version) { return "/troupe-" + run_id() + "-v" + std::to_string(version); }
+std::string name_of(int number) { return "/troupe-" + run_id() + "-v" + std::to_string(number); }
 Logger quiet() { return Logger("test", LogLevel::kError); }
 
 /// 10.6 MB of fp32: two buckets.
@@ -55,13 +55,13 @@ TEST_SUITE("learner/publisher") {
     REQUIRE(manifest.bucket_checksums.size() == 2);
     REQUIRE(published.bytes.size() == manifest.total_bytes);
     CHECK(std::memcmp(published.bytes.data(), weights.flat().const_data_ptr(), published.bytes.size()) == 0);
-    CHECK(manifest.bucket_checksums[0] == xxh3_64(published.bytes.substr(0, 8 << 20)));
-    CHECK(manifest.bucket_checksums[1] == xxh3_64(published.bytes.substr(8 << 20)));
+    CHECK(manifest.bucket_checksums[0] == word_checksum(published.bytes.substr(0, 8 << 20)));
+    CHECK(manifest.bucket_checksums[1] == word_checksum(published.bytes.substr(8 << 20)));
     REQUIRE(manifest.tensors.size() == weights.layout().tensors.size());
     CHECK(manifest.tensors[1].name == weights.layout().tensors[1].name);
     CHECK(manifest.tensors[1].offset_bytes == static_cast<std::uint64_t>(weights.layout().tensors[1].offset) * 4);
 
-    CHECK(manifest.shared_memory == name_of_version(3));
+    CHECK(manifest.shared_memory == name_of(0));
     const std::optional<SharedMemory> memory = SharedMemory::open(manifest.shared_memory);
     REQUIRE(memory);
     REQUIRE(memory->bytes().size() == published.bytes.size());
@@ -83,42 +83,53 @@ TEST_SUITE("learner/publisher") {
     CHECK(published.manifest.total_bytes == parameters().flat().nbytes() / 2);
   }
 
-  TEST_CASE("a version ends when the hub lets it go, or with the publisher") {
+  TEST_CASE("the memory of a version that was let go serves for a later one, and goes with the publisher") {
     std::optional<Publisher> publisher(std::in_place, run_id(), quiet());
     std::optional<PublishedWeights> first = publisher->publish(parameters(), 1);
-    const PublishedWeights second = publisher->publish(parameters(), 2);
-    CHECK(there(name_of_version(1)));
+    std::optional<PublishedWeights> second = publisher->publish(parameters(), 2);
+    CHECK(first->manifest.shared_memory == name_of(0));
+    CHECK(second->manifest.shared_memory == name_of(1));
+    const std::string before(second->bytes);
 
     first.reset();
-    CHECK_FALSE(there(name_of_version(1)));
-    CHECK(there(name_of_version(2)));
+    Parameters other = parameters();
+    other.flat().fill_(2.5);
+    const PublishedWeights third = publisher->publish(other, 3);
+
+    CHECK(third.manifest.shared_memory == name_of(0));
+    CHECK(std::memcmp(third.bytes.data(), other.flat().const_data_ptr(), third.bytes.size()) == 0);
+    CHECK(second->bytes == before);
+    second.reset();
+    publisher->clear();
+    CHECK(there(name_of(0)));
+    CHECK_FALSE(there(name_of(1)));
 
     publisher.reset();
-    CHECK_FALSE(there(name_of_version(2)));
+    CHECK_FALSE(there(name_of(0)));
   }
 
   TEST_CASE("leftovers of a killed run of the same id are cleared, those of others are not") {
     const std::string other = "/troupe-" + run_id() + "-v1-v5";  // the run "…-v1"
-    for (const std::string& name : {name_of_version(7), other}) {
+    for (const std::string& name : {name_of(7), other}) {
       ::close(::shm_open(name.c_str(), O_CREAT | O_RDWR, 0600));
     }
 
     const Publisher publisher(run_id(), quiet());
 
-    CHECK_FALSE(there(name_of_version(7)));
+    CHECK_FALSE(there(name_of(7)));
     CHECK(there(other));
     ::shm_unlink(other.c_str());
   }
 
   TEST_CASE("where shared memory cannot be had the version is for the stream alone") {
     Publisher publisher(run_id(), quiet());
-    ::close(::shm_open(name_of_version(9).c_str(), O_CREAT | O_RDWR, 0600));  // in the way
+    ::close(::shm_open(name_of(0).c_str(), O_CREAT | O_RDWR, 0600));  // in the way
 
     const PublishedWeights published = publisher.publish(parameters(), 9);
 
     CHECK(published.manifest.shared_memory.empty());
     CHECK(published.bytes.size() == published.manifest.total_bytes);
-    CHECK(published.manifest.bucket_checksums[0] == xxh3_64(published.bytes.substr(0, 8 << 20)));
+    CHECK(published.manifest.bucket_checksums[0] == word_checksum(published.bytes.substr(0, 8 << 20)));
   }
 
   TEST_CASE("a run id that cannot be part of a name is refused") {

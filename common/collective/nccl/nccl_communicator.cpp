@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "common/base/error.h"
 
@@ -37,8 +38,8 @@ NcclCommunicator::UniqueId NcclCommunicator::make_unique_id() {
   return bytes;
 }
 
-NcclCommunicator::NcclCommunicator(const UniqueId& id, int rank, int size, double deadline_s)
-    : rank_(rank), size_(size), deadline_s_(deadline_s) {
+NcclCommunicator::NcclCommunicator(const UniqueId& id, int rank, int size, double deadline_s, std::string who)
+    : rank_(rank), size_(size), deadline_s_(deadline_s), who_(std::move(who)) {
   check(size >= 1 && rank >= 0 && rank < size && deadline_s > 0, "NCCL rank, size or deadline out of range");
   ncclUniqueId nccl_id;
   std::copy(id.begin(), id.end(), std::begin(nccl_id.internal));
@@ -67,7 +68,7 @@ void NcclCommunicator::abort() noexcept {
 
 void NcclCommunicator::fail(const std::string& what) {
   abort();
-  throw DeviceError("learner rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": NCCL " +
+  throw DeviceError(who_ + " " + std::to_string(rank_) + " of " + std::to_string(size_) + ": NCCL " +
                     operation_.load() + (tensor_.empty() ? "" : " of " + tensor_) + ", sequence " +
                     std::to_string(sequence_.load()) + ": " + what);
 }

@@ -30,7 +30,8 @@ class NcclCommunicator {
 
   /// Joins on the current CUDA device. Collective; without blocking inside NCCL, so that a missing rank ends it at the
   /// deadline. @throws DeviceError.
-  NcclCommunicator(const UniqueId& id, int rank, int size, double deadline_s);
+  /// `who` stands for what a rank is, in errors.
+  NcclCommunicator(const UniqueId& id, int rank, int size, double deadline_s, std::string who = "learner rank");
   /// Aborts unless closed; waits for nobody.
   ~NcclCommunicator();
   NcclCommunicator(const NcclCommunicator&) = delete;
@@ -72,6 +73,7 @@ class NcclCommunicator {
   const int rank_;
   const int size_;
   const double deadline_s_;
+  const std::string who_;
   ncclComm_t communicator_ = nullptr;
   float* barrier_cell_ = nullptr;  // on the device
   std::string tensor_;             // of the last operation

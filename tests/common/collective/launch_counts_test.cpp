@@ -12,6 +12,7 @@ namespace {
 std::map<std::string, std::string> mpirun_of_three(int rank) {
   return {{"OMPI_COMM_WORLD_RANK", std::to_string(rank)},
           {"OMPI_COMM_WORLD_SIZE", "5"},
+          {"OMPI_COMM_WORLD_LOCAL_RANK", std::to_string(rank / 2)},
           {"OMPI_APP_CTX_NUM_PROCS", "2 2 1"},
           {"OMPI_FIRST_RANKS", "0 0 0"},
           {"OMPI_NUM_APP_CTX", "3"}};
@@ -43,6 +44,7 @@ TEST_SUITE("common/collective/launch_counts") {
       CHECK(counts.must_initialise_mpi());
       CHECK(counts.world_rank == rank);
       CHECK(counts.world_size == 5);
+      CHECK(counts.local_rank == rank / 2);
       CHECK(counts.app_count == 3);
       CHECK(counts.app_index == index[rank]);
       CHECK(counts.app_first_rank == first[rank]);
@@ -58,6 +60,7 @@ TEST_SUITE("common/collective/launch_counts") {
 
     CHECK(step.launcher == LaunchCounts::Launcher::kSrun);
     CHECK(!step.must_initialise_mpi());
+    CHECK(step.local_rank == -1);
     CHECK(step.world_rank == 3);
     CHECK(step.world_size == 4);
     CHECK(step.app_rank() == 3);

@@ -124,7 +124,7 @@ TEST_SUITE("config/config") {
         {"", {"--sampling.top_p", "0"}, "sampling.top_p = 0: expected a number above 0 and at most 1"},
         {"", {"--sampling.top_p", "1.01"}, "sampling.top_p = 1.01: expected a number above 0 and at most 1"},
         {"", {"--model.dtype", "fp16"}, "model.dtype = fp16: expected one of fp32, bf16"},
-        {"", {"--actors.weights", "nccl"}, "actors.weights = nccl: expected one of auto, shm, stream"},
+        {"", {"--actors.weights", "nfs"}, "actors.weights = nfs: expected one of auto, shm, nccl, stream"},
         {"", {"--deadline.lease_s", "0"}, "deadline.lease_s = 0: expected a number above 0"},
         {"[run]\nseed = 1\nseed = 2\n", {}, "a.cfg:3: key run.seed is given twice, first at a.cfg:2"},
         {"run.seed = 1\n[run]\nseed = 2\n", {}, "a.cfg:3: key run.seed is given twice, first at a.cfg:1"},

@@ -48,7 +48,7 @@ inline Welcome welcome() {
 }
 inline Refusal refusal() { return {.reason = "unknown peer", .register_again = true, .lease_id = 9}; }
 inline Credit credit() { return {.groups = 16}; }
-inline Heartbeat heartbeat() { return {.policy_version = 5, .tokens_per_s = 99.5, .leases = {{9, 100}, {10, 0}}}; }
+inline Heartbeat heartbeat() { return {.policy_version = 5, .tokens_per_s = 99.5, .leases = {{9, 100}, {10, 0}}, .weights_stall_s = 0.25}; }
 inline Accepted accepted() { return {.lease_id = 9}; }
 inline Revoke revoke() { return {.lease_ids = {9, 10}}; }
 inline Shutdown shutdown() { return {.exit_code = 75, .reason = "preempted"}; }
@@ -67,12 +67,17 @@ inline ManifestRequest manifest_request() { return {.version = 5, .newest = fals
 inline ChunkRequest chunk_request() { return {.version = 5, .bucket = 2}; }
 inline WeightChunk weight_chunk() { return {.version = 5, .bucket = 2, .gone = false, .bytes = "0123456789"}; }
 
+inline WeightMember weight_member() { return {.gpu = "GPU-1"}; }
+inline WeightGroup weight_group() { return {.group = 4, .id = std::string(128, 'n'), .rank = 1, .size = 3}; }
+inline WeightBroadcast weight_broadcast() { return {.group = 4, .version = 5}; }
+
 /// Calls `f` with a valid message of each kind.
 template <class F>
 void for_each_message(F&& f) {
   f(hello()), f(welcome()), f(refusal()), f(credit()), f(heartbeat()), f(lease()), f(rollout_group()), f(score_task());
   f(scored_group()), f(accepted()), f(revoke()), f(shutdown()), f(goodbye()), f(learner_beat()), f(step_shard());
-  f(weight_manifest()), f(manifest_request()), f(chunk_request()), f(weight_chunk());
+  f(weight_manifest()), f(manifest_request()), f(chunk_request()), f(weight_chunk()), f(weight_member()), f(weight_group());
+  f(weight_broadcast());
 }
 
 }  // namespace troupe::samples

@@ -121,6 +121,7 @@ TEST_SUITE("messages/validate") {
     SAYS(refusal, m.reason = "", "Refusal.reason (count)");
     SAYS(credit, m.groups = 65537, "Credit.groups: expected 0 to 65536, found 65537");
     SAYS(heartbeat, m.tokens_per_s = kNan, "Heartbeat.tokens_per_s");
+    SAYS(heartbeat, m.weights_stall_s = -1, "Heartbeat.weights_stall_s");
     SAYS(heartbeat, m.leases.resize(65537), "Heartbeat.leases (count)");
     SAYS(revoke, m.lease_ids.clear(), "Revoke.lease_ids (count)");
     SAYS(shutdown, m.exit_code = 256, "Shutdown.exit_code: expected 0 to 255, found 256");
@@ -157,6 +158,11 @@ TEST_SUITE("messages/validate") {
   TEST_CASE("a chunk has bytes unless its version is gone") {
     SAYS(weight_chunk, m.gone = true, "WeightChunk.bytes");
     SAYS(weight_chunk, m.bytes.clear(), "WeightChunk.bytes");
+    SAYS(weight_member, m.gpu.push_back('\n'), "WeightMember.gpu");
+    SAYS(weight_group, m.id.pop_back(), "WeightGroup.id (bytes)");
+    SAYS(weight_group, m.rank = 0, "WeightGroup.rank");
+    SAYS(weight_group, m.rank = 3, "WeightGroup.rank");
+    SAYS(weight_group, m.size = 1, "WeightGroup.size");
     ACCEPTS(weight_chunk, (m.gone = true, m.bytes.clear()));
   }
 }
