@@ -102,7 +102,9 @@ class OneRewarder {
       welcome.incarnation = 1;
       welcome.run_id = "test";
       welcome.host = "here";
-      welcome.config = print_config(Config{});
+      Config config;
+      config.rewards = {{"programs", "code", 1.0, {}}};  // which a verifier is asked for one by one
+      welcome.config = print_config(config);
       tell(welcome);
     } else if (found == MessageType::kHeartbeat) {
       beat_ = decode<Heartbeat>(bytes_of(incoming->frame));
