@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "common/model/cuda/decode_tiles.cuh"
 #include "common/model/cuda/finish_head.cuh"
 #include "common/model/cuda/launch_early.cuh"
 #include "common/model/cuda/matrix_instructions.cuh"
@@ -12,38 +13,13 @@ namespace {
 constexpr int kTile = 16;  // query rows of a matrix instruction; the heads of a group fill the first of them
 constexpr float kMinusInfinity = -INFINITY;
 
-/// Where chunk `chunk` (8 elements) of key `key` lies in a shared tile: chunks are exchanged so that eight neighbouring keys' lie
-/// in different banks.
-template <int HeadSize>
-__device__ __forceinline__ int place(int key, int chunk) {
-  constexpr int kChunks = HeadSize / 8;
-  const int mixed = kChunks >= 8 ? chunk ^ (key & 7) : chunk ^ ((key >> 1) & (kChunks - 1));
-  return key * HeadSize + mixed * 8;
-}
-
-constexpr int kWarps = 4;
-constexpr int kThreads = 32 * kWarps;
-
-/// What the warps of a block share. Keys come a block ahead of their use, values while the keys are used: so little memory that four
-/// thread blocks fit on a multiprocessor.
-template <int HeadSize, int Keys, int Heads>
-struct Shared {
-  Bf16 keys[2][Keys * HeadSize];
-  Bf16 values[Keys * HeadSize];
-  Bf16 queries[Heads * HeadSize];
-  Bf16 own_key[HeadSize], own_value[HeadSize];
-  Bf16 weights[Heads * Keys];             // of the block's keys, for the product with the values
-  float exponentials[Heads][Keys + 8];    // the same in fp32, for their sum
-  float maxima[kWarps][Heads];
-};
-
 /// The attention of up to `Heads` (8 or 16) query heads of one row that share a key head. In the product with the keys each warp
 /// takes a quarter of the block's keys, in that with the values a quarter of the head's elements. Lane 4 r + q of a warp has query
 /// head r (and r + 8), as the matrix instructions lay it out.
 template <int HeadSize, int Keys, int Heads>
 class Decode {
  public:
-  __device__ Decode(const DecodeRows& r, Shared<HeadSize, Keys, Heads>& shared)
+  __device__ Decode(const DecodeRows& r, DecodeShared<HeadSize, Keys, Heads>& shared)
       : r_(r),
         shared_(shared),
         row_(blockIdx.x / r.qkv.kv_heads),
@@ -98,14 +74,14 @@ class Decode {
  private:
   static constexpr int kHalves = Heads / 8;
   static constexpr int kSteps = HeadSize / 16;
-  static constexpr int kTiles = Keys / 8 / kWarps;         // of keys, of this warp
-  static constexpr int kOutTiles = HeadSize / 8 / kWarps;  // of the head's elements, of this warp
+  static constexpr int kTiles = Keys / 8 / kDecodeWarps;         // of keys, of this warp
+  static constexpr int kOutTiles = HeadSize / 8 / kDecodeWarps;  // of the head's elements, of this warp
 
   __device__ Bf16* head(int index) const {
     return r_.qkv.qkv + (row_ * (r_.qkv.heads + 2 * r_.qkv.kv_heads) + index) * HeadSize;
   }
 
-  static constexpr int kRounds = (Heads + 2 + kWarps - 1) / kWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
+  static constexpr int kRounds = (Heads + 2 + kDecodeWarps - 1) / kDecodeWarps, kHalf = HeadSize / 2, kPairs = (kHalf + 31) / 32;
   /// The angles of the pairs that a lane turns.
   struct Turn {
     float cosine[kPairs], sine[kPairs];
@@ -123,7 +99,7 @@ class Decode {
       turn.cosine[p] = cosines[i];
       turn.sine[p] = cosines[kHalf + i];
     }
-    for (int item = warp_; item < group + 2; item += kWarps) {
+    for (int item = warp_; item < group + 2; item += kDecodeWarps) {
       const HeadPlaces places = places_of(r_.qkv, row_, head_of(item, group));
       if (places.bias != nullptr) prefetch(places.bias + 2 * lane_ % HeadSize);
       if (places.norm != nullptr) prefetch(places.norm + 2 * lane_ % HeadSize);
@@ -141,7 +117,7 @@ class Decode {
       const int i = lane_ + 32 * p;
 #pragma unroll
       for (int round = 0; round < kRounds; ++round) {
-        const int item = warp_ + kWarps * round;
+        const int item = warp_ + kDecodeWarps * round;
         if (item >= group + 2 || i >= kHalf) continue;
         const Bf16* const x = head(head_of(item, group));
         pairs[round][p] = {to_float(x[i]), to_float(x[i + kHalf])};
@@ -149,7 +125,7 @@ class Decode {
     }
 #pragma unroll
     for (int round = 0; round < kRounds; ++round) {
-      const int item = warp_ + kWarps * round;
+      const int item = warp_ + kDecodeWarps * round;
       if (item >= group + 2) continue;
       const HeadPlaces places = places_of(r_.qkv, row_, head_of(item, group));
       float inverse = 1.0F;
@@ -185,7 +161,7 @@ class Decode {
 
   __device__ void copy_queries(int group) {
     const Bf16* const queries = head(kv_head_ * group);
-    for (int i = static_cast<int>(threadIdx.x) * 8; i < group * HeadSize; i += kThreads * 8) {
+    for (int i = static_cast<int>(threadIdx.x) * 8; i < group * HeadSize; i += kDecodeThreads * 8) {
       *reinterpret_cast<uint4*>(shared_.queries + i) = *reinterpret_cast<const uint4*>(queries + i);
     }
   }
@@ -193,7 +169,7 @@ class Decode {
   /// The row's own key (or value), which was not there yet when its block was fetched, at its place and behind it, where the values
   /// must be numbers; by the threads that had fetched those places.
   __device__ void take_own(const Bf16* own, int block, Bf16* to) {
-    constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks;
+    constexpr int kChunks = HeadSize / 8, kRows = kDecodeThreads / kChunks;
     const int chunk = static_cast<int>(threadIdx.x) % kChunks;
     for (int key = static_cast<int>(threadIdx.x) / kChunks; key < Keys; key += kRows) {
       if (block * Keys + key < length_ - 1) continue;
@@ -228,7 +204,7 @@ class Decode {
 
   /// Begins to copy a block of keys or values; those behind the end are the last one again, and masked later.
   __device__ void fetch(const Bf16* pages, int block, Bf16* to) {
-    constexpr int kChunks = HeadSize / 8, kRows = kThreads / kChunks, kPage = static_cast<int>(kPageTokens);
+    constexpr int kChunks = HeadSize / 8, kRows = kDecodeThreads / kChunks, kPage = static_cast<int>(kPageTokens);
     const int chunk = static_cast<int>(threadIdx.x) % kChunks, shared_pages = (shared_tokens_ + kPage - 1) / kPage;
 #pragma unroll
     for (int i = 0; i < Keys / kRows; ++i) {
@@ -283,7 +259,7 @@ class Decode {
     for (int half = 0; half < kHalves; ++half) {
       const int head = lane_ / 4 + 8 * half;
       float top = max_[half];
-      for (int warp = 0; warp < kWarps; ++warp) top = fmaxf(top, shared_.maxima[warp][head]);
+      for (int warp = 0; warp < kDecodeWarps; ++warp) top = fmaxf(top, shared_.maxima[warp][head]);
       const float base = top == kMinusInfinity ? 0.0F : top, scaled = __fmul_rn(base, scale);
       rescale_[half] = exp2f(__fmul_rn(__fsub_rn(max_[half], base), scale));
       max_[half] = top;
@@ -360,7 +336,7 @@ class Decode {
   }
 
   const DecodeRows& r_;
-  Shared<HeadSize, Keys, Heads>& shared_;
+  DecodeShared<HeadSize, Keys, Heads>& shared_;
   const std::int64_t row_;
   const int kv_head_, length_, shared_tokens_;
   const std::int32_t* const table_;
@@ -372,21 +348,21 @@ class Decode {
 };
 
 template <int HeadSize, int Keys, int Heads>
-__global__ void __launch_bounds__(kThreads, Heads == 8 ? 4 : 3) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
+__global__ void __launch_bounds__(kDecodeThreads, Heads == 8 ? 4 : 3) decode_kernel(const __grid_constant__ DecodeRows rows, float scale) {
   extern __shared__ __align__(128) unsigned char memory[];
   let_next_begin();
-  Decode<HeadSize, Keys, Heads>(rows, *reinterpret_cast<Shared<HeadSize, Keys, Heads>*>(memory)).run(scale);
+  Decode<HeadSize, Keys, Heads>(rows, *reinterpret_cast<DecodeShared<HeadSize, Keys, Heads>*>(memory)).run(scale);
 }
 
 template <int HeadSize, int Keys, int Heads>
 void launch(const DecodeRows& rows, cudaStream_t stream) {
-  constexpr int kBytes = sizeof(Shared<HeadSize, Keys, Heads>);
+  constexpr int kBytes = sizeof(DecodeShared<HeadSize, Keys, Heads>);
   static const cudaError_t allowed =
       cudaFuncSetAttribute(decode_kernel<HeadSize, Keys, Heads>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   static_cast<void>(allowed);  // a refusal shows as the launch's error
   // The softmax's scale and log2(e) as FlashAttention-2 rounds them.
   const auto scale = static_cast<float>(static_cast<double>(static_cast<float>(1.0 / std::sqrt(static_cast<double>(HeadSize)))) * M_LOG2E);
-  launch_early(decode_kernel<HeadSize, Keys, Heads>, dim3(static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads)), kThreads, kBytes, stream, rows, scale);
+  launch_early(decode_kernel<HeadSize, Keys, Heads>, dim3(static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads)), kDecodeThreads, kBytes, stream, rows, scale);
 }
 
 /// Keys are those of a block in FlashAttention-2 for these head sizes.
