@@ -12,6 +12,7 @@
 
 #include "actors/completion_text.h"
 #include "actors/engine_options.h"
+#include "actors/held_results.h"
 #include "actors/weight_subscriber.h"
 #include "common/base/clock.h"
 #include "common/base/error.h"
@@ -48,14 +49,6 @@ class ActorLoop {
     std::int64_t since_ms = 0;
     bool submitted = false;
   };
-  /// A finished group that the hub has not accepted yet.
-  struct Result {
-    std::string frame;
-    std::uint64_t tokens = 0;
-    std::int64_t since_ms = 0;
-    bool sent = false;
-  };
-
   std::optional<int> turn();
   bool busy() const { return engine_ && !engine_->idle(); }
   void register_with_hub();
@@ -94,7 +87,7 @@ class ActorLoop {
   double version_stall_s_ = 0;  // for the one in use
 
   std::map<std::uint64_t, OpenLease> leases_;
-  std::map<std::uint64_t, Result> results_;
+  HeldResults results_;
   std::deque<std::string> outbox_;
   std::uint64_t groups_done_ = 0;
   std::uint64_t refused_frames_ = 0;
@@ -108,8 +101,7 @@ class ActorLoop {
 ActorLoop::ActorLoop(const ActorOptions& options, const Logger& logger)
     : options_(options),
       logger_(logger),
-      session_({options.connect, options.hello, options.local.deadline.heartbeat_s, options.local.deadline.reconnect_s},
-               logger) {
+      session_({options.connect, options.hello, options.local.deadline.heartbeat_s, options.local.deadline.reconnect_s}, logger) {
   session_.make_heartbeat = [this] { return heartbeat(); };
   report_ms_ = beat_ms_ = clock_.now_ms();
 }
@@ -161,8 +153,7 @@ void ActorLoop::receive_frames() {
       handle(*frame);
     } catch (const ProtocolError& error) {
       ++refused_frames_;
-      logger_.warning(std::string("refused a frame of the hub: ") + error.what() +
-                      ", refused=" + std::to_string(refused_frames_));
+      logger_.warning(std::string("refused a frame of the hub: ") + error.what() + ", refused=" + std::to_string(refused_frames_));
     }
   }
 }
@@ -176,7 +167,7 @@ void ActorLoop::register_with_hub() {
   drop_work("registered again");
   outbox_.clear();
   if (!same_hub) results_.clear();  // an older incarnation's leases are void
-  for (auto& [id, result] : results_) result.sent = false;
+  results_.send_again();
   if (subscriber_) subscriber_->restart(!same_hub);
   if (!same_hub) first_manifest_.reset();
   manifest_asked_ms_ = 0;
@@ -228,12 +219,9 @@ void ActorLoop::handle(const std::string& frame) {
 void ActorLoop::on_lease(Lease lease) {
   const std::string name = "lease " + std::to_string(lease.lease_id);
   if (lease.incarnation != incarnation_) {
-    throw ProtocolError(name + ": expected incarnation " + std::to_string(incarnation_) + ", found " +
-                        std::to_string(lease.incarnation));
+    throw ProtocolError(name + ": expected incarnation " + std::to_string(incarnation_) + ", found " + std::to_string(lease.incarnation));
   }
-  if (leases_.contains(lease.lease_id) || results_.contains(lease.lease_id)) {
-    throw ProtocolError(name + ": given twice");
-  }
+  if (leases_.contains(lease.lease_id) || results_.contains(lease.lease_id)) throw ProtocolError(name + ": given twice");
   const std::uint64_t id = lease.lease_id;
   fault::point("actor.lease");
   leases_.emplace(id, OpenLease{std::move(lease), clock_.now_ms(), false});
@@ -283,8 +271,7 @@ void ActorLoop::take_weights() {
     fault::point("actor.weights");
     const bool generating = engine_.has_value();
     use(std::move(*weights));
-    stall_s_ += seconds_since(begin);
-    version_stall_s_ = generating ? stall_s_ : 0;
+    version_stall_s_ = generating ? stall_s_ + seconds_since(begin) : 0;
     stall_s_ = 0;
   } else {
     stall_s_ += seconds_since(begin);
@@ -313,8 +300,7 @@ void ActorLoop::start_leases() {
     const bool only_its_version = lease.purpose == Purpose::kEvaluate || run_.run.max_lag == 0;
     try {
       if (only_its_version && lease.policy_version < version) {
-        throw ConfigError("policy_version = " + std::to_string(lease.policy_version) + ": this actor has version " +
-                          std::to_string(version));
+        throw ConfigError("policy_version = " + std::to_string(lease.policy_version) + ": this actor has version " + std::to_string(version));
       }
       engine_->submit({lease.lease_id, lease.prompt_ids, lease.samples, lease.sampling, lease.seed, lease.group});
       open.submitted = true;
@@ -352,39 +338,22 @@ void ActorLoop::hand_over(FinishedRequest finished) {
     completion.text = completion_text(completion, lease.sampling, model_->tokenizer);
   }
   leases_.erase(found);
-  results_.emplace(group.lease_id, Result{encode(group), tokens, now_ms, false});
+  results_.add(group.lease_id, encode(group), tokens, now_ms);
   ++groups_done_;
 }
 
-/// Sends as much as the hub takes. A result stays until it is accepted; one that the hub leaves unanswered for the time
-/// of a lease is void by then.
 void ActorLoop::send_due() {
   while (!outbox_.empty()) {
     if (!send_now(outbox_.front())) return;
     outbox_.pop_front();
   }
-  const std::int64_t now_ms = clock_.now_ms();
-  const auto lease_ms = static_cast<std::int64_t>(run_.deadline.lease_s * 1000);
-  for (auto next = results_.begin(); next != results_.end();) {
-    const auto current = next++;
-    Result& result = current->second;
-    if (!result.sent) {
-      fault::point("actor.result.before");
-      if (!send_now(result.frame)) return;
-      fault::point("actor.result.after");
-      result.sent = true;
-      result.since_ms = now_ms;
-    } else if (now_ms - result.since_ms > lease_ms) {
-      logger_.warning("the hub did not take the result of lease=" + std::to_string(current->first) + " in " +
-                      std::to_string(lease_ms / 1000) + " s: dropped");
-      results_.erase(current);
-    }
-  }
+  const auto send = [this](const std::string& frame) { return send_now(frame); };
+  results_.send_due(send, clock_.now_ms(), static_cast<std::int64_t>(run_.deadline.lease_s * 1000), logger_);
 }
 
 Heartbeat ActorLoop::heartbeat() {
   Heartbeat beat;
-  for (const auto& [id, result] : results_) beat.leases.push_back({id, result.tokens});
+  for (const auto& [id, result] : results_.all()) beat.leases.push_back({id, result.tokens});
   for (const auto& [id, open] : leases_) beat.leases.push_back({id, open.submitted ? engine_->tokens_of(id) : 0});
   if (!engine_) return beat;
   beat.policy_version = engine_->version();
@@ -406,8 +375,7 @@ std::string ActorLoop::waiting_for() const {
     return "weights version " + std::to_string(leases_.begin()->second.lease.policy_version) + ", which lease " +
            std::to_string(leases_.begin()->first) + " asks for";
   }
-  return results_.empty() ? "a lease from the hub"
-                          : "the hub to accept " + std::to_string(results_.size()) + " results";
+  return results_.all().empty() ? "a lease from the hub" : "the hub to accept " + std::to_string(results_.all().size()) + " results";
 }
 
 /// Now and then what it does, or what it waits for.

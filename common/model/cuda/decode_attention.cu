@@ -362,7 +362,8 @@ void launch(const DecodeRows& rows, cudaStream_t stream) {
   static_cast<void>(allowed);  // a refusal shows as the launch's error
   // The softmax's scale and log2(e) as FlashAttention-2 rounds them.
   const auto scale = static_cast<float>(static_cast<double>(static_cast<float>(1.0 / std::sqrt(static_cast<double>(HeadSize)))) * M_LOG2E);
-  launch_early(decode_kernel<HeadSize, Keys, Heads>, dim3(static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads)), kDecodeThreads, kBytes, stream, rows, scale);
+  const dim3 blocks(static_cast<unsigned>(rows.qkv.rows * rows.qkv.kv_heads));
+  launch_early(decode_kernel<HeadSize, Keys, Heads>, blocks, kDecodeThreads, kBytes, stream, rows, scale);
 }
 
 /// Keys are those of a block in FlashAttention-2 for these head sizes.

@@ -35,7 +35,8 @@ __host__ __device__ constexpr std::int64_t row_stride(std::int64_t k) { return k
 template <Sink kSink>
 struct Cut {
   static constexpr int kMatrices = kSink == Sink::kSwiglu ? 2 : 1;
-  static constexpr int kSteps = 8 / kMatrices, kGroup = 16 * kSteps;  // products, and inner elements, whose operands are in registers at once
+  // Products, and inner elements, whose operands are in registers at once.
+  static constexpr int kSteps = 8 / kMatrices, kGroup = 16 * kSteps;
   static constexpr int kStrips = kSink == Sink::kFloat ? 2 : 1;  // of a block
   static constexpr std::int64_t bytes(std::int64_t rows, std::int64_t k) {
     return (kStrips * kMatrices * kColumns + rows) * row_stride(k) * static_cast<std::int64_t>(sizeof(Bf16));
@@ -74,7 +75,8 @@ class Strip {
   __device__ void multiply(const Bf16* rows) {
     // Lanes of rows that there are not compute the first one's; it is stored once.
     const int row = lane() / 4 < p_.in.rows ? lane() / 4 : 0;
-    const Bf16 *const left = rows + row * row_stride(k_) + lane() % 4 * 4, *const right = weights_ + lane() / 4 * row_stride(k_) + lane() % 4 * 4;
+    const Bf16* const left = rows + row * row_stride(k_) + lane() % 4 * 4;
+    const Bf16* const right = weights_ + lane() / 4 * row_stride(k_) + lane() % 4 * 4;
     const int groups = k_ / C::kGroup;
     Operands<C::kSteps> even, odd;
     if (groups > 0) load(even, left, right, 0);
@@ -138,7 +140,9 @@ class Strip {
     for (int step = 0; step < Steps; ++step) {
       const unsigned a[4] = {operands.x[step].x, 0U, operands.x[step].y, 0U};
 #pragma unroll
-      for (int matrix = 0; matrix < C::kMatrices; ++matrix) multiply_add(sums_[matrix], a, operands.w[matrix][step].x, operands.w[matrix][step].y);
+      for (int matrix = 0; matrix < C::kMatrices; ++matrix) {
+        multiply_add(sums_[matrix], a, operands.w[matrix][step].x, operands.w[matrix][step].y);
+      }
     }
   }
 
@@ -169,8 +173,8 @@ __device__ void take_rows(const FewRows& in, Bf16* rows) {
   }
 }
 
-/// RMSNorm of the residual rows into shared memory, rows row_stride(k) apart. A warp does the work of two of kNormThreads' warps. The weights
-/// and the first parts of the present row stay in registers.
+/// RMSNorm of the residual rows into shared memory, rows row_stride(k) apart. A warp does the work of two of kNormThreads' warps. The
+/// weights and the first parts of the present row stay in registers.
 class NormedRows {
  public:
   __device__ explicit NormedRows(const FewRows& in) : in_(in), k_(static_cast<int>(in.k)) {
@@ -205,7 +209,10 @@ class NormedRows {
       for (int part = 0; part < kKept; ++part) {
         if (element(part) < k_) *reinterpret_cast<Four*>(to + element(part)) = normed(kept[part], inverse, weights_[part]);
       }
-      for (int part = kKept; element(part) < k_; ++part) *reinterpret_cast<Four*>(to + element(part)) = normed(at(row, element(part)), inverse, load4(in_.norm + element(part)));
+      for (int part = kKept; element(part) < k_; ++part) {
+        const int i = element(part);
+        *reinterpret_cast<Four*>(to + i) = normed(at(row, i), inverse, load4(in_.norm + i));
+      }
     }
   }
 
@@ -213,7 +220,7 @@ class NormedRows {
   static constexpr int kKept = 4;
   static_assert(kNormThreads == 2 * kThreads);
 
-  /// The first of a thread's four elements in part `part`: those of kNormThreads' thread t are parts 0, 2, …, of thread t + kThreads 1, 3, ….
+  /// The first of a thread's four elements in part `part`: parts 0, 2, … are kNormThreads' thread t's, 1, 3, … its thread t + kThreads'.
   static __device__ int element(int part) { return 4 * (part * kThreads + static_cast<int>(threadIdx.x)); }
   __device__ float4 at(int row, int element) const { return *reinterpret_cast<const float4*>(in_.residual + row * in_.k + element); }
 
@@ -251,10 +258,12 @@ __global__ void __launch_bounds__(kThreads, Cut<kSink>::kMatrices == 2 ? 5 : 4) 
 
 template <Sink kSink>
 void launch(const Product& p, cudaStream_t stream) {
-  static const cudaError_t allowed = cudaFuncSetAttribute(few_rows_kernel<kSink>, cudaFuncAttributeMaxDynamicSharedMemorySize, kDynamicBytes);
+  static const cudaError_t allowed =
+      cudaFuncSetAttribute(few_rows_kernel<kSink>, cudaFuncAttributeMaxDynamicSharedMemorySize, kDynamicBytes);
   static_cast<void>(allowed);  // a refusal shows as the launch's error
   const std::int64_t bytes = Cut<kSink>::bytes(p.in.rows, p.in.k);
-  launch_early(few_rows_kernel<kSink>, dim3(blocks_of(p.n / kColumns, Cut<kSink>::kStrips)), kThreads, static_cast<std::size_t>(bytes), stream, p);
+  const dim3 blocks(blocks_of(p.n / kColumns, Cut<kSink>::kStrips));
+  launch_early(few_rows_kernel<kSink>, blocks, kThreads, static_cast<std::size_t>(bytes), stream, p);
 }
 
 }  // namespace
