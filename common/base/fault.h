@@ -11,7 +11,7 @@
 namespace troupe::fault {
 
 /// Every fault point, by who reaches it. tests/faults/run_table.py has a scenario for each.
-inline constexpr std::array<std::string_view, 55> kPoints = {
+inline constexpr std::array<std::string_view, 56> kPoints = {
     // Files of any role: before each system call that changes one.
     "file.write",
     "file.fsync",
@@ -28,6 +28,7 @@ inline constexpr std::array<std::string_view, 55> kPoints = {
     "collective.begin",
     "collective.inside",
     "collective.end",
+    "collective.nccl",  // the ranks have met, the operation between the GPUs follows
     "learner.step.begin",
     "learner.forward",
     "learner.backward",

@@ -6,6 +6,7 @@
 
 #include <ATen/Functions.h>
 
+#include "common/base/fault.h"
 #include "common/collective/nccl/nccl_communicator.h"
 #include "common/model/cuda/device.h"
 #include "learner/device_ranks.h"
@@ -63,7 +64,10 @@ class NcclRanks : public DeviceRanks {
   }
 
  private:
-  void meet() { ranks_.barrier(); }
+  void meet() {
+    ranks_.barrier();
+    fault::point("collective.nccl");
+  }
 
   Communicator& ranks_;
   NcclCommunicator nccl_;

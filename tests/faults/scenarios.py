@@ -33,6 +33,7 @@ ACTOR = {
 REWARDER = {"rewarder.task": 20, "rewarder.result.before": 20, "rewarder.result.after": 20}
 SPOILT = {"learner.gradient", "actor.slot_seed"}  # not places to die at
 AFTER_THE_END = {"end.after"}
+ON_GPUS = {"collective.nccl"}  # tests/distributed/two_gpus.py
 
 
 class Bench:
@@ -341,7 +342,7 @@ def slot_seed_is_noticed(bench):
 
 
 def every_point_has_a_scenario(_, points):
-    named = {*LEADER, *FOLLOWER, *ACTOR, *REWARDER, *SPOILT, *AFTER_THE_END}
+    named = {*LEADER, *FOLLOWER, *ACTOR, *REWARDER, *SPOILT, *AFTER_THE_END, *ON_GPUS}
     expect(named == set(points), f"fault points without a scenario: {set(points) - named}; scenarios without a point: {named - set(points)}")
     return 0, 0
 
