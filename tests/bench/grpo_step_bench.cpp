@@ -66,6 +66,15 @@ EngineOptions engine_options(const Settings& settings) {
   return options;
 }
 
+SubscriberOptions subscriber_options(const Architecture& architecture) {
+  SubscriberOptions options;
+  options.architecture = architecture;
+  options.path = WeightPath::kSharedMemory;
+  options.hub_on_this_host = true;
+  options.device = at::kCUDA;
+  return options;
+}
+
 Parameters start_of(const Architecture& architecture) {
   Parameters parameters(architecture, at::kFloat, at::kCPU);
   initialise_(parameters, 1);
@@ -83,7 +92,7 @@ class Bench {
         optimizer_(model_.parameters(), start_.flat(), config_.optimizer, 1000, *communicator_),
         trainer_(config_, model_, nullptr, optimizer_, *communicator_),
         publisher_("grpo_step_bench-" + std::to_string(getpid()), logger_),
-        subscriber_({start_.architecture(), WeightPath::kSharedMemory, true}, clock_, logger_),
+        subscriber_(subscriber_options(start_.architecture()), clock_, logger_),
         engine_(start_, 0, engine_options(settings)) {}
 
   /// The seconds of each phase of step `number`, from 1.
@@ -107,6 +116,7 @@ class Bench {
     const PublishedWeights published = publisher_.publish(model_.parameters(), static_cast<std::uint64_t>(number));
     subscriber_.offer(published.manifest);
     std::optional<ArrivedWeights> arrived = subscriber_.take();
+    for (const double deadline = now() + 60; !arrived && now() < deadline; arrived = subscriber_.take()) usleep(200);
     check(arrived.has_value(), "the actor has the weights");
     engine_.set_weights(std::move(arrived->parameters), arrived->version);
     phase("weights to the actor");
