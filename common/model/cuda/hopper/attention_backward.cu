@@ -1,6 +1,5 @@
-#include "common/model/cuda/hopper/attention_backward.h"
-
 #include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/hopper/attention_backward.h"
 #include "common/model/cuda/hopper/attention_tiles.cuh"
 #include "common/model/cuda/hopper/tensor_map.h"
 
@@ -9,14 +8,15 @@ namespace {
 
 /// By one thread: the keys and values that a block of queries goes through.
 template <int kHead>
-__device__ __forceinline__ void bring_keys(const Ring<kHead>& ring, const CUtensorMap& qkv, const AttentionGradient& g, const Rows128& block,
-                                           int kv_head, int tiles) {
+__device__ __forceinline__ void bring_keys(const Ring<kHead>& ring, const CUtensorMap& qkv, const AttentionGradient& g,
+                                           const Rows128& block, int kv_head, int tiles) {
   RingPlace<Ring<kHead>::kStages> place;
   for (int tile = 0; tile < tiles; ++tile, place.next()) {
     await(ring.empty(place.stage), place.parity ^ 1);
     arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
     copy_tile<kHead>(ring.first(place.stage), &qkv, ring.full(place.stage), g.heads + kv_head, block.begin + 64 * tile);
-    copy_tile<kHead>(ring.second(place.stage), &qkv, ring.full(place.stage), g.heads + g.kv_heads + kv_head, block.begin + 64 * tile);
+    copy_tile<kHead>(ring.second(place.stage), &qkv, ring.full(place.stage), g.heads + g.kv_heads + kv_head,
+                     block.begin + 64 * tile);
   }
 }
 
@@ -33,7 +33,8 @@ struct QuerySweep {
 /// By one warp: a block's keys and values, then the queries and gradients that it goes through.
 template <int kHead>
 __device__ __forceinline__ void bring_queries(const Ring<kHead>& ring, const CUtensorMap& qkv, const CUtensorMap& grad_attended,
-                                              const AttentionGradient& g, const Rows128& block, int kv_head, const QuerySweep& sweep) {
+                                              const AttentionGradient& g, const Rows128& block, int kv_head,
+                                              const QuerySweep& sweep) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   if (lane == 0) {
     arrive_expecting(ring.kept_full(), 4 * kTileBytes<kHead>);
@@ -59,10 +60,11 @@ __device__ __forceinline__ void bring_queries(const Ring<kHead>& ring, const CUt
   }
 }
 
-/// With P = e^(S - lse), dP = dO V^T, D = sum(dO O) of a row: dS = P (dP - D), dQ = dS K / sqrt(head size). One block has 128 queries
-/// of a head and goes through the keys.
+/// With P = e^(S - lse), dP = dO V^T, D = sum(dO O) of a row: dS = P (dP - D), dQ = dS K / sqrt(head size). One block has 128
+/// queries of a head and goes through the keys.
 template <int kHead>
-__global__ void __launch_bounds__(kBlockThreads, 1) query_gradient_kernel(const __grid_constant__ CUtensorMap qkv, AttentionGradient g) {
+__global__ void __launch_bounds__(kBlockThreads, 1)
+    query_gradient_kernel(const __grid_constant__ CUtensorMap qkv, AttentionGradient g) {
   const Rows128 block = rows_of(g, true);
   if (block.first >= block.length) return;
   const int head = static_cast<int>(blockIdx.x), kv_head = head / (g.heads / g.kv_heads);
@@ -75,7 +77,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1) query_gradient_kernel(const 
   }
   take_registers<240>();
 
-  const int first = block.first + static_cast<int>(threadIdx.x / 128) * 64, own = first + own_row(), column = static_cast<int>(threadIdx.x % 4) * 2;
+  const int first = block.first + static_cast<int>(threadIdx.x / 128) * 64, own = first + own_row(),
+            column = static_cast<int>(threadIdx.x % 4) * 2;
   const float scale = rsqrtf(static_cast<float>(kHead)) * kLog2E;
   Fragment queries[kHead / 16], grads[kHead / 16];
   load_rows<kHead>(g.qkv + head * kHead, (g.heads + 2 * g.kv_heads) * kHead, block, own, queries);
@@ -127,7 +130,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1) query_gradient_kernel(const 
 /// through the queries of these heads.
 template <int kHead>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    key_gradient_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap grad_attended, AttentionGradient g) {
+    key_gradient_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap grad_attended,
+                        AttentionGradient g) {
   const Rows128 block = rows_of(g, false);
   if (block.first >= block.length) return;
   const int kv_head = static_cast<int>(blockIdx.x);
@@ -206,7 +210,8 @@ void launch(const AttentionGradient& g, cudaStream_t stream) {
   allow_shared_memory(reinterpret_cast<const void*>(&query_gradient_kernel<kHead>), kBytes);
   allow_shared_memory(reinterpret_cast<const void*>(&key_gradient_kernel<kHead>), kBytes);
   query_gradient_kernel<kHead><<<dim3(size(g.heads), size(g.sequences), blocks), kBlockThreads, kBytes, stream>>>(qkv, g);
-  key_gradient_kernel<kHead><<<dim3(size(g.kv_heads), size(g.sequences), blocks), kBlockThreads, kBytes, stream>>>(qkv, grad_attended, g);
+  key_gradient_kernel<kHead>
+      <<<dim3(size(g.kv_heads), size(g.sequences), blocks), kBlockThreads, kBytes, stream>>>(qkv, grad_attended, g);
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include "common/model/cuda/hopper/logits.h"
-
 #include "common/model/cuda/hopper/tile_product.cuh"
 #include "common/model/cuda/row_statistics.cuh"
 
@@ -86,8 +85,8 @@ void fused_partials(const LogitProduct& product, LogitPartial* partials, float* 
   tiles::launch(operands_of(product), work_of(0, product.vocabulary), finish, stream);
 }
 
-void fused_gradients(const LogitProduct& product, std::int64_t first_column, std::int64_t columns, const float* lse, const float* grad_logp,
-                     Bf16* gradients, cudaStream_t stream) {
+void fused_gradients(const LogitProduct& product, std::int64_t first_column, std::int64_t columns, const float* lse,
+                     const float* grad_logp, Bf16* gradients, cudaStream_t stream) {
   const Gradients finish{product.targets, product.inverse_temperature, lse, grad_logp, gradients};
   tiles::launch(operands_of(product), work_of(first_column, columns), finish, stream);
 }

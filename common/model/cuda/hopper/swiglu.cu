@@ -1,5 +1,4 @@
 #include "common/model/cuda/hopper/swiglu.h"
-
 #include "common/model/cuda/hopper/tile_product.cuh"
 #include "common/model/cuda/swiglu.cuh"
 

@@ -7,22 +7,23 @@
 #include "common/model/cuda/hopper/tensor_map.h"
 #include "common/model/cuda/hopper/wgmma.cuh"
 
-// Products whose results are finished in registers: left [rows, width] times right [columns, width] transposed, tile by tile; a functor gets the values of each row
-// of a tile while the next is being multiplied. The bits of the sums are cuBLASLt's.
+// Products whose results are finished in registers: left [rows, width] times right [columns, width] transposed, tile by tile; a
+// functor gets the values of each row of a tile while the next is being multiplied. The bits of the sums are cuBLASLt's.
 
 namespace troupe::cuda::tiles {
 
-// A block has a tile of kRows x kColumns results, each of two warpgroups 64 of its rows; a third has the copy engine bring what they
-// multiply. Two blocks of a cluster have neighbouring rows and the same columns, of which each brings half for both.
+// A block has a tile of kRows x kColumns results, each of two warpgroups 64 of its rows; a third has the copy engine bring what
+// they multiply. Two blocks of a cluster have neighbouring rows and the same columns, of which each brings half for both.
 inline constexpr int kRows = 128, kColumns = 256, kInner = 64;
 inline constexpr int kStages = 4, kConsumers = 256, kThreads = kConsumers + 128;
 inline constexpr std::uint32_t kLeftBytes = kRows * kInner * sizeof(Bf16), kRightBytes = kColumns * kInner * sizeof(Bf16);
 inline constexpr std::uint32_t kStageBytes = kLeftBytes + kRightBytes;
 inline constexpr std::size_t kSharedBytes = kStages * kStageBytes + 1024 + 16 * kStages;
-inline constexpr int kPairsTogether = 8;  // pairs of row tiles that go through all columns together: they stay in the second-level cache
+inline constexpr int kPairsTogether =
+    8;  // pairs of row tiles that go through all columns together: they stay in the second-level cache
 
-/// Columns [first_column, first_column + columns) of a product. A tile's second 128 columns are `second_half` behind its first; the next
-/// tile is `tile_columns` behind it.
+/// Columns [first_column, first_column + columns) of a product. A tile's second 128 columns are `second_half` behind its first; the
+/// next tile is `tile_columns` behind it.
 struct Work {
   int rows, columns, first_column, second_half, tile_columns, steps;
   int row_pairs, column_tiles;
@@ -41,7 +42,9 @@ __device__ __forceinline__ Tile tile_of(const Work& work, int index, int rank) {
 /// Addresses in shared memory.
 struct Shared {
   std::uint32_t stages;
-  __device__ __forceinline__ std::uint32_t left(int stage) const { return stages + static_cast<std::uint32_t>(stage) * kStageBytes; }
+  __device__ __forceinline__ std::uint32_t left(int stage) const {
+    return stages + static_cast<std::uint32_t>(stage) * kStageBytes;
+  }
   __device__ __forceinline__ std::uint32_t right(int stage) const { return left(stage) + kLeftBytes; }
   __device__ __forceinline__ std::uint32_t full(int stage) const { return left(kStages) + 16 * static_cast<std::uint32_t>(stage); }
   __device__ __forceinline__ std::uint32_t empty(int stage) const { return full(stage) + 8; }
@@ -70,7 +73,8 @@ __device__ __forceinline__ void release(const Shared& shared, int stage) {
   if (threadIdx.x % 32 < 2) arrive_at(shared.empty(stage), threadIdx.x % 32);
 }
 
-__device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Work& work, const Shared& shared, RingPlace<kStages>& place) {
+__device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Work& work, const Shared& shared,
+                                              RingPlace<kStages>& place) {
   const std::uint32_t own = threadIdx.x / 128 * (kLeftBytes / 2);
   int before = 0;
   for (int step = 0; step < work.steps; ++step) {
@@ -182,8 +186,8 @@ void launch(const Operands& o, Work work, const Finish& finish, cudaStream_t str
   work.column_tiles = parts(work.columns, work.tile_columns);
   allow_shared_memory(reinterpret_cast<const void*>(&kernel<Finish>), kSharedBytes);
   const auto clusters = static_cast<unsigned>(std::min(multiprocessors() / 2, work.row_pairs * work.column_tiles));
-  kernel<Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(map_of(o.left, o.rows, o.width, kRows),
-                                                                   map_of(o.right, o.all_columns, o.width, kColumns / 2), work, finish);
+  kernel<Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(
+      map_of(o.left, o.rows, o.width, kRows), map_of(o.right, o.all_columns, o.width, kColumns / 2), work, finish);
 }
 
 }  // namespace troupe::cuda::tiles

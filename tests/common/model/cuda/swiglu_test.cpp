@@ -33,8 +33,8 @@ TEST_SUITE("model/cuda/swiglu") {
       CAPTURE(inner);
       const at::Tensor normed = random(rows, hidden, 1.0), weights = random(2 * inner, hidden, 0.1);
       const at::Tensor gate_up = unset(rows, 2 * inner), activated = unset(rows, inner), alone = unset(rows, inner);
-      cuda::GateUpProduct product{data_of<Bf16>(normed), data_of<Bf16>(weights), rows, hidden, inner, data_of<Bf16>(gate_up),
-                                  data_of<Bf16>(activated)};
+      cuda::GateUpProduct product{data_of<Bf16>(normed),  data_of<Bf16>(weights),  rows, hidden, inner,
+                                  data_of<Bf16>(gate_up), data_of<Bf16>(activated)};
       REQUIRE(cuda::fused_swiglu_serves(product));
 
       cuda::fused_swiglu(product, current_stream());
