@@ -86,7 +86,7 @@ OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t s
   const double clip = config_.clip_norm > 0 ? std::min(1.0, config_.clip_norm / (result.grad_norm + 1e-6)) : 1.0;
   ++updates_;
   update_slice(result.lr, static_cast<float>(clip));
-  if (!alone_on_gpu()) publish_parameters();
+  if (!rounds()) publish_parameters();
   return result;
 }
 
@@ -169,7 +169,7 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
     constants.decay = segment.decay ? static_cast<float>(1.0 - lr * config_.weight_decay) : 1.0F;
     const auto part = [&](const at::Tensor& slice) { return slice.narrow(0, segment.begin, segment.end - segment.begin); };
     if (master_.is_cuda()) {
-      const at::Tensor rounded = alone_on_gpu() ? part(parameters_.flat()) : at::Tensor();
+      const at::Tensor rounded = rounds() ? part(parameters_.flat()) : at::Tensor();
       cuda::adamw_(part(master_), part(exp_avg_), part(exp_avg_sq_), part(reduced_), constants, rounded);
       continue;
     }

@@ -82,6 +82,8 @@ class ShardedOptimizer {
   void update_slice(double lr, float clip);
   /// Whether this rank's slice is all there is, on a GPU: nothing goes over the CPU then.
   bool alone_on_gpu() const { return master_.is_cuda() && communicator_.size() == 1; }
+  /// Whether the update also rounds the parameters; adapters are fp32, and copied like the slices of several ranks.
+  bool rounds() const { return alone_on_gpu() && parameters_.flat().scalar_type() == at::kBFloat16; }
   /// Those between the GPUs; null where collectives go over the CPU. Collective the first time.
   DeviceRanks* device_ranks();
   void publish_parameters();

@@ -57,4 +57,20 @@ inline Architecture qwen25_15b() {
   return qwen;
 }
 
+/// The shape of Qwen3-0.6B.
+inline Architecture qwen3_06b() {
+  Architecture qwen = qwen25_05b();
+  qwen.model_type = "qwen3";
+  qwen.hidden = 1024;
+  qwen.intermediate = 3072;
+  qwen.layers = 28;
+  qwen.heads = 16;
+  qwen.kv_heads = 8;
+  qwen.head_size = 128;
+  qwen.max_positions = 40960;
+  qwen.qkv_bias = false;
+  qwen.qk_norm = true;
+  return qwen;
+}
+
 }  // namespace troupe::bench

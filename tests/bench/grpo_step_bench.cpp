@@ -1,13 +1,14 @@
 // How long a synchronous GRPO step takes on one GPU that actors and learner share: generation, advantages, training, weights to the
-// actor. The parts are those of a run, without its processes: the engine in exact mode, pack_step, the Trainer (which asserts that its
-// log-probabilities are the sampler's bits), the Publisher's shared memory and the actor's WeightSubscriber. Rewards are made up.
+// actor. The parts are those of a run, without its processes: the engine in exact mode, pack_step, the Trainer (which asserts that
+// its log-probabilities are the sampler's bits), the Publisher's shared memory and the actor's WeightSubscriber. Rewards are made
+// up.
 //   grpo_step_bench [--prompts N] [--group N] [--prompt-tokens N] [--completion-tokens N] [--micro-tokens N] [--steps N]
 // Prints one JSON line: seconds of a step, of each phase, tokens a second, peak memory.
 
+#include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <unistd.h>
 
-#include <ATen/cuda/CUDAContext.h>
 #include <cstdlib>
 #include <iostream>
 #include <map>
@@ -30,8 +31,9 @@ using namespace troupe;
 namespace {
 
 struct Settings {
-  std::map<std::string, std::int64_t> values = {{"--prompts", 64},           {"--group", 8},          {"--prompt-tokens", 256},
-                                                {"--completion-tokens", 1024}, {"--micro-tokens", 32768}, {"--steps", 3}};
+  std::map<std::string, std::int64_t> values = {{"--prompts", 64},         {"--group", 8},
+                                                {"--prompt-tokens", 256},  {"--completion-tokens", 1024},
+                                                {"--micro-tokens", 32768}, {"--steps", 3}};
   std::int64_t operator[](const std::string& name) const { return values.at(name); }
 };
 
@@ -39,7 +41,8 @@ Settings parse(int argc, char** argv) {
   Settings settings;
   for (int i = 1; i < argc; i += 2) {
     const auto place = settings.values.find(argv[i]);
-    if (place == settings.values.end() || i + 1 >= argc) throw ConfigError(std::string("expected an option and its value, found ") + argv[i]);
+    if (place == settings.values.end() || i + 1 >= argc)
+      throw ConfigError(std::string("expected an option and its value, found ") + argv[i]);
     place->second = std::stoll(argv[i + 1]);
   }
   return settings;
@@ -66,6 +69,15 @@ EngineOptions engine_options(const Settings& settings) {
   return options;
 }
 
+SubscriberOptions subscriber_options(const Architecture& architecture) {
+  SubscriberOptions options;
+  options.architecture = architecture;
+  options.path = WeightPath::kSharedMemory;
+  options.hub_on_this_host = true;
+  options.device = at::kCUDA;
+  return options;
+}
+
 Parameters start_of(const Architecture& architecture) {
   Parameters parameters(architecture, at::kFloat, at::kCPU);
   initialise_(parameters, 1);
@@ -83,7 +95,7 @@ class Bench {
         optimizer_(model_.parameters(), start_.flat(), config_.optimizer, 1000, *communicator_),
         trainer_(config_, model_, nullptr, optimizer_, *communicator_),
         publisher_("grpo_step_bench-" + std::to_string(getpid()), logger_),
-        subscriber_({start_.architecture(), WeightPath::kSharedMemory, true}, clock_, logger_),
+        subscriber_(subscriber_options(start_.architecture()), clock_, logger_),
         engine_(start_, 0, engine_options(settings)) {}
 
   /// The seconds of each phase of step `number`, from 1.
@@ -107,6 +119,7 @@ class Bench {
     const PublishedWeights published = publisher_.publish(model_.parameters(), static_cast<std::uint64_t>(number));
     subscriber_.offer(published.manifest);
     std::optional<ArrivedWeights> arrived = subscriber_.take();
+    for (const double deadline = now() + 60; !arrived && now() < deadline; arrived = subscriber_.take()) usleep(200);
     check(arrived.has_value(), "the actor has the weights");
     engine_.set_weights(std::move(arrived->parameters), arrived->version);
     phase("weights to the actor");
@@ -126,7 +139,8 @@ class Bench {
       Request request;
       request.id = request.group = static_cast<std::uint64_t>((step - 1) * prompts + p);
       for (std::int64_t i = 0; i < settings_["--prompt-tokens"]; ++i) {
-        request.prompt_ids.push_back(static_cast<std::int32_t>((static_cast<std::int64_t>(request.id) * 7919 + i * 104729) % start_.architecture().vocabulary));
+        request.prompt_ids.push_back(static_cast<std::int32_t>((static_cast<std::int64_t>(request.id) * 7919 + i * 104729) %
+                                                               start_.architecture().vocabulary));
       }
       request.samples = static_cast<std::uint32_t>(settings_["--group"]);
       request.sampling.max_tokens = static_cast<std::int32_t>(settings_["--completion-tokens"]);
@@ -137,7 +151,8 @@ class Bench {
     tokens = 0;
     while (!engine_.idle()) {
       for (FinishedRequest& done : engine_.step()) {
-        for (Completion& completion : done.completions) groups[done.id].push_back(trajectory(requests.at(done.id), std::move(completion)));
+        for (Completion& completion : done.completions)
+          groups[done.id].push_back(trajectory(requests.at(done.id), std::move(completion)));
       }
     }
     std::vector<std::vector<Trajectory>> result;

@@ -1,6 +1,6 @@
 // How fast a learner trains on this GPU: forward, log-probabilities, GRPO loss, backward and AdamW of one step.
-//   train_bench [--model 0.5B|1.5B] [--tokens N] [--micro-tokens N] [--samples N]
-// Shapes are those of Qwen 2.5, sequences of 1,024 tokens of which all but the first are trained. Prints one JSON line: tokens a
+//   train_bench [--model 0.5B|1.5B|Qwen3-0.6B] [--tokens N] [--length N] [--micro-tokens N] [--samples N]
+// Shapes are those of Qwen 2.5 and 3, sequences of 1,024 tokens (--length) of which all but the first are trained. Prints one JSON line: tokens a
 // second, the share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large
 // product, and peak memory.
 
@@ -30,12 +30,9 @@ using namespace troupe;
 
 namespace {
 
-constexpr std::int64_t kLength = 1024;
-constexpr std::int64_t kTrained = kLength - 1;  // of a sequence; also what the model reads
-
 struct Settings {
   std::string model = "0.5B";
-  std::int64_t tokens = 32768, micro_tokens = 32768;
+  std::int64_t tokens = 32768, length = 1024, micro_tokens = 32768;
   std::size_t samples = 5;
 };
 
@@ -49,6 +46,8 @@ Settings parse(int argc, char** argv) {
       settings.model = value;
     } else if (option == "--tokens") {
       settings.tokens = std::stoll(value);
+    } else if (option == "--length") {
+      settings.length = std::stoll(value);
     } else if (option == "--micro-tokens") {
       settings.micro_tokens = std::stoll(value);
     } else if (option == "--samples") {
@@ -63,7 +62,8 @@ Settings parse(int argc, char** argv) {
 Architecture architecture_of(const std::string& name) {
   if (name == "0.5B") return bench::qwen25_05b();
   if (name == "1.5B") return bench::qwen25_15b();
-  throw ConfigError("--model " + name + ": expected 0.5B or 1.5B");
+  if (name == "Qwen3-0.6B") return bench::qwen3_06b();
+  throw ConfigError("--model " + name + ": expected 0.5B, 1.5B or Qwen3-0.6B");
 }
 
 Parameters random_parameters(const Architecture& architecture) {
@@ -111,11 +111,11 @@ class Bench {
  public:
   Bench(const Settings& settings, const Architecture& architecture)
       : settings_(settings),
-        model_(random_parameters(architecture), false),
+        model_(random_parameters(architecture), true),
         optimizer_(model_.parameters(), model_.parameters().flat().to(at::kFloat).cpu(), optimizer_config(), 1000, *communicator_),
         gradients_(at::zeros({model_.parameters().layout().total}, at::TensorOptions(at::kFloat).device(at::kCUDA))),
-        ids_(at::randint(architecture.vocabulary, {settings.tokens / kLength, kLength}, at::kLong)),
-        advantages_(at::randn({settings.tokens / kLength}, at::kDouble)) {
+        ids_(at::randint(architecture.vocabulary, {settings.tokens / settings.length, settings.length}, at::kLong)),
+        advantages_(at::randn({settings.tokens / settings.length}, at::kDouble)) {
     check(ids_.size(0) > 0, "a step has a sequence");
   }
 
@@ -125,7 +125,7 @@ class Bench {
     gradients_.zero_();
     phases.mark("zero gradients");
     double loss = 0;
-    const std::int64_t each = std::max<std::int64_t>(1, settings_.micro_tokens / kLength);
+    const std::int64_t each = std::max<std::int64_t>(1, settings_.micro_tokens / settings_.length);
     for (std::int64_t first = 0; first < ids_.size(0); first += each) loss += micro_batch(first, std::min(each, ids_.size(0) - first));
     const OptimizerStep result = optimizer_.step(gradients_, number);
     phases.mark("optimizer");
@@ -140,10 +140,10 @@ class Bench {
 
  private:
   double micro_batch(std::int64_t first, std::int64_t sequences) {
-    const at::Tensor ids_SL = ids_.narrow(0, first, sequences), targets = ids_SL.narrow(1, 1, kTrained).flatten();
+    const at::Tensor ids_SL = ids_.narrow(0, first, sequences), targets = ids_SL.narrow(1, 1, trained_).flatten();
     PackedSequences batch;
-    batch.ids_T = ids_SL.narrow(1, 0, kTrained).flatten();
-    for (std::int64_t s = 0; s <= sequences; ++s) batch.sequence_starts.push_back(s * kTrained);
+    batch.ids_T = ids_SL.narrow(1, 0, trained_).flatten();
+    for (std::int64_t s = 0; s <= sequences; ++s) batch.sequence_starts.push_back(s * trained_);
     const at::Tensor hidden = model_.forward(batch, &saved_), head = model_.head_VH();
     phases.mark("forward");
     const TokenLogprobs tokens = token_logprobs(hidden, head, targets, 1.0);
@@ -161,10 +161,10 @@ class Bench {
   at::Tensor loss_gradient(const at::Tensor& logp_N, const std::vector<std::int64_t>& offsets, std::int64_t first) {
     const auto count = static_cast<std::size_t>(logp_N.numel());
     const std::span<const float> values(logp_N.const_data_ptr<float>(), count);
-    std::vector<double> advantage(count), weight(count, 1.0 / static_cast<double>(ids_.size(0) * kTrained));
+    std::vector<double> advantage(count), weight(count, 1.0 / static_cast<double>(ids_.size(0) * trained_));
     const double* const advantages = advantages_.const_data_ptr<double>();
     for (std::size_t i = 0; i < count; ++i) {
-      advantage[i] = advantages[first + static_cast<std::int64_t>(i) / kTrained];
+      advantage[i] = advantages[first + static_cast<std::int64_t>(i) / trained_];
     }
     TokenBatch tokens;
     tokens.offsets = offsets;
@@ -178,6 +178,7 @@ class Bench {
   }
 
   Settings settings_;
+  const std::int64_t trained_ = settings_.length - 1;  // of a sequence; also what the model reads
   std::unique_ptr<Communicator> communicator_ = ThreadWorld(1).communicator(0);
   Transformer model_;
   ShardedOptimizer optimizer_;
@@ -230,6 +231,7 @@ void measure(const Settings& settings) {
                                    {"model", settings.model},
                                    {"gpu", at::cuda::getCurrentDeviceProperties()->name},
                                    {"tokens", settings.tokens},
+                                   {"length", settings.length},
                                    {"micro_tokens", settings.micro_tokens},
                                    {"tokens_per_s", bench::percentiles(rates)},
                                    {"milliseconds", phases},

@@ -12,7 +12,6 @@
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/gemm.h"
 #include "common/model/cuda/hopper/attention_backward.h"
-#include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -75,6 +74,7 @@ class CudaPasses::Backward {
     rounded_ = values(a_.hidden);
     grad_qkv_ = values(qkv);
     grad_attended_ = values(attended);
+    grad_activated_ = values(a_.intermediate);
     activated_ = values(a_.intermediate);
     grad_gate_up_ = values(2 * a_.intermediate);
     grad_normed_ = values(a_.hidden);
@@ -114,29 +114,15 @@ class CudaPasses::Backward {
   }
 
   void mlp_and_output(std::int64_t layer) const {
-    swiglu(layer);
+    multiply(rounded_, block(layer).down, grad_activated_);
+    cuda::swiglu_backward(bf16_of(buffers_.gate_up(layer)), bf16_of(grad_activated_), rows_, a_.intermediate, bf16_of(grad_gate_up_),
+                          bf16_of(activated_), current_stream());
     add_gradient(rounded_, activated_, offsets(layer).down);
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
     multiply(grad_gate_up_, block(layer).gate_up, grad_normed_);
     norm(2 * layer + 1, grad_normed_);
     add_gradient(rounded_, attended(layer).view({rows_, a_.heads * a_.head_size}), offsets(layer).output);
     multiply(rounded_, block(layer).output, grad_attended_);
-  }
-
-  /// From rounded_ to grad_gate_up_ and activated_.
-  void swiglu(std::int64_t layer) const {
-    const at::Tensor& down = block(layer).down;
-    const Bf16* const gate_up = bf16_of(buffers_.gate_up(layer));
-    const cuda::DownGradient own{bf16_of(rounded_),       bf16_of(down),         gate_up, rows_, a_.hidden, a_.intermediate,
-                                 bf16_of(grad_gate_up_), bf16_of(activated_)};
-    if (cuda::fused_swiglu_backward_serves(own)) {
-      cuda::fused_swiglu_backward(own, current_stream());
-      return;
-    }
-    const at::Tensor grad_activated = at::empty_like(activated_);
-    multiply(rounded_, down, grad_activated);
-    cuda::swiglu_backward(gate_up, bf16_of(grad_activated), rows_, a_.intermediate, bf16_of(grad_gate_up_), bf16_of(activated_),
-                          current_stream());
   }
 
   const at::Tensor& attended(std::int64_t layer) const { return saved_.attended[static_cast<std::size_t>(layer)]; }
@@ -238,7 +224,7 @@ class CudaPasses::Backward {
   DeviceInts ints_;
   std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
   at::Tensor starts_S_, stream_, scratch_, products_;
-  at::Tensor rounded_, grad_qkv_, grad_attended_, activated_, grad_gate_up_, grad_normed_;
+  at::Tensor rounded_, grad_qkv_, grad_attended_, grad_activated_, activated_, grad_gate_up_, grad_normed_;
 };
 
 void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,

@@ -1,16 +1,70 @@
-#include "common/model/cuda/hopper/attention_backward.h"
-
 #include "common/model/cuda/elements.cuh"
+#include "common/model/cuda/hopper/attention_backward.h"
 #include "common/model/cuda/hopper/attention_tiles.cuh"
 #include "common/model/cuda/hopper/tensor_map.h"
 
 namespace troupe::cuda {
 namespace {
 
-/// With P = e^(S - lse), dP = dO V^T, D = sum(dO O) of a row: dS = P (dP - D), dQ = dS K / sqrt(head size). One block has 128 queries
-/// of a head and goes through the keys.
+/// By one thread: the keys and values that a block of queries goes through.
 template <int kHead>
-__global__ void __launch_bounds__(kBlockThreads, 1) query_gradient_kernel(const __grid_constant__ CUtensorMap qkv, AttentionGradient g) {
+__device__ __forceinline__ void bring_keys(const Ring<kHead>& ring, const CUtensorMap& qkv, const AttentionGradient& g,
+                                           const Rows128& block, int kv_head, int tiles) {
+  RingPlace<Ring<kHead>::kStages> place;
+  for (int tile = 0; tile < tiles; ++tile, place.next()) {
+    await(ring.empty(place.stage), place.parity ^ 1);
+    arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
+    copy_tile<kHead>(ring.first(place.stage), &qkv, ring.full(place.stage), g.heads + kv_head, block.begin + 64 * tile);
+    copy_tile<kHead>(ring.second(place.stage), &qkv, ring.full(place.stage), g.heads + g.kv_heads + kv_head,
+                     block.begin + 64 * tile);
+  }
+}
+
+/// The queries that a block of keys goes through: tiles of 64 from `first_tile` on, `head_tiles` of each head of the group.
+struct QuerySweep {
+  int first_tile, head_tiles, heads;
+  __device__ __forceinline__ QuerySweep(const AttentionGradient& g, const Rows128& block)
+      : first_tile(block.first / 64), head_tiles((block.length + 63) / 64 - first_tile), heads(g.heads / g.kv_heads) {}
+  __device__ __forceinline__ int tiles() const { return heads * head_tiles; }
+  __device__ __forceinline__ int head(int tile) const { return tile / head_tiles; }
+  __device__ __forceinline__ int query(int tile) const { return 64 * (first_tile + tile % head_tiles); }
+};
+
+/// By one warp: a block's keys and values, then the queries and gradients that it goes through.
+template <int kHead>
+__device__ __forceinline__ void bring_queries(const Ring<kHead>& ring, const CUtensorMap& qkv, const CUtensorMap& grad_attended,
+                                              const AttentionGradient& g, const Rows128& block, int kv_head,
+                                              const QuerySweep& sweep) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  if (lane == 0) {
+    arrive_expecting(ring.kept_full(), 4 * kTileBytes<kHead>);
+    for (int half = 0; half < 2; ++half) {
+      const int row = block.begin + block.first + 64 * half;
+      copy_tile<kHead>(ring.kept(half), &qkv, ring.kept_full(), g.heads + kv_head, row);
+      copy_tile<kHead>(ring.kept(2 + half), &qkv, ring.kept_full(), g.heads + g.kv_heads + kv_head, row);
+    }
+  }
+  RingPlace<Ring<kHead>::kStages> place;
+  for (int tile = 0; tile < sweep.tiles(); ++tile, place.next()) {
+    const int head = kv_head * sweep.heads + sweep.head(tile), query = sweep.query(tile);
+    const QueryNumbers numbers(g, block, head, query + lane);
+    await(ring.empty(place.stage), place.parity ^ 1);
+    numbers.store(ring.numbers(place.stage), lane);
+    if (lane == 0) {
+      arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
+      copy_tile<kHead>(ring.first(place.stage), &qkv, ring.full(place.stage), head, block.begin + query);
+      copy_tile<kHead>(ring.second(place.stage), &grad_attended, ring.full(place.stage), head, block.begin + query);
+    } else {
+      arrive(ring.full(place.stage));
+    }
+  }
+}
+
+/// With P = e^(S - lse), dP = dO V^T, D = sum(dO O) of a row: dS = P (dP - D), dQ = dS K / sqrt(head size). One block has 128
+/// queries of a head and goes through the keys.
+template <int kHead>
+__global__ void __launch_bounds__(kBlockThreads, 1)
+    query_gradient_kernel(const __grid_constant__ CUtensorMap qkv, AttentionGradient g) {
   const Rows128 block = rows_of(g, true);
   if (block.first >= block.length) return;
   const int head = static_cast<int>(blockIdx.x), kv_head = head / (g.heads / g.kv_heads);
@@ -18,19 +72,13 @@ __global__ void __launch_bounds__(kBlockThreads, 1) query_gradient_kernel(const 
   const int tiles = (min(block.first + 128, block.length) + 63) / 64;
   if (threadIdx.x >= kConsumers) {
     give_registers<24>();
-    if (threadIdx.x != kConsumers) return;
-    RingPlace<Ring<kHead>::kStages> place;
-    for (int tile = 0; tile < tiles; ++tile, place.next()) {
-      await(ring.empty(place.stage), place.parity ^ 1);
-      arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
-      copy_tile<kHead>(ring.first(place.stage), &qkv, ring.full(place.stage), g.heads + kv_head, block.begin + 64 * tile);
-      copy_tile<kHead>(ring.second(place.stage), &qkv, ring.full(place.stage), g.heads + g.kv_heads + kv_head, block.begin + 64 * tile);
-    }
+    if (threadIdx.x == kConsumers) bring_keys<kHead>(ring, qkv, g, block, kv_head, tiles);
     return;
   }
   take_registers<240>();
 
-  const int first = block.first + static_cast<int>(threadIdx.x / 128) * 64, own = first + own_row(), column = static_cast<int>(threadIdx.x % 4) * 2;
+  const int first = block.first + static_cast<int>(threadIdx.x / 128) * 64, own = first + own_row(),
+            column = static_cast<int>(threadIdx.x % 4) * 2;
   const float scale = rsqrtf(static_cast<float>(kHead)) * kLog2E;
   Fragment queries[kHead / 16], grads[kHead / 16];
   load_rows<kHead>(g.qkv + head * kHead, (g.heads + 2 * g.kv_heads) * kHead, block, own, queries);
@@ -82,38 +130,16 @@ __global__ void __launch_bounds__(kBlockThreads, 1) query_gradient_kernel(const 
 /// through the queries of these heads.
 template <int kHead>
 __global__ void __launch_bounds__(kBlockThreads, 1)
-    key_gradient_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap grad_attended, AttentionGradient g) {
+    key_gradient_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap grad_attended,
+                        AttentionGradient g) {
   const Rows128 block = rows_of(g, false);
   if (block.first >= block.length) return;
-  const int kv_head = static_cast<int>(blockIdx.x), group = g.heads / g.kv_heads;
+  const int kv_head = static_cast<int>(blockIdx.x);
   const Ring<kHead> ring(32);
-  const int first_tile = block.first / 64, head_tiles = (block.length + 63) / 64 - first_tile, tiles = group * head_tiles;
+  const QuerySweep sweep(g, block);
   if (threadIdx.x >= kConsumers) {
     give_registers<24>();
-    if (threadIdx.x >= kConsumers + 32) return;
-    const int lane = static_cast<int>(threadIdx.x % 32);
-    if (lane == 0) {
-      arrive_expecting(ring.kept_full(), 4 * kTileBytes<kHead>);
-      for (int half = 0; half < 2; ++half) {
-        const int row = block.begin + block.first + 64 * half;
-        copy_tile<kHead>(ring.kept(half), &qkv, ring.kept_full(), g.heads + kv_head, row);
-        copy_tile<kHead>(ring.kept(2 + half), &qkv, ring.kept_full(), g.heads + g.kv_heads + kv_head, row);
-      }
-    }
-    RingPlace<Ring<kHead>::kStages> place;
-    for (int tile = 0; tile < tiles; ++tile, place.next()) {
-      const int head = kv_head * group + tile / head_tiles, query = 64 * (first_tile + tile % head_tiles);
-      QueryNumbers numbers(g, block, head, query + lane);
-      await(ring.empty(place.stage), place.parity ^ 1);
-      numbers.store(ring.numbers(place.stage), lane);
-      if (lane == 0) {
-        arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
-        copy_tile<kHead>(ring.first(place.stage), &qkv, ring.full(place.stage), head, block.begin + query);
-        copy_tile<kHead>(ring.second(place.stage), &grad_attended, ring.full(place.stage), head, block.begin + query);
-      } else {
-        arrive(ring.full(place.stage));
-      }
-    }
+    if (threadIdx.x < kConsumers + 32) bring_queries<kHead>(ring, qkv, grad_attended, g, block, kv_head, sweep);
     return;
   }
   take_registers<240>();
@@ -125,8 +151,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   RingPlace<Ring<kHead>::kStages> place;
   int before = -1;
   await(ring.kept_full(), 0);
-  for (int tile = 0; tile < tiles; ++tile, place.next()) {
-    const int query = 64 * (first_tile + tile % head_tiles);
+  for (int tile = 0; tile < sweep.tiles(); ++tile, place.next()) {
+    const int query = sweep.query(tile);
     await(ring.full(place.stage), place.parity);
     if (query < first) {  // no query sees a key
       ring.release(place.stage);
@@ -184,7 +210,8 @@ void launch(const AttentionGradient& g, cudaStream_t stream) {
   allow_shared_memory(reinterpret_cast<const void*>(&query_gradient_kernel<kHead>), kBytes);
   allow_shared_memory(reinterpret_cast<const void*>(&key_gradient_kernel<kHead>), kBytes);
   query_gradient_kernel<kHead><<<dim3(size(g.heads), size(g.sequences), blocks), kBlockThreads, kBytes, stream>>>(qkv, g);
-  key_gradient_kernel<kHead><<<dim3(size(g.kv_heads), size(g.sequences), blocks), kBlockThreads, kBytes, stream>>>(qkv, grad_attended, g);
+  key_gradient_kernel<kHead>
+      <<<dim3(size(g.kv_heads), size(g.sequences), blocks), kBlockThreads, kBytes, stream>>>(qkv, grad_attended, g);
 }
 
 }  // namespace

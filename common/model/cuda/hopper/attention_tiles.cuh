@@ -6,8 +6,8 @@
 #include "common/model/cuda/hopper/wgmma.cuh"
 #include "common/model/cuda/row_statistics.cuh"
 
-// The parts of attention's backward kernels: tiles of 64 rows of a head that come through a ring of buffers in shared memory, and 64
-// rows of its own that each of a block's two warpgroups has in registers as wgmma.cuh says.
+// The parts of attention's backward kernels: tiles of 64 rows of a head that come through a ring of buffers in shared memory, and
+// 64 rows of its own that each of a block's two warpgroups has in registers as wgmma.cuh says.
 
 namespace troupe::cuda {
 
@@ -41,7 +41,8 @@ struct Ring {
   static constexpr int kStages = kHead == 64 ? 4 : 3;
   static constexpr std::uint32_t kKeptTiles = 4;
   static constexpr std::uint32_t kNumbersBytes = 64 * sizeof(float2);
-  static constexpr std::size_t kSharedBytes = 1024 + (2 * kStages + kKeptTiles) * kTileBytes<kHead> + kStages * (kNumbersBytes + 16) + 16;
+  static constexpr std::size_t kSharedBytes =
+      1024 + (2 * kStages + kKeptTiles) * kTileBytes<kHead> + kStages * (kNumbersBytes + 16) + 16;
 
   /// Makes the barriers, of which `fillers` threads fill a stage: for all threads of the block.
   __device__ __forceinline__ explicit Ring(std::uint32_t fillers) {
@@ -60,10 +61,14 @@ struct Ring {
     }
     __syncthreads();
   }
-  __device__ __forceinline__ std::uint32_t first(int stage) const { return begin_ + 2 * static_cast<std::uint32_t>(stage) * kTileBytes<kHead>; }
+  __device__ __forceinline__ std::uint32_t first(int stage) const {
+    return begin_ + 2 * static_cast<std::uint32_t>(stage) * kTileBytes<kHead>;
+  }
   __device__ __forceinline__ std::uint32_t second(int stage) const { return first(stage) + kTileBytes<kHead>; }
   /// Tiles that stay.
-  __device__ __forceinline__ std::uint32_t kept(int tile) const { return first(kStages) + static_cast<std::uint32_t>(tile) * kTileBytes<kHead>; }
+  __device__ __forceinline__ std::uint32_t kept(int tile) const {
+    return first(kStages) + static_cast<std::uint32_t>(tile) * kTileBytes<kHead>;
+  }
   /// (log-sum-exp in powers of two, sum(dO O)) of a tile's queries.
   __device__ __forceinline__ float2* numbers(int stage) const { return numbers_ + 64 * stage; }
   __device__ __forceinline__ std::uint32_t full(int stage) const { return barriers_ + 16 * static_cast<std::uint32_t>(stage); }
@@ -82,7 +87,8 @@ struct Ring {
 template <int kHead>
 __device__ __forceinline__ void copy_tile(std::uint32_t to, const CUtensorMap* map, std::uint32_t barrier, int head, int row) {
 #pragma unroll
-  for (int panel = 0; panel < kHead / 64; ++panel) copy_box(to + static_cast<std::uint32_t>(panel) * kPanelBytes, map, barrier, 64 * panel, head, row);
+  for (int panel = 0; panel < kHead / 64; ++panel)
+    copy_box(to + static_cast<std::uint32_t>(panel) * kPanelBytes, map, barrier, 64 * panel, head, row);
 }
 
 /// 16 inner elements of a tile whose rows run along the inner dimension.
@@ -106,7 +112,8 @@ __device__ __forceinline__ void multiply_kept(float (&d)[32], std::uint32_t kept
 template <int kCount>
 __device__ __forceinline__ void multiply_sums(float (&d)[kCount], const Fragment (&own)[4], std::uint32_t tile, bool add) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) multiply_rows(d, own[i], rows_at(tile + static_cast<std::uint32_t>(i) * 2048, kPanelBytes), add || i > 0);
+  for (int i = 0; i < 4; ++i)
+    multiply_rows(d, own[i], rows_at(tile + static_cast<std::uint32_t>(i) * 2048, kPanelBytes), add || i > 0);
 }
 
 __device__ __forceinline__ std::uint32_t both(float low, float high) {
@@ -127,7 +134,8 @@ __device__ __forceinline__ float value_of(const Fragment (&fragments)[4], int i)
 
 /// A thread's two rows of a head as left operands; zeros outside the sequence.
 template <int kHead>
-__device__ __forceinline__ void load_rows(const Bf16* from, int stride, const Rows128& block, int own, Fragment (&out)[kHead / 16]) {
+__device__ __forceinline__ void load_rows(const Bf16* from, int stride, const Rows128& block, int own,
+                                          Fragment (&out)[kHead / 16]) {
 #pragma unroll
   for (int i = 0; i < kHead / 4; ++i) {
     const int row = own + i % 2 * 8, column = i / 4 * 16 + i / 2 % 2 * 8 + static_cast<int>(threadIdx.x % 4) * 2;

@@ -1,5 +1,4 @@
 #include "common/model/cuda/hopper/logits.h"
-
 #include "common/model/cuda/hopper/tile_product.cuh"
 #include "common/model/cuda/row_statistics.cuh"
 
@@ -7,7 +6,6 @@ namespace troupe::cuda {
 namespace {
 
 using tiles::kColumns;
-using tiles::Right;
 using tiles::Work;
 static_assert(kColumns == kLogitTile);
 
@@ -18,9 +16,7 @@ struct Statistics {
   LogitPartial* partials;
   float* target_logits;
 
-  using Ahead = tiles::NothingAhead;
-  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
     const int lane = static_cast<int>(threadIdx.x % 4), count = min(kColumns, work.columns - column);
     if (count < kColumns) {
 #pragma unroll
@@ -48,9 +44,7 @@ struct Gradients {
   const float* grad_logp;
   Bf16* gradients;
 
-  using Ahead = tiles::NothingAhead;
-  __device__ __forceinline__ void ahead(Ahead&, const Work&, int, int) const {}
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Ahead&, const Work& work, int row, int column) const {
+  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
     const int lane = static_cast<int>(threadIdx.x % 4);
     const bool inside = row < work.rows;
     const float scale = exponent_scale(inverse_temperature), grad = inside ? __fmul_rn(grad_logp[row], inverse_temperature) : 0.0f;
@@ -84,17 +78,17 @@ Work work_of(std::int64_t first_column, std::int64_t columns) {
 
 }  // namespace
 
-bool fused_logits_serve(const LogitProduct& product) { return tiles::serve<Right::kTransposed>(operands_of(product)); }
+bool fused_logits_serve(const LogitProduct& product) { return tiles::serve(operands_of(product)); }
 
 void fused_partials(const LogitProduct& product, LogitPartial* partials, float* target_logits, cudaStream_t stream) {
   const Statistics finish{product.targets, product.inverse_temperature, partials, target_logits};
-  tiles::launch<Right::kTransposed>(operands_of(product), work_of(0, product.vocabulary), finish, stream);
+  tiles::launch(operands_of(product), work_of(0, product.vocabulary), finish, stream);
 }
 
-void fused_gradients(const LogitProduct& product, std::int64_t first_column, std::int64_t columns, const float* lse, const float* grad_logp,
-                     Bf16* gradients, cudaStream_t stream) {
+void fused_gradients(const LogitProduct& product, std::int64_t first_column, std::int64_t columns, const float* lse,
+                     const float* grad_logp, Bf16* gradients, cudaStream_t stream) {
   const Gradients finish{product.targets, product.inverse_temperature, lse, grad_logp, gradients};
-  tiles::launch<Right::kTransposed>(operands_of(product), work_of(first_column, columns), finish, stream);
+  tiles::launch(operands_of(product), work_of(first_column, columns), finish, stream);
 }
 
 }  // namespace troupe::cuda

@@ -6,7 +6,7 @@
 
 #include "common/model/kernels/kernels.h"
 
-// The products beside SwiGLU together with it, so that what lies between goes through memory once less. Hopper GPUs only.
+// The product before SwiGLU together with it, so that what lies between is not read again. Hopper GPUs only.
 
 namespace troupe::cuda {
 
@@ -22,17 +22,5 @@ struct GateUpProduct {
 bool fused_swiglu_serves(const GateUpProduct& product);
 /// gate_up = normed · weightsᵀ, activated = silu(gate) * up. The bits are those of the product and `swiglu` apart.
 void fused_swiglu(const GateUpProduct& product, cudaStream_t stream);
-
-/// Of activated = silu(gate) * up and its product with `down` [hidden, inner].
-struct DownGradient {
-  const Bf16* grad;      // [rows, hidden], of the product
-  const Bf16* down;
-  const Bf16* gate_up;   // [rows, 2 inner]
-  std::int64_t rows, hidden, inner;
-  Bf16* grad_gate_up;    // [rows, 2 inner]
-  Bf16* activated;       // [rows, inner], once more
-};
-bool fused_swiglu_backward_serves(const DownGradient& gradient);
-void fused_swiglu_backward(const DownGradient& gradient, cudaStream_t stream);
 
 }  // namespace troupe::cuda

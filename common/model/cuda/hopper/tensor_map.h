@@ -1,14 +1,14 @@
 #pragma once
 
+#include <cuda.h>
+
 #include <cstddef>
 #include <cstdint>
 
-#include <cuda.h>
-
 #include "common/model/kernels/kernels.h"
 
-// What the copy engine of Hopper GPUs must know of a tensor in device memory, for boxes of 64 columns and so many rows, which it writes
-// with the 128-byte swizzle.
+// What the copy engine of Hopper GPUs must know of a tensor in device memory, for boxes of 64 columns and so many rows, which it
+// writes with the 128-byte swizzle.
 
 namespace troupe::cuda {
 
@@ -28,6 +28,7 @@ bool can_map(const Bf16* rows_, std::int64_t stride);
 CUtensorMap map_of(const Bf16* rows_, std::int64_t rows, std::int64_t columns, int box_rows);
 
 /// Of rows_[rows, heads, head_size], rows `stride` elements apart. A box is of one head. @throws DeviceError.
-CUtensorMap map_of_heads(const Bf16* rows_, std::int64_t rows, std::int64_t heads, std::int64_t head_size, std::int64_t stride, int box_rows);
+CUtensorMap map_of_heads(const Bf16* rows_, std::int64_t rows, std::int64_t heads, std::int64_t head_size, std::int64_t stride,
+                         int box_rows);
 
 }  // namespace troupe::cuda

@@ -7,28 +7,23 @@
 #include "common/model/cuda/hopper/tensor_map.h"
 #include "common/model/cuda/hopper/wgmma.cuh"
 
-// Products whose results are finished in registers: left [rows, width] times right, tile by tile; a functor gets the values of each row
-// of a tile while the next is being multiplied. The bits of the sums are cuBLASLt's.
+// Products whose results are finished in registers: left [rows, width] times right [columns, width] transposed, tile by tile; a
+// functor gets the values of each row of a tile while the next is being multiplied. The bits of the sums are cuBLASLt's.
 
 namespace troupe::cuda::tiles {
 
-// A block has a tile of kRows x kColumns results, each of two warpgroups 64 of its rows; a third has the copy engine bring what they
-// multiply. Two blocks of a cluster have neighbouring rows and the same columns, of which each brings half for both.
+// A block has a tile of kRows x kColumns results, each of two warpgroups 64 of its rows; a third has the copy engine bring what
+// they multiply. Two blocks of a cluster have neighbouring rows and the same columns, of which each brings half for both.
 inline constexpr int kRows = 128, kColumns = 256, kInner = 64;
 inline constexpr int kStages = 4, kConsumers = 256, kThreads = kConsumers + 128;
 inline constexpr std::uint32_t kLeftBytes = kRows * kInner * sizeof(Bf16), kRightBytes = kColumns * kInner * sizeof(Bf16);
-inline constexpr std::uint32_t kStageBytes = kLeftBytes + kRightBytes, kPanelBytes = 64 * kInner * sizeof(Bf16);
+inline constexpr std::uint32_t kStageBytes = kLeftBytes + kRightBytes;
 inline constexpr std::size_t kSharedBytes = kStages * kStageBytes + 1024 + 16 * kStages;
-inline constexpr int kPairsTogether = 8;  // pairs of row tiles that go through all columns together: they stay in the second-level cache
+inline constexpr int kPairsTogether =
+    8;  // pairs of row tiles that go through all columns together: they stay in the second-level cache
 
-/// How the right operand lies.
-enum class Right {
-  kTransposed,  // [columns, width]
-  kPlain,       // [width, columns]
-};
-
-/// Columns [first_column, first_column + columns) of a product. A tile's second 128 columns are `second_half` behind its first; the next
-/// tile is `tile_columns` behind it.
+/// Columns [first_column, first_column + columns) of a product. A tile's second 128 columns are `second_half` behind its first; the
+/// next tile is `tile_columns` behind it.
 struct Work {
   int rows, columns, first_column, second_half, tile_columns, steps;
   int row_pairs, column_tiles;
@@ -47,27 +42,15 @@ __device__ __forceinline__ Tile tile_of(const Work& work, int index, int rank) {
 /// Addresses in shared memory.
 struct Shared {
   std::uint32_t stages;
-  __device__ __forceinline__ std::uint32_t left(int stage) const { return stages + static_cast<std::uint32_t>(stage) * kStageBytes; }
+  __device__ __forceinline__ std::uint32_t left(int stage) const {
+    return stages + static_cast<std::uint32_t>(stage) * kStageBytes;
+  }
   __device__ __forceinline__ std::uint32_t right(int stage) const { return left(stage) + kLeftBytes; }
   __device__ __forceinline__ std::uint32_t full(int stage) const { return left(kStages) + 16 * static_cast<std::uint32_t>(stage); }
   __device__ __forceinline__ std::uint32_t empty(int stage) const { return full(stage) + 8; }
 };
 
-/// This block's half of a right operand's part, to both blocks of the cluster.
-template <Right kRight>
-__device__ __forceinline__ void copy_right(const CUtensorMap& map, std::uint32_t to, std::uint32_t barrier, int inner, int column,
-                                           std::uint32_t rank) {
-  const std::uint32_t own = to + rank * (kRightBytes / 2);
-  if constexpr (kRight == Right::kTransposed) {
-    copy_box_to(3, own, &map, barrier, inner, column);
-  } else {
-    copy_box_to(3, own, &map, barrier, column, inner);
-    copy_box_to(3, own + kPanelBytes, &map, barrier, column + 64, inner);
-  }
-}
-
 /// By one thread.
-template <Right kRight>
 __device__ __forceinline__ void produce(const CUtensorMap& left, const CUtensorMap& right, const Work& work, const Shared& shared,
                                         std::uint32_t rank) {
   RingPlace<kStages> place;
@@ -79,7 +62,8 @@ __device__ __forceinline__ void produce(const CUtensorMap& left, const CUtensorM
       await(shared.empty(place.stage), place.parity ^ 1);
       arrive_expecting(full, kStageBytes);
       copy_box(shared.left(place.stage), &left, full, step * kInner, tile.row);
-      copy_right<kRight>(right, shared.right(place.stage), full, step * kInner, work.first_column + tile.column + half, rank);
+      copy_box_to(3, shared.right(place.stage) + rank * (kRightBytes / 2), &right, full, step * kInner,
+                  work.first_column + tile.column + half);
     }
   }
 }
@@ -89,8 +73,8 @@ __device__ __forceinline__ void release(const Shared& shared, int stage) {
   if (threadIdx.x % 32 < 2) arrive_at(shared.empty(stage), threadIdx.x % 32);
 }
 
-template <Right kRight>
-__device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Work& work, const Shared& shared, RingPlace<kStages>& place) {
+__device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Work& work, const Shared& shared,
+                                              RingPlace<kStages>& place) {
   const std::uint32_t own = threadIdx.x / 128 * (kLeftBytes / 2);
   int before = 0;
   for (int step = 0; step < work.steps; ++step) {
@@ -99,12 +83,7 @@ __device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Wo
     begin_products();
 #pragma unroll
     for (std::uint32_t i = 0; i < kInner / 16; ++i) {
-      const bool add = step > 0 || i > 0;
-      if constexpr (kRight == Right::kTransposed) {
-        multiply(d, matrix_at(left + 32 * i), matrix_at(right + 32 * i), add);
-      } else {
-        multiply_rows(d, matrix_at(left + 32 * i), rows_at(right + 2048 * i, kPanelBytes), add);
-      }
+      multiply(d, matrix_at(left + 32 * i), matrix_at(right + 32 * i), step > 0 || i > 0);
     }
     end_products();
     if (step > 0) {
@@ -150,12 +129,8 @@ __device__ __forceinline__ Eight eight_columns(const float* values) {
   return eight;
 }
 
-/// What a functor reads before a tile is multiplied, where it reads nothing.
-struct NothingAhead {};
-
-/// For each tile finish.ahead(ahead, work, row, column) of a thread's first row, which may begin loads, and when the tile is
-/// multiplied finish(values, ahead, work, row, column) of the first and then of the second row: by the four lanes that have it.
-template <Right kRight, typename Finish>
+/// finish(values, work, row, column) for each row of each tile, by the four lanes that have it.
+template <typename Finish>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, Work work, Finish finish) {
   extern __shared__ char memory[];
@@ -171,7 +146,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
   sync_cluster();
   if (threadIdx.x >= kConsumers) {
     give_registers<24>();
-    if (threadIdx.x == kConsumers) produce<kRight>(left, right, work, shared, rank);
+    if (threadIdx.x == kConsumers) produce(left, right, work, shared, rank);
     __syncwarp();
   } else {
     take_registers<240>();
@@ -180,19 +155,17 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
       const Tile tile = tile_of(work, index, static_cast<int>(rank));
       float d[kColumns / 2], row[kColumns / 4];
-      typename Finish::Ahead ahead;
-      finish.ahead(ahead, work, tile.row + own, tile.column);
-      multiply_tile<kRight>(d, work, shared, place);
+      multiply_tile(d, work, shared, place);
       take_row<0>(d, row);
-      finish(row, ahead, work, tile.row + own, tile.column);
+      finish(row, work, tile.row + own, tile.column);
       take_row<1>(d, row);
-      finish(row, ahead, work, tile.row + own + 8, tile.column);
+      finish(row, work, tile.row + own + 8, tile.column);
     }
   }
   sync_cluster();  // nobody goes while the other may still write to its memory or barriers
 }
 
-/// The operands of a product: left [rows, width], right [all_columns, width] or [width, all_columns].
+/// The operands of a product: left [rows, width], right [all_columns, width].
 struct Operands {
   const Bf16* left;
   const Bf16* right;
@@ -200,13 +173,10 @@ struct Operands {
 };
 
 /// Whether the GPU is a Hopper and the copy engine can read the operands.
-template <Right kRight>
-bool serve(const Operands& o) {
-  return is_hopper() && can_map(o.left, o.width) && can_map(o.right, kRight == Right::kTransposed ? o.width : o.all_columns);
-}
+inline bool serve(const Operands& o) { return is_hopper() && can_map(o.left, o.width) && can_map(o.right, o.width); }
 
 /// `work` has its columns' members set.
-template <Right kRight, typename Finish>
+template <typename Finish>
 void launch(const Operands& o, Work work, const Finish& finish, cudaStream_t stream) {
   if (o.rows == 0 || work.columns == 0) return;
   const auto parts = [](std::int64_t count, int each) { return static_cast<int>((count + each - 1) / each); };
@@ -214,11 +184,10 @@ void launch(const Operands& o, Work work, const Finish& finish, cudaStream_t str
   work.steps = parts(o.width, kInner);
   work.row_pairs = parts(o.rows, 2 * kRows);
   work.column_tiles = parts(work.columns, work.tile_columns);
-  allow_shared_memory(reinterpret_cast<const void*>(&kernel<kRight, Finish>), kSharedBytes);
+  allow_shared_memory(reinterpret_cast<const void*>(&kernel<Finish>), kSharedBytes);
   const auto clusters = static_cast<unsigned>(std::min(multiprocessors() / 2, work.row_pairs * work.column_tiles));
-  const CUtensorMap right = kRight == Right::kTransposed ? map_of(o.right, o.all_columns, o.width, kColumns / 2)
-                                                         : map_of(o.right, o.width, o.all_columns, kInner);
-  kernel<kRight, Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(map_of(o.left, o.rows, o.width, kRows), right, work, finish);
+  kernel<Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(
+      map_of(o.left, o.rows, o.width, kRows), map_of(o.right, o.all_columns, o.width, kColumns / 2), work, finish);
 }
 
 }  // namespace troupe::cuda::tiles
