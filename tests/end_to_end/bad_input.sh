@@ -51,3 +51,9 @@ kill -INT $first
 wait $first
 [ $? = 75 ] || fail "an interrupted run did not end with 75"
 ls "$work/one/checkpoints" | grep -q step- || fail "an interrupted run left no checkpoint"
+
+# Where no sandbox can be made, programs are not run at all.
+echo '{"question": "?", "test_list": ["assert f() == 1"], "completion": "def f(): return 1"}' >"$work/program.jsonl"
+expect_code 2 unshare -Ur sh -c "echo 0 >/proc/sys/user/max_user_namespaces; '$troupe' grade --reward code --in '$work/program.jsonl' --out '$work/graded.jsonl'"
+expect_text "code rewards need a sandbox, and this machine does not let" "$work/last.log"
+[ ! -e "$work/graded.jsonl" ] || fail "a program was graded without a sandbox"
