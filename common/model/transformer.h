@@ -25,13 +25,21 @@ struct PackedSequences {
   std::vector<std::int64_t> sequence_starts;  // S + 1 offsets into T; positions count from each start
 };
 
-/// What backward needs of a forward pass. Opaque. Given to a further forward it is overwritten, and its memory used again
+/// What backward computes again instead of finding it in Activations; the bits are the same.
+enum class Recompute {
+  kNone,         // everything is kept
+  kActivations,  // the normed rows and the MLP's inner rows
+  kBlock,        // all of a block but its input
+};
+
+/// What backward needs of a forward pass. Opaque but for `recompute`, which is set before the forward. Given to a further forward it is overwritten, and its memory used again
 /// where it is large enough: that saves the page faults of fresh memory, and ends the life of that forward's result.
 struct Activations {
   at::Tensor floats;  // fp32: residual streams, inverse root mean squares, log-sum-exps of attention
   at::Tensor values;  // compute dtype: normed rows, q k v, attended, gate and up
   std::vector<at::Tensor> attended, lse;  // of each layer, on a GPU alone: as flash attention gives them
   std::int64_t rows = 0;
+  Recompute recompute = Recompute::kNone;
 };
 
 class CudaPasses;

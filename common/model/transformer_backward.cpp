@@ -3,7 +3,8 @@
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
-#include "common/model/passes.h"
+#include "common/model/attention.h"
+#include "common/model/forward_pass.h"
 
 namespace troupe {
 namespace {
@@ -12,13 +13,15 @@ namespace {
 template <typename T>
 class BackwardPass {
  public:
-  BackwardPass(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved, float* gradients)
+  BackwardPass(const ModelView<T>& model, const PackedWeights<T>& weights, const PackedSequences& batch, const Activations& saved,
+               float* gradients)
       : model_(model),
         batch_(batch),
         view_(model, saved),
         positions_(packed_positions(batch)),
         gradients_(gradients),
-        chunks_(view_.rows()) {
+        chunks_(view_.rows()),
+        again_(model, weights, view_, positions_) {
     const Architecture& a = model.architecture;
     const std::int64_t rows = view_.rows(), chunk = chunks_.largest();
     stream_storage_ = at::zeros({rows * a.hidden}, at::kFloat);
@@ -49,6 +52,9 @@ class BackwardPass {
     }
     for (std::int64_t layer = a.layers - 1; layer >= 0; --layer) {
       const Weights weights(model_, block(layer));
+      if (view_.recompute() == Recompute::kBlock) {
+        again_.repeat_attention(layer, [&](std::int64_t of) { attend_packed(model_, view_, of, batch_.sequence_starts); });
+      }
       for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
         mlp_and_output(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
       }
@@ -103,6 +109,7 @@ class BackwardPass {
     const Architecture& a = model_.architecture;
     const std::int64_t rows = end - begin, inner = a.intermediate, width = model_.attended_width();
     const T* grad = rounded_ + begin * a.hidden;
+    if (view_.recompute() != Recompute::kNone) again_.repeat_gate_up(layer, begin, end);
     weights.down.multiply(grad, rows, grad_activated_);
     const T* gate_up = view_.gate_up(layer, begin);
     for_rows(rows, inner, [&](std::int64_t from, std::int64_t to) {
@@ -145,6 +152,7 @@ class BackwardPass {
     const Architecture& a = model_.architecture;
     const std::int64_t rows = end - begin, width = model_.qkv_width();
     T* grad = grad_qkv_ + begin * width;
+    if (view_.recompute() != Recompute::kNone) again_.norm(2 * layer, begin, end);
     for_rows(rows, width, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().bias_rope(grad + from * width, nullptr, positions_.data() + begin + from, model_.rope, to - from,
                              a.heads + 2 * a.kv_heads, a.heads + a.kv_heads, a.head_size, -1.0f);
@@ -191,6 +199,7 @@ class BackwardPass {
   std::vector<std::int64_t> positions_;
   float* gradients_;
   RowChunks chunks_;
+  ForwardPass<T> again_;  // for what was not kept
   at::Tensor stream_storage_, value_storage_;
   float* stream_;
   T *rounded_, *grad_qkv_, *grad_attended_, *grad_activated_, *activated_, *grad_gate_up_, *grad_normed_;
@@ -199,7 +208,7 @@ class BackwardPass {
 }  // namespace
 
 template <typename T>
-void run_backward(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved,
+void run_backward(const ModelView<T>& model, const PackedWeights<T>& weights, const PackedSequences& batch, const Activations& saved,
                   const at::Tensor& grad_hidden_TH, at::Tensor& gradients) {
   check(saved.rows == batch.ids_T.numel(), "activations are those of this batch");
   check(grad_hidden_TH.is_contiguous() && grad_hidden_TH.numel() == saved.rows * model.architecture.hidden &&
@@ -207,11 +216,11 @@ void run_backward(const ModelView<T>& model, const PackedSequences& batch, const
         "grad_hidden is contiguous [T, H] of the compute dtype");
   check(gradients.scalar_type() == at::kFloat && gradients.is_contiguous(), "gradients are flat fp32");
   if (saved.rows == 0) return;
-  BackwardPass<T>(model, batch, saved, data_of<float>(gradients)).run(data_of<T>(grad_hidden_TH));
+  BackwardPass<T>(model, weights, batch, saved, data_of<float>(gradients)).run(data_of<T>(grad_hidden_TH));
 }
-template void run_backward(const ModelView<float>&, const PackedSequences&, const Activations&, const at::Tensor&,
-                           at::Tensor&);
-template void run_backward(const ModelView<Bf16>&, const PackedSequences&, const Activations&, const at::Tensor&,
-                           at::Tensor&);
+template void run_backward(const ModelView<float>&, const PackedWeights<float>&, const PackedSequences&, const Activations&,
+                           const at::Tensor&, at::Tensor&);
+template void run_backward(const ModelView<Bf16>&, const PackedWeights<Bf16>&, const PackedSequences&, const Activations&,
+                           const at::Tensor&, at::Tensor&);
 
 }  // namespace troupe
