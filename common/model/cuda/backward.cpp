@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -10,6 +11,7 @@
 #include "common/model/cuda/backward_kernels.h"
 #include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/device.h"
+#include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
 #include "common/model/cuda/hopper/attention_backward.h"
 #include "common/model/cuda/hopper/swiglu.h"
@@ -57,6 +59,7 @@ class CudaPasses::Backward {
         a_(model.architecture_),
         saved_(saved),
         buffers_(model.architecture_, saved),
+        rope_table_(rope),
         rope_(data_of<float>(rope)),
         gradients_(gradients),
         rows_(saved.rows) {
@@ -83,6 +86,7 @@ class CudaPasses::Backward {
   void run(const at::Tensor& ids_T, const at::Tensor& grad_hidden_TH) {
     norm(2 * a_.layers, grad_hidden_TH);
     for (std::int64_t layer = a_.layers - 1; layer >= 0; --layer) {
+      begin_block(layer);
       mlp_and_output(layer);
       attention(layer);
       norm(2 * layer, grad_normed_);
@@ -113,13 +117,31 @@ class CudaPasses::Backward {
                             data_of<float>(scratch_), current_stream());
   }
 
+  /// Makes what the forward computed in the block be there, the same bits.
+  void begin_block(std::int64_t layer) {
+    const Rows exactness = model_.exact_ ? Rows::kExact : Rows::kFree;
+    if (buffers_.recompute() == Recompute::kBlock) {
+      model_.add_and_norm(buffers_, 2 * layer, {});
+      multiply_transposed(buffers_.normed_TH(2 * layer), block(layer).qkv, buffers_.qkv(layer), exactness);
+      cuda::finish_qkv(model_.qkv_rows(buffers_, {nullptr, ints_.data(positions_)}, rope_table_, layer), current_stream());
+      std::tie(attended_, lse_) = model_.attend_packed(buffers_, layer, starts_S_, longest_);
+      multiply_transposed(attended_rows(), block(layer).output, grad_normed_, exactness);  // a place for the rows that are added
+      model_.add_and_norm(buffers_, 2 * layer + 1, grad_normed_);
+    } else {
+      attended_ = saved_.attended[static_cast<std::size_t>(layer)];
+      lse_ = saved_.lse[static_cast<std::size_t>(layer)];
+    }
+    if (buffers_.recompute() == Recompute::kActivations) model_.add_and_norm(buffers_, 2 * layer + 1, {});
+    if (buffers_.recompute() != Recompute::kNone) model_.activate(buffers_, layer, activated_);
+  }
+
   void mlp_and_output(std::int64_t layer) const {
     swiglu(layer);
     add_gradient(rounded_, activated_, offsets(layer).down);
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
     multiply(grad_gate_up_, block(layer).gate_up, grad_normed_);
     norm(2 * layer + 1, grad_normed_);
-    add_gradient(rounded_, attended(layer).view({rows_, a_.heads * a_.head_size}), offsets(layer).output);
+    add_gradient(rounded_, attended_rows(), offsets(layer).output);
     multiply(rounded_, block(layer).output, grad_attended_);
   }
 
@@ -139,7 +161,7 @@ class CudaPasses::Backward {
                           current_stream());
   }
 
-  const at::Tensor& attended(std::int64_t layer) const { return saved_.attended[static_cast<std::size_t>(layer)]; }
+  at::Tensor attended_rows() const { return attended_.view({rows_, a_.heads * a_.head_size}); }
 
   /// From grad_attended_ to the gradient of the block's normed rows.
   void attention(std::int64_t layer) const {
@@ -151,18 +173,18 @@ class CudaPasses::Backward {
     } else {
       aten_attention(layer);
     }
+    if (buffers_.recompute() != Recompute::kNone) model_.add_and_norm(buffers_, 2 * layer, {});
     add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
     multiply(grad_qkv_, block(layer).qkv, grad_normed_);
   }
 
   cuda::AttentionGradient attention_gradient(std::int64_t layer) const {
-    const at::Tensor& lse = saved_.lse[static_cast<std::size_t>(layer)];
-    check(lse.is_contiguous() && lse.size(0) == a_.heads && lse.numel() == a_.heads * rows_, "log-sum-exps are [heads, rows]");
+    check(lse_.is_contiguous() && lse_.size(0) == a_.heads && lse_.numel() == a_.heads * rows_, "log-sum-exps are [heads, rows]");
     cuda::AttentionGradient g{};
     g.qkv = bf16_of(buffers_.qkv(layer));
-    g.attended = bf16_of(attended(layer));
+    g.attended = bf16_of(attended_);
     g.grad_attended = bf16_of(grad_attended_);
-    g.lse = data_of<float>(lse);
+    g.lse = data_of<float>(lse_);
     g.rows = rows_;
     g.heads = static_cast<std::int32_t>(a_.heads);
     g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
@@ -185,8 +207,7 @@ class CudaPasses::Backward {
       const DeterministicAten deterministic;
       return at::_flash_attention_backward(grad_attended_.view({rows_, a_.heads, a_.head_size}), heads.narrow(1, 0, a_.heads),
                                            heads.narrow(1, a_.heads, a_.kv_heads), heads.narrow(1, a_.heads + a_.kv_heads, a_.kv_heads),
-                                           attended(layer), saved_.lse[static_cast<std::size_t>(layer)], starts_S_, starts_S_, longest_,
-                                           longest_, 0.0, true, no_random, no_random);
+                                           attended_, lse_, starts_S_, starts_S_, longest_, longest_, 0.0, true, no_random, no_random);
     }();
     check(grad_q.is_contiguous() && grad_k.is_contiguous() && grad_v.is_contiguous(), "gradients of attention are contiguous");
     cuda::QkvGradient g = placed(bf16_of(grad_q), bf16_of(grad_k), bf16_of(grad_v), a_.heads * a_.head_size, a_.kv_heads * a_.head_size);
@@ -232,18 +253,21 @@ class CudaPasses::Backward {
   const Architecture& a_;
   const Activations& saved_;
   const CudaActivations buffers_;
+  const at::Tensor rope_table_;
   const float* rope_;
   const at::Tensor gradients_;
   const std::int64_t rows_;
   DeviceInts ints_;
   std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
   at::Tensor starts_S_, stream_, scratch_, products_;
+  at::Tensor attended_, lse_;  // of the present block
   at::Tensor rounded_, grad_qkv_, grad_attended_, activated_, grad_gate_up_, grad_normed_;
 };
 
 void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
                           at::Tensor& gradients) const {
-  check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == architecture_.layers, "activations are those of this batch");
+  const std::int64_t attentions = saved.recompute == Recompute::kBlock ? 0 : architecture_.layers;
+  check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == attentions, "activations are those of this batch");
   check(grad_hidden_TH.is_cuda() && grad_hidden_TH.is_contiguous() && grad_hidden_TH.scalar_type() == at::kBFloat16 &&
             grad_hidden_TH.numel() == saved.rows * architecture_.hidden,
         "grad_hidden is contiguous bf16 [T, H] on the GPU");
