@@ -26,6 +26,8 @@ struct LearnersConfig {
   int count = 1;
   int threads = 1;              // of each rank
   std::string device = "auto";  // auto | cpu | cuda
+  std::string recompute = "auto";  // auto | none | activations | block
+  int zero_stage = 1;
   bool operator==(const LearnersConfig&) const = default;
 };
 

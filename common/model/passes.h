@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include <ATen/Parallel.h>
 
+#include "common/model/gradient_units.h"
 #include "common/model/kernels/gemm.h"
 #include "common/model/kernels/kernels.h"
 #include "common/model/transformer.h"
@@ -19,13 +21,32 @@ T* data_of(const at::Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());
 }
 
+/// A unit's parameters or gradients, by their offsets in the flat vector.
+template <typename T>
+class UnitView {
+ public:
+  UnitView() = default;
+  UnitView(at::Tensor unit, std::int64_t begin) : unit_(std::move(unit)), begin_(begin) {}
+  T* at(std::int64_t offset) const { return data_of<T>(unit_) + (offset - begin_); }
+  at::Tensor matrix(std::int64_t offset, std::int64_t rows, std::int64_t columns) const {
+    return unit_.narrow(0, offset - begin_, rows * columns).view({rows, columns});
+  }
+
+ private:
+  at::Tensor unit_;
+  std::int64_t begin_ = 0;
+};
+
 /// The model as both passes see it.
 template <typename T>
 struct ModelView {
   const Architecture& architecture;
   const ModelOffsets& offsets;
-  const T* parameters;
+  const Parameters& parameters;
   const float* rope;
+  /// Units are numbered in the order of the layout: 0 the embedding, layer + 1 a block, layers + 1 the final norm and the head.
+  UnitView<T> unit(std::int64_t number, std::int64_t next = -1) const { return {parameters.unit(number, next), unit_begin(number)}; }
+  std::int64_t unit_begin(std::int64_t number) const { return parameters.layout().units[static_cast<std::size_t>(number)]; }
   std::int64_t qkv_width() const { return (architecture.heads + 2 * architecture.kv_heads) * architecture.head_size; }
   /// Of the heads that are turned (and normed, where there are such norms): q and k.
   std::int64_t turned_width() const { return (architecture.heads + architecture.kv_heads) * architecture.head_size; }
@@ -117,9 +138,10 @@ auto with_compute_type(at::ScalarType dtype, const Run& run) {
 template <typename T>
 at::Tensor logits_of(const at::Tensor& hidden_NH, const RightOperand<T>& head, std::int64_t vocabulary);
 
-/// `weights` serve to compute again what the forward did not keep.
+/// `packed`: the weights ready for a forward, or null where each block's are packed when they are needed to compute again what the
+/// forward did not keep.
 template <typename T>
-void run_backward(const ModelView<T>& model, const PackedWeights<T>& weights, const PackedSequences& batch, const Activations& saved,
-                  const at::Tensor& grad_hidden_TH, at::Tensor& gradients);
+void run_backward(const ModelView<T>& model, const PackedWeights<T>* packed, const PackedSequences& batch, const Activations& saved,
+                  const at::Tensor& grad_hidden_TH, GradientUnits& gradients);
 
 }  // namespace troupe

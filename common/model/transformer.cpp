@@ -53,12 +53,12 @@ at::Tensor rope_table(const Architecture& a, std::int64_t positions) {
 
 template <typename T>
 ModelView<T> view_of(const Parameters& parameters, const ModelOffsets& offsets, const at::Tensor& rope) {
-  return {parameters.architecture(), offsets, data_of<T>(parameters.flat()), data_of<float>(rope)};
+  return {parameters.architecture(), offsets, parameters, data_of<float>(rope)};
 }
 
 }  // namespace
 
-Transformer::Transformer(Parameters parameters, bool exact) : parameters_(std::move(parameters)), offsets_(parameters_) {
+Transformer::Transformer(Parameters parameters, bool exact) : parameters_(std::move(parameters)), offsets_(parameters_.layout(), parameters_.architecture()) {
   if (parameters_.flat().is_cuda()) cuda_ = std::make_shared<CudaPasses>(parameters_, exact);
 }
 
@@ -86,7 +86,7 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
     Activations unsaved;
     Activations& storage = saved == nullptr ? unsaved : *saved;
     const ActivationView<T> view(model, batch.ids_T.numel(), saved != nullptr, storage);
-    ForwardPass<T> pass(model, packed<T>(), view, positions);
+    ForwardPass<T> pass(model, packed_blocks<T>(), view, positions);
     pass.run(data_of<std::int64_t>(batch.ids_T),
              [&](std::int64_t layer) { attend_packed(model, view, layer, batch.sequence_starts); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
@@ -109,20 +109,28 @@ at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, std::span<const 
     Activations storage;
     const ActivationView<T> view(model, ids_T.numel(), false, storage);
     const CachedAttention<T> attention(model, view, runs, cache);
-    ForwardPass<T> pass(model, packed<T>(), view, positions);
+    ForwardPass<T> pass(model, packed_blocks<T>(), view, positions);
     pass.run(data_of<std::int64_t>(ids_T), [&](std::int64_t layer) { attention.attend(layer); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
   });
 }
 
 void Transformer::backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
-                           at::Tensor& gradients) const {
+                           GradientUnits& gradients) const {
   const std::int64_t positions = positions_in_use(packed_positions(batch));
   if (cuda_) return cuda_->backward(batch, rope(positions), saved, grad_hidden_TH, gradients);
   with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    run_backward(view_of<T>(parameters_, offsets_, rope(positions)), packed<T>(), batch, saved, grad_hidden_TH, gradients);
+    run_backward(view_of<T>(parameters_, offsets_, rope(positions)), packed_blocks<T>(), batch, saved, grad_hidden_TH, gradients);
   });
+}
+
+void Transformer::backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                           at::Tensor& gradients) const {
+  check(gradients.scalar_type() == at::kFloat && gradients.is_contiguous() && gradients.numel() == parameters_.layout().total,
+        "gradients are flat fp32");
+  WholeGradients whole(parameters_.layout(), gradients);
+  backward(batch, saved, grad_hidden_TH, whole);
 }
 
 template <typename T>
@@ -141,7 +149,7 @@ at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
   if (cuda_) return cuda_->logits(hidden_NH);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    check(!parameters_.architecture().scores, "a reward model has no logits");
+    check(!parameters_.architecture().scores && !parameters_.sharded(), "logits are those of a whole language model");
     check(hidden_NH.dim() == 2 && hidden_NH.size(1) == parameters_.architecture().hidden && hidden_NH.is_contiguous() &&
               hidden_NH.scalar_type() == parameters_.flat().scalar_type(),
           "hidden is contiguous [N, H] of the model's dtype");
@@ -149,9 +157,12 @@ at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
   });
 }
 
-at::Tensor Transformer::head_VH() const {
+at::Tensor Transformer::head_VH() const { return head_in(parameters_.unit(head_unit())); }
+
+at::Tensor Transformer::head_in(const at::Tensor& unit) const {
   const Architecture& a = parameters_.architecture();
-  return parameters_[a.scores ? "score.weight" : a.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"];
+  const std::int64_t rows = a.scores ? 1 : a.vocabulary, begin = parameters_.layout().units[static_cast<std::size_t>(head_unit())];
+  return unit.narrow(0, offsets_.head - begin, rows * a.hidden).view({rows, a.hidden});
 }
 
 }  // namespace troupe

@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "common/model/gradient_units.h"
 #include "common/model/kv_cache.h"
 #include "common/model/model_offsets.h"
 #include "common/model/packed_weights.h"
@@ -47,7 +48,7 @@ class CudaPasses;
 /// One thread at a time.
 class Transformer {
  public:
-  /// Uses `parameters` (shared handle): changing them in place by ATen's operations changes the model. Who writes to their
+  /// Uses `parameters` (shared handle; sharded ones make each pass collective): changing them in place by ATen's operations changes the model. Who writes to their
   /// memory past ATen calls weights_changed. It computes where the parameters lie. `exact`: a row's bits do not depend on the other
   /// rows, which is always so on the CPU.
   explicit Transformer(Parameters parameters, bool exact = true);
@@ -57,8 +58,11 @@ class Transformer {
   /// The final normed hidden state of every token: [T, H], compute dtype. `saved` (may be null) keeps what backward needs.
   at::Tensor forward(const PackedSequences& batch, Activations* saved) const;
 
-  /// Adds dL/dparameter to `gradients` (fp32, flat, laid out as parameters().layout()) given dL/d(forward's result). Tied
+  /// Adds dL/dparameter to `gradients` given dL/d(forward's result), finishing the units from the last to the first. Tied
   /// embeddings get both contributions (the head's comes from token_logprobs_backward).
+  void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                GradientUnits& gradients) const;
+  /// The same to a flat tensor (fp32, laid out as parameters().layout()).
   void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
                 at::Tensor& gradients) const;
 
@@ -71,8 +75,13 @@ class Transformer {
 
   void weights_changed() { packed_.emplace<std::monostate>(); }
 
-  /// The output matrix [V, H] (the embedding where tied); of a reward model its score's row, [1, H].
+  /// The output matrix [V, H] (the embedding where tied); of a reward model its score's row, [1, H]. Of sharded parameters collective,
+  /// and valid until a pass begins.
   at::Tensor head_VH() const;
+  /// Given the gradients of the head's unit: the head's, as head_VH.
+  at::Tensor head_in(const at::Tensor& unit) const;
+  /// The number of the unit that has the head.
+  std::int64_t head_unit() const { return offsets_.head == offsets_.embedding ? 0 : parameters_.architecture().layers + 1; }
   /// Its offset in the flat buffers.
   std::int64_t head_offset() const { return offsets_.head; }
   /// The passes on a GPU; null on the CPU.
@@ -83,6 +92,9 @@ class Transformer {
  private:
   template <typename T>
   const PackedWeights<T>& packed() const;
+  /// For the passes: null where the parameters are sharded, whose blocks are packed one at a time.
+  template <typename T>
+  const PackedWeights<T>* packed_blocks() const { return parameters_.sharded() ? nullptr : &packed<T>(); }
 
   Parameters parameters_;
   ModelOffsets offsets_;

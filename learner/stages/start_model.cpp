@@ -9,8 +9,10 @@
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/compute_device.h"
+#include "learner/gathered_units.h"
 #include "learner/stages/prompt_writer.h"
 #include "learner/stages/supervised.h"
+#include "learner/step_gradients.h"
 
 namespace troupe {
 namespace {
@@ -80,9 +82,14 @@ std::filesystem::path start_folder(const Config& config, const RunFolder& folder
   return config.model.path.empty() ? folder.start() : std::filesystem::path(config.model.path);
 }
 
-Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator) {
+Parameters compute_parameters(const Config& config, const Architecture& architecture, Communicator& communicator) {
   const at::ScalarType dtype = config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  return Parameters(architecture, dtype, compute_device(config.learners.device, "learners.device", dtype, communicator.rank()));
+  const at::Device device = compute_device(config.learners.device, "learners.device", dtype, communicator.rank());
+  if (zero_stage_of(config, communicator) < 3) return Parameters(architecture, dtype, device);
+  if (!device.is_cpu()) {
+    throw ConfigError("learners.zero_stage = 3: expected 1 or 2 on a GPU, whose passes take whole parameters; learners.device = cpu shards them");
+  }
+  return sharded_parameters(architecture, dtype, communicator);
 }
 
 void prepare_start(const Config& config, const RunFolder& folder) {

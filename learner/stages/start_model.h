@@ -18,7 +18,7 @@ namespace troupe {
 std::filesystem::path start_folder(const Config& config, const RunFolder& folder);
 
 /// Zeros of the type (model.dtype) and in the place (learners.device) that this rank computes in. @throws ConfigError.
-Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator);
+Parameters compute_parameters(const Config& config, const Architecture& architecture, Communicator& communicator);
 
 /// Writes what must be known before the first weights are: RUN/start/config.json and tokenizer files of a cold start.
 /// Nothing to do where model.path is given. Rank 0 only.

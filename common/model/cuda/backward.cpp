@@ -54,7 +54,7 @@ Bf16* bf16_of(const at::Tensor& tensor) { return tensor.defined() ? data_of<Bf16
 class CudaPasses::Backward {
  public:
   Backward(const CudaPasses& model, const PackedSequences& batch, const at::Tensor& rope, const Activations& saved,
-           const at::Tensor& gradients)
+           GradientUnits& gradients)
       : model_(model),
         a_(model.architecture_),
         saved_(saved),
@@ -84,25 +84,33 @@ class CudaPasses::Backward {
   }
 
   void run(const at::Tensor& ids_T, const at::Tensor& grad_hidden_TH) {
+    enter(a_.layers + 1);
     norm(2 * a_.layers, grad_hidden_TH);
+    gradients_.finished(a_.layers + 1);
     for (std::int64_t layer = a_.layers - 1; layer >= 0; --layer) {
+      enter(layer + 1);
       begin_block(layer);
       mlp_and_output(layer);
       attention(layer);
       norm(2 * layer, grad_normed_);
+      gradients_.finished(layer + 1);
     }
+    enter(0);
     embedding(ids_T);
+    gradients_.finished(0);
   }
 
  private:
   const Block& block(std::int64_t layer) const { return model_.blocks_[static_cast<std::size_t>(layer)]; }
   const ModelOffsets::Block& offsets(std::int64_t layer) const { return model_.offsets_.blocks[static_cast<std::size_t>(layer)]; }
-  float* gradient(std::int64_t offset) const { return offset < 0 ? nullptr : data_of<float>(gradients_) + offset; }
+  /// Makes a unit's gradients the present ones.
+  void enter(std::int64_t unit) { grads_ = {gradients_.unit(unit), model_.units_[static_cast<std::size_t>(unit)]}; }
+  float* gradient(std::int64_t offset) const { return offset < 0 ? nullptr : grads_.at(offset); }
 
   /// Adds gradᵀ · x to the gradient of the matrix [n, k] at `offset`.
   void add_gradient(const at::Tensor& grad, const at::Tensor& x, std::int64_t offset) const {
     const std::int64_t n = grad.size(1), k = x.size(1);
-    add_weight_gradient(grad, x, gradients_.narrow(0, offset, n * k).view({n, k}));
+    add_weight_gradient(grad, x, grads_.matrix(offset, n, k));
   }
 
   /// Adds the gradient through the norm of `stream` to stream_.
@@ -255,7 +263,8 @@ class CudaPasses::Backward {
   const CudaActivations buffers_;
   const at::Tensor rope_table_;
   const float* rope_;
-  const at::Tensor gradients_;
+  GradientUnits& gradients_;
+  UnitView<float> grads_;  // of the present unit
   const std::int64_t rows_;
   DeviceInts ints_;
   std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
@@ -265,14 +274,16 @@ class CudaPasses::Backward {
 };
 
 void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
-                          at::Tensor& gradients) const {
+                          GradientUnits& gradients) const {
   const std::int64_t attentions = saved.recompute == Recompute::kBlock ? 0 : architecture_.layers;
   check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == attentions, "activations are those of this batch");
   check(grad_hidden_TH.is_cuda() && grad_hidden_TH.is_contiguous() && grad_hidden_TH.scalar_type() == at::kBFloat16 &&
             grad_hidden_TH.numel() == saved.rows * architecture_.hidden,
         "grad_hidden is contiguous bf16 [T, H] on the GPU");
-  check(gradients.is_cuda() && gradients.scalar_type() == at::kFloat && gradients.is_contiguous(), "gradients are flat fp32 on the GPU");
-  if (saved.rows == 0) return;
+  if (saved.rows == 0) {
+    for (std::int64_t unit = architecture_.layers + 1; unit >= 0; --unit) gradients.finished(unit);
+    return;
+  }
   Backward(*this, batch, rope, saved, gradients).run(batch.ids_T, grad_hidden_TH);
   check_cuda(cudaGetLastError(), "the backward pass");
 }

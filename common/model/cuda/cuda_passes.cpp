@@ -116,7 +116,7 @@ CachedRows::CachedRows(std::span<const CachedRun> runs, bool can_decode) {
 }  // namespace
 
 CudaPasses::CudaPasses(const Parameters& parameters, bool exact)
-    : architecture_(parameters.architecture()), offsets_(parameters), exact_(exact) {
+    : architecture_(parameters.architecture()), offsets_(parameters.layout(), parameters.architecture()), units_(parameters.layout().units), exact_(exact) {
   const Architecture& a = architecture_;
   check_sizes(a, parameters);
   const std::int64_t attended = a.heads * a.head_size, width = attended + 2 * a.kv_heads * a.head_size;

@@ -17,7 +17,7 @@ namespace {
 
 std::vector<float> scores_of(const Transformer& model, const std::vector<std::vector<std::int32_t>>& texts) {
   const std::vector<std::span<const std::int32_t>> views(texts.begin(), texts.end());
-  return ScorePass(model, views, false).scores();
+  return ScorePass(model, views, std::nullopt).scores();
 }
 
 }  // namespace
