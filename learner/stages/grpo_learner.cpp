@@ -116,7 +116,9 @@ LearnerState GrpoLearner::state() {
   LearnerState state{whole_state(optimizer_)};
   if (critic_) state.critic = critic_->state();
   const bool refreshed = reference_ && config_.loss.reference_refresh_steps > 0;
-  if (refreshed) state.reference = whole_of(reference_->parameters(), ranks_).clone();
+  if (!refreshed) return state;
+  const at::Tensor reference = whole_of(reference_->parameters(), ranks_);
+  if (ranks_.rank() == 0) state.reference = reference.clone();
   return state;
 }
 
