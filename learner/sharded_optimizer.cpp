@@ -50,7 +50,7 @@ void adamw_(float* p, float* m, float* v, const float* g, std::int64_t n, const 
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
-                                   std::int64_t total_steps, Communicator& communicator)
+                                   std::int64_t total_steps, Communicator& communicator, bool offload)
     : parameters_(std::move(parameters)),
       config_(config),
       total_steps_(total_steps),
@@ -64,7 +64,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
       if (begin < end) segments_.push_back({piece.place + begin - piece.begin, piece.place + end - piece.begin, spec.shape.size() >= 2});
     }
   }
-  master_ = map_.slice_of(initial, communicator_.rank()).to(parameters_.flat().device());
+  master_ = map_.slice_of(initial, communicator_.rank()).to(offload ? at::Device(at::kCPU) : parameters_.flat().device());
   exp_avg_ = at::zeros_like(master_);
   exp_avg_sq_ = at::zeros_like(master_);
   if (!alone_on_gpu()) reduced_ = at::zeros_like(master_);
@@ -99,13 +99,17 @@ OptimizerStep ShardedOptimizer::update(std::int64_t step) {
 }
 
 DeviceRanks* ShardedOptimizer::device_ranks() {
-  if (!device_ranks_) device_ranks_ = master_.is_cuda() ? nccl_ranks(communicator_) : nullptr;
+  if (!device_ranks_) device_ranks_ = parameters_.flat().is_cuda() ? nccl_ranks(communicator_) : nullptr;
   return device_ranks_->get();
 }
 
 void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
   if (alone_on_gpu()) {
     reduced_ = gradients;
+    return;
+  }
+  if (communicator_.size() == 1) {
+    reduced_.narrow(0, 0, total()).copy_(gradients);
     return;
   }
   for (const ShardMap::Unit& unit : map_.units()) {
@@ -122,7 +126,7 @@ void ShardedOptimizer::clear_sum() {
 void ShardedOptimizer::add_to_sum(std::size_t number, const at::Tensor& padded) {
   const ShardMap::Unit& unit = map_.units()[number];
   check_flat(padded, unit.padded(map_.ranks()), "a unit's gradients");
-  const at::Tensor part = at::empty({unit.part}, padded.options());
+  const at::Tensor part = at::empty({unit.part}, reduced_.options());
   reduce_scatter(padded, part);
   reduced_.narrow(0, unit.place, unit.part).add_(part);
 }
@@ -245,7 +249,7 @@ void ShardedOptimizer::publish_parameters() {
     parameters_.flat().copy_(master_);
     return;
   }
-  if (alone_on_gpu()) {
+  if (communicator_.size() == 1) {
     parameters_.flat().copy_(master_.narrow(0, 0, total()));
     return;
   }
@@ -253,7 +257,7 @@ void ShardedOptimizer::publish_parameters() {
   for (const ShardMap::Unit& unit : map_.units()) {
     const at::Tensor part = rounded.narrow(0, unit.place, unit.part);
     DeviceRanks* const ranks = device_ranks();
-    const at::Tensor all = ranks != nullptr ? ranks->all_gather(part, "parameters") : gather_part(part, "parameters");
+    const at::Tensor all = ranks != nullptr ? ranks->all_gather(part.to(parameters_.flat().device()), "parameters") : gather_part(part, "parameters");
     const std::int64_t count = unit.end - unit.begin;
     parameters_.flat().narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
   }

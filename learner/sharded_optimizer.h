@@ -28,14 +28,15 @@ struct OptimizerStep {
 
 /// AdamW with its state sharded over the learner ranks (ZeRO, Rajbhandari et al. 2020): each rank owns a slice of the flat parameter
 /// vector as ShardMap cuts it, in fp32: the master parameters and both moments; tensors may straddle slices. The units are the layout's,
-/// or the whole vector on one rank. The slices lie where the parameters lie; on GPUs gradients and parameters go between ranks over
+/// or the whole vector on one rank. The slices lie where the parameters lie, unless they are offloaded; on GPUs gradients and parameters go between ranks over
 /// NCCL, or over the CPU where ranks share a GPU. One thread at a time.
 class ShardedOptimizer {
  public:
   /// Starts from `initial` ([total], fp32, on the CPU, laid out as parameters.layout(); the same on every rank) and sets
   /// `parameters` (fp32 or bf16; a shared handle, whole or this rank's slice) to its rounding. Not collective. `total_steps` is for the schedule.
+  /// `offload`: the slices lie on the CPU and are updated there, wherever the parameters lie.
   ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
-                   std::int64_t total_steps, Communicator& communicator);
+                   std::int64_t total_steps, Communicator& communicator, bool offload = false);
 
   /// One update, from this rank's `gradients` ([total], fp32, zero in the alignment gaps, untouched): sum over the
   /// ranks in rank order; global L2 norm; clipping as torch's clip_grad_norm_ (g *= min(1, clip_norm / (norm + 1e-6)));

@@ -48,7 +48,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
   TrainStats stats;
   phase("reference");
   old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();
-  reference_logprobs_ = reference_ != nullptr ? frozen_logprobs(*reference_, plan) : FrozenLogprobs();
+  reference_logprobs_ = reference_logprobs(plan);
   if (critic_ != nullptr) look_ahead(plan);
   for (std::size_t i = 0; i < plan.updates.size(); ++i) {
     const UpdateShard& update = plan.updates[i];
@@ -165,6 +165,13 @@ Trainer::FrozenLogprobs Trainer::frozen_logprobs(const Transformer& model, const
     }
   }
   return frozen;
+}
+
+Trainer::FrozenLogprobs Trainer::reference_logprobs(const StepPlan& plan) const {
+  if (reference_ == nullptr) return {};
+  const at::Device device = model_.parameters().flat().device();
+  if (reference_->parameters().flat().device() == device) return frozen_logprobs(*reference_, plan);
+  return frozen_logprobs(Transformer(reference_->parameters().on(device), exact_), plan);
 }
 
 /// The values and advantages of the step, by its critic.

@@ -41,7 +41,7 @@ struct TrainStats {
 class Trainer {
  public:
   /// `model` shares its parameters with the optimizer, unless that trains the adapters `lora`; `reference` may be null where no KL
-  /// is asked for. With a `critic` the advantages are its own, and it is trained beside the policy.
+  /// is asked for, and lie elsewhere than the model. With a `critic` the advantages are its own, and it is trained beside the policy.
   Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
           Communicator& communicator, const LoraAdapters* lora = nullptr, Critic* critic = nullptr,
           Recompute recompute = Recompute::kNone);
@@ -60,6 +60,8 @@ class Trainer {
   double train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
                            TrainStats& stats, UpdateTrace* trace);
   FrozenLogprobs frozen_logprobs(const Transformer& model, const StepPlan& plan) const;
+  /// Of the reference, brought to where the model computes if it lies elsewhere.
+  FrozenLogprobs reference_logprobs(const StepPlan& plan) const;
   /// How many micro-batches this rank goes through where it has `own`: where passes are collective, as many as the others.
   std::size_t rounds(std::size_t own) const;
   void require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,

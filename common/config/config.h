@@ -28,6 +28,7 @@ struct LearnersConfig {
   std::string device = "auto";  // auto | cpu | cuda
   std::string recompute = "auto";  // auto | none | activations | block
   int zero_stage = 1;
+  std::string offload = "none";  // none | optimizer | reference | all
   bool operator==(const LearnersConfig&) const = default;
 };
 

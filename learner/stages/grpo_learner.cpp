@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "common/collective/collective_queue.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
 #include "learner/checkpoint.h"
@@ -40,13 +39,15 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       start_(start_folder(config, folder)),
       initial_(load_parameters(start_, at::kFloat)),
       initial_hash_(weights_hash(initial_->layout(), initial_->flat())),
-      queue_(zero_stage_of(config, communicator) > 1 ? std::make_unique<CollectiveQueue>(communicator) : nullptr),
+      queue_(make_queue(config, communicator)),
       ranks_(queue_ ? *queue_ : communicator),
       model_(compute_parameters(config, initial_->architecture(), ranks_), exact(config)),
       lora_(make_lora(config, *initial_, model_.parameters().flat().device())),
       optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_)) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
-    const Parameters frozen = compute_parameters(config, initial_->architecture(), ranks_);
+    const bool offload = config.learners.offload == "reference" || config.learners.offload == "all";
+    const Parameters frozen = offload ? Parameters(initial_->architecture(), model_.parameters().flat().scalar_type())
+                                      : compute_parameters(config, initial_->architecture(), ranks_);
     set_from_whole_(frozen, initial_->flat(), ranks_);
     reference_.emplace(frozen, exact(config));
   }

@@ -41,6 +41,9 @@ Parameters initial_model(const Config& config) {
     throw ConfigError("learners.zero_stage = " + std::to_string(config.learners.zero_stage) +
                       ": expected 1, reward models are trained with whole gradients on each rank");
   }
+  if (config.learners.offload != "none") {
+    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, reward models are trained on the CPU");
+  }
   if (config.model.path.empty()) throw ConfigError("model.path: expected a Hugging Face directory, found none");
   if (config.data.train.empty())
     throw ConfigError(

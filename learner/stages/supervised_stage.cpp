@@ -8,7 +8,6 @@
 #include "common/base/clock.h"
 #include "common/base/error.h"
 #include "common/base/metric_names.h"
-#include "common/collective/collective_queue.h"
 #include "common/model/checkpoint_io.h"
 #include "learner/checkpoint.h"
 #include "learner/gathered_units.h"
@@ -40,7 +39,7 @@ class Stage {
         display_(config_.run.steps, options.terminal),
         units_(open_units(options.kind, config_, start, record != nullptr, logger)),
         initial_(load_parameters(start, at::kFloat)),
-        queue_(zero_stage_of(config_, communicator) > 1 ? std::make_unique<CollectiveQueue>(communicator) : nullptr),
+        queue_(make_queue(config_, communicator)),
         communicator_(queue_ ? *queue_ : communicator),
         model_(compute_parameters(config_, initial_->architecture(), communicator_), false),
         lora_(make_lora(config_, *initial_, model_.parameters().flat().device())),
@@ -78,6 +77,9 @@ class Stage {
  private:
   SupervisedObjective objective() {
     if (options_.kind != SupervisedKind::kDpo) return next_token_objective();
+    if (config_.learners.offload == "reference" || config_.learners.offload == "all") {
+      throw ConfigError("learners.offload = " + config_.learners.offload + ": expected none or optimizer, dpo needs its reference beside the model");
+    }
     const Parameters frozen = compute_parameters(config_, initial_->architecture(), communicator_);
     set_from_whole_(frozen, initial_->flat(), communicator_);
     reference_.emplace(frozen, false);
