@@ -40,7 +40,7 @@ std::vector<std::vector<float>> scored(const Transformer& model, const std::vect
   }
   std::vector<std::vector<float>> result(rows.size());
   if (sequences.empty()) return result;
-  const TokenPass pass(model, sequences, 1.0, false);
+  const TokenPass pass(model, sequences, 1.0, std::nullopt);
   const float* logp = pass.tokens().logp_N.const_data_ptr<float>();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].size() < 2) continue;

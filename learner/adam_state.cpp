@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <map>
 
 #include "common/base/error.h"
@@ -12,21 +11,15 @@ namespace troupe {
 
 AdamState whole_state(ShardedOptimizer& optimizer) {
   AdamState state;
-  state.master = optimizer.gather_copy(optimizer.master(), "parameters of a state");
-  state.exp_avg = optimizer.gather_copy(optimizer.exp_avg(), "first moments of a state");
-  state.exp_avg_sq = optimizer.gather_copy(optimizer.exp_avg_sq(), "second moments of a state");
+  state.master = optimizer.gather(optimizer.master(), "parameters of a state");
+  state.exp_avg = optimizer.gather(optimizer.exp_avg(), "first moments of a state");
+  state.exp_avg_sq = optimizer.gather(optimizer.exp_avg_sq(), "second moments of a state");
   state.updates = optimizer.updates();
   return state;
 }
 
 void restore_(ShardedOptimizer& optimizer, const AdamState& state) {
-  const std::int64_t first = std::min(optimizer.slice() * optimizer.communicator().rank(), optimizer.total());
-  const std::int64_t count = std::min(optimizer.slice(), optimizer.total() - first);
-  const auto own = [&](const at::Tensor& whole) {
-    at::Tensor slice = at::zeros({optimizer.slice()}, at::kFloat);  // the padding is zero
-    slice.narrow(0, 0, count).copy_(whole.narrow(0, first, count));
-    return slice;
-  };
+  const auto own = [&](const at::Tensor& whole) { return optimizer.map().slice_of(whole, optimizer.communicator().rank()); };
   optimizer.restore(own(state.master), own(state.exp_avg), own(state.exp_avg_sq), state.updates);
 }
 

@@ -78,7 +78,7 @@ void require_finite(const ShardedOptimizer& optimizer) {
     const std::span<const float> values(vectors[k].const_data_ptr<float>(), static_cast<std::size_t>(optimizer.slice()));
     const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
     if (bad == values.end()) continue;
-    const std::int64_t element = optimizer.slice() * optimizer.communicator().rank() + (bad - values.begin());
+    const std::int64_t element = optimizer.map().element(optimizer.communicator().rank(), bad - values.begin());
     const auto& tensors = optimizer.parameters().layout().tensors;
     const auto spec = std::find_if(tensors.begin(), tensors.end(),
                                    [&](const ParameterSpec& tensor) { return element < tensor.offset + tensor.numel; });
@@ -194,13 +194,9 @@ void read_at(int fd, std::span<std::byte> bytes, std::size_t offset, const std::
   }
 }
 
-/// Copies what shard `number` has of elements [first, first + slice of `vectors`) into `vectors`.
-void read_shard(const fs::path& folder, const CheckpointManifest& manifest, std::int64_t number, std::int64_t first,
-                const std::array<at::Tensor, 3>& vectors) {
-  const std::int64_t shard_first = number * manifest.slice;
-  const std::int64_t begin = std::max(first, shard_first);
-  const std::int64_t end = std::min(first + vectors[0].numel(), shard_first + manifest.slice);
-  if (begin >= end) return;
+/// Copies what shard `number` has of this rank's `pieces` into `vectors`, its slices.
+void read_shard(const fs::path& folder, const CheckpointManifest& manifest, const ShardMap& theirs, int number,
+                const std::vector<ShardMap::Piece>& pieces, const std::array<at::Tensor, 3>& vectors) {
   const std::string path = (folder / shard_name(number, manifest.world_size)).string();
   const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) throw ConfigError("cannot open " + path + ": " + std::strerror(errno));
@@ -212,12 +208,17 @@ void read_shard(const fs::path& folder, const CheckpointManifest& manifest, std:
   expected.world_size = manifest.world_size;
   expected.slice = manifest.slice;
   if (found != expected) throw ConfigError(path + ": its header is not that of this step's shard");
-  for (std::size_t k = 0; k < vectors.size(); ++k) {
-    const std::span<float> out(vectors[k].mutable_data_ptr<float>() + (begin - first),
-                               static_cast<std::size_t>(end - begin));
-    const std::int64_t element = static_cast<std::int64_t>(k) * manifest.slice + (begin - shard_first);
-    read_at(fd.get(), std::as_writable_bytes(out),
-            sizeof(ShardHeader) + sizeof(float) * static_cast<std::size_t>(element), path);
+  for (const ShardMap::Piece& piece : pieces) {
+    for (const ShardMap::Piece& found_piece : theirs.pieces(number)) {
+      const std::int64_t begin = std::max(piece.begin, found_piece.begin), end = std::min(piece.end, found_piece.end);
+      if (begin >= end) continue;
+      for (std::size_t k = 0; k < vectors.size(); ++k) {
+        const std::span<float> out(vectors[k].mutable_data_ptr<float>() + piece.place + (begin - piece.begin),
+                                   static_cast<std::size_t>(end - begin));
+        const std::int64_t place = static_cast<std::int64_t>(k) * manifest.slice + found_piece.place + (begin - found_piece.begin);
+        read_at(fd.get(), std::as_writable_bytes(out), sizeof(ShardHeader) + sizeof(float) * static_cast<std::size_t>(place), path);
+      }
+    }
   }
 }
 
@@ -233,11 +234,16 @@ void read_checkpoint(const fs::path& folder, const std::string& config_hash, Sha
                         ", now " + config_hash + ")");
     }
     require_same_model(manifest, optimizer, folder.string());
-    // Past the old padding there is nothing to read, and the new padding is zero.
-    for (at::Tensor& vector : vectors) vector = at::zeros({optimizer.slice()}, at::kFloat);
-    for (std::int64_t number = 0; number < manifest.world_size; ++number) {
-      read_shard(folder, manifest, number, optimizer.slice() * ranks.rank(), vectors);
+    const ShardMap theirs(manifest.units.empty() ? std::vector<std::int64_t>{0, optimizer.total()} : manifest.units,
+                          static_cast<int>(manifest.world_size));
+    if (theirs.slice() != manifest.slice || theirs.total() != optimizer.total()) {
+      throw ConfigError(folder.string() + "/MANIFEST.json: expected slices of " + std::to_string(theirs.slice()) + " elements of " +
+                        std::to_string(optimizer.total()) + ", found " + std::to_string(manifest.slice) + " of " +
+                        std::to_string(theirs.total()));
     }
+    for (at::Tensor& vector : vectors) vector = at::zeros({optimizer.slice()}, at::kFloat);  // the padding is zero
+    const std::vector<ShardMap::Piece> pieces = optimizer.map().pieces(ranks.rank());
+    for (int number = 0; number < theirs.ranks(); ++number) read_shard(folder, manifest, theirs, number, pieces, vectors);
   });
   optimizer.restore(vectors[0], vectors[1], vectors[2], manifest.updates);
 }
@@ -275,6 +281,7 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
       manifest.ledger_bytes = info.ledger_bytes;
       manifest.world_size = ranks.size();
       manifest.slice = optimizer.slice();
+      manifest.units = optimizer.map().bounds();
       manifest.tensors = optimizer.parameters().layout().tensors;
       if (export_more) export_more(temporary);
       fault::point("checkpoint.export");

@@ -15,7 +15,8 @@
 namespace troupe {
 namespace {
 
-constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kFormat = 2;        // what is written
+constexpr std::int64_t kOldestFormat = 1;  // shards were cut of the vector as one unit
 
 std::vector<std::string> chunk_sums(std::span<const std::byte> bytes) {
   std::vector<std::string> sums;
@@ -36,6 +37,15 @@ const nlohmann::json& array_of(const nlohmann::json& object, const char* key, co
   const nlohmann::json& value = json_member(object, key, where);
   if (!value.is_array()) throw ConfigError(where + ": \"" + key + "\": expected an array");
   return value;
+}
+
+std::vector<std::int64_t> parse_units(const nlohmann::json& object, const std::string& where) {
+  std::vector<std::int64_t> units;
+  for (const auto& bound : array_of(object, "units", where)) units.push_back(json_as<std::int64_t>(bound, "units", where));
+  if (units.size() < 2 || units.front() != 0 || !std::is_sorted(units.begin(), units.end())) {
+    throw ConfigError(where + ": \"units\": expected at least two bounds, ascending from 0");
+  }
+  return units;
 }
 
 FileDigest parse_digest(const nlohmann::json& object, const std::string& where) {
@@ -144,6 +154,7 @@ std::string print_manifest(const CheckpointManifest& manifest) {
                                        {"ledger_bytes", manifest.ledger_bytes},
                                        {"world_size", manifest.world_size},
                                        {"slice", manifest.slice},
+                                       {"units", manifest.units},
                                        {"tensors", tensors},
                                        {"files", files}};
   return json.dump(1) + "\n";
@@ -152,9 +163,9 @@ std::string print_manifest(const CheckpointManifest& manifest) {
 CheckpointManifest parse_manifest(const std::string& text, const std::string& where) {
   const nlohmann::json json = parse_json(text, where);
   const auto format = json_get<std::int64_t>(json, "format", where);
-  if (format != kFormat) {
+  if (format < kOldestFormat || format > kFormat) {
     throw ConfigError(where + ": checkpoint format " + std::to_string(format) + "; this program reads " +
-                      std::to_string(kFormat));
+                      std::to_string(kOldestFormat) + " to " + std::to_string(kFormat));
   }
   CheckpointManifest manifest;
   manifest.step = count_of(json, "step", where, 0);
@@ -163,6 +174,7 @@ CheckpointManifest parse_manifest(const std::string& text, const std::string& wh
   manifest.ledger_bytes = static_cast<std::uint64_t>(count_of(json, "ledger_bytes", where, 0));
   manifest.world_size = count_of(json, "world_size", where, 1);
   manifest.slice = count_of(json, "slice", where, 1);
+  if (format >= kFormat) manifest.units = parse_units(json, where);
   for (const auto& tensor : array_of(json, "tensors", where)) manifest.tensors.push_back(parse_tensor(tensor, where));
   for (const auto& file : array_of(json, "files", where)) manifest.files.push_back(parse_digest(file, where));
   return manifest;

@@ -57,7 +57,8 @@ struct CheckpointManifest {
   std::string config_hash;
   std::uint64_t ledger_bytes = 0;  // size of ledger.log when the checkpoint was taken
   std::int64_t world_size = 1;
-  std::int64_t slice = 0;  // elements of the flat vector in each shard
+  std::int64_t slice = 0;  // elements of each of a shard's vectors
+  std::vector<std::int64_t> units;  // bounds of the units of which a shard has its parts (shard_map.h); empty: one, in format 1
   std::vector<ParameterSpec> tensors;
   std::vector<FileDigest> files;
   bool operator==(const CheckpointManifest&) const = default;

@@ -10,6 +10,7 @@
 #include "common/model/checkpoint_io.h"
 #include "common/reward_model/score_pass.h"
 #include "common/reward_model/with_score.h"
+#include "learner/memory_plan.h"
 #include "learner/objective/gae.h"
 
 namespace troupe {
@@ -37,7 +38,8 @@ Critic::Critic(const Config& config, Parameters parameters, const Parameters& in
       communicator_(communicator),
       model_(std::move(parameters)),
       optimizer_(model_.parameters(), initial.flat(), optimizer_of(config), config.run.steps, communicator),
-      gradients_(at::zeros({initial.layout().total}, model_.parameters().flat().options().dtype(at::kFloat))) {}
+      gradients_(at::zeros({initial.layout().total}, model_.parameters().flat().options().dtype(at::kFloat))),
+      recompute_(plan_memory(config, model_.parameters(), communicator).recompute) {}
 
 void Critic::look_ahead(const StepPlan& plan, const Logprobs& old, const Logprobs& reference) {
   expected_.clear();
@@ -48,7 +50,7 @@ void Critic::look_ahead(const StepPlan& plan, const Logprobs& old, const Logprob
     for (const auto& micro_batch : update.micro_batches) {
       // Later epochs repeat the completions of the first.
       if (micro_batch.empty() || expected_.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
-      const ScorePass pass(model_, states_of(micro_batch), false);
+      const ScorePass pass(model_, states_of(micro_batch), std::nullopt);
       auto score = pass.scores().begin();
       for (const Trajectory& trajectory : micro_batch) {
         Expected& expected = expected_[{trajectory.group, trajectory.sample}];
@@ -99,7 +101,7 @@ std::vector<double> Critic::advantages(std::span<const Trajectory> micro_batch) 
 }
 
 void Critic::train_micro_batch(std::span<const Trajectory> micro_batch, std::span<const double> weights) {
-  ScorePass pass(model_, states_of(micro_batch), true);
+  ScorePass pass(model_, states_of(micro_batch), recompute_);
   const std::vector<double> values(pass.scores().begin(), pass.scores().end());
   std::vector<double> old_values, returns;
   for (const Trajectory& trajectory : micro_batch) {

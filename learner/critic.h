@@ -71,6 +71,7 @@ class Critic {
   Transformer model_;
   ShardedOptimizer optimizer_;
   at::Tensor gradients_;
+  Recompute recompute_;
   std::map<Key, Expected> expected_;  // of the step
   double loss_ = 0;                   // of this rank, as the next two
   std::int64_t clipped_ = 0;

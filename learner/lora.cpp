@@ -10,6 +10,7 @@
 #include "common/base/text.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
+#include "learner/gathered_units.h"
 
 namespace troupe {
 namespace {
@@ -85,15 +86,21 @@ void LoraAdapters::merge_into_(const Parameters& model) const {
 
 at::Tensor LoraAdapters::project(const at::Tensor& gradients) const {
   at::Tensor projected = at::zeros({adapters_.layout().total}, adapters_.flat().options());
+  add_projection_(projected, gradients, 0);
+  return projected;
+}
+
+void LoraAdapters::add_projection_(const at::Tensor& projected, const at::Tensor& gradients, std::int64_t begin) const {
   const auto place = [&](std::int64_t offset, const at::Tensor& like) {
     return projected.narrow(0, offset, like.numel()).view(like.sizes());
   };
   for (const Target& target : targets_) {
-    const at::Tensor whole = gradients.narrow(0, target.weight.offset, target.weight.numel).view(target.weight.shape);
-    place(target.a_offset, target.a).copy_(at::mm(target.b.t(), whole).mul_(scale_));
-    place(target.b_offset, target.b).copy_(at::mm(whole, target.a.t()).mul_(scale_));
+    const std::int64_t at = target.weight.offset - begin;
+    if (at < 0 || at >= gradients.numel()) continue;
+    const at::Tensor whole = gradients.narrow(0, at, target.weight.numel).view(target.weight.shape);
+    place(target.a_offset, target.a).add_(at::mm(target.b.t(), whole).mul_(scale_));
+    place(target.b_offset, target.b).add_(at::mm(whole, target.a.t()).mul_(scale_));
   }
-  return projected;
 }
 
 void LoraAdapters::save(const std::filesystem::path& folder, const std::filesystem::path& base_path) const {
@@ -121,17 +128,17 @@ std::optional<LoraAdapters> make_lora(const Config& config, const Parameters& ba
 
 ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const Parameters& model, const Parameters& initial,
                                 const Config& config, Communicator& communicator) {
-  if (!lora) return ShardedOptimizer(model, initial.flat(), config.optimizer, config.run.steps, communicator);
-  lora->merge_into_(model);
-  return ShardedOptimizer(lora->parameters(), lora->parameters().flat().cpu().clone(), config.optimizer, config.run.steps, communicator);
+  const bool offload = config.learners.offload == "optimizer" || config.learners.offload == "all";
+  if (!lora) return ShardedOptimizer(model, initial.flat(), config.optimizer, config.run.steps, communicator, offload);
+  merge_(*lora, model, communicator);
+  return ShardedOptimizer(lora->parameters(), lora->parameters().flat().cpu().clone(), config.optimizer, config.run.steps, communicator, offload);
 }
 
-OptimizerStep lora_step(const LoraAdapters* lora, const Parameters& model, ShardedOptimizer& optimizer, const at::Tensor& gradients,
-                        std::int64_t step, UpdateTrace* trace) {
-  if (lora == nullptr) return traced_step(optimizer, gradients, step, trace);
-  const OptimizerStep result = traced_step(optimizer, lora->project(gradients), step, trace);
-  lora->merge_into_(model);
-  return result;
+void merge_(const LoraAdapters& lora, const Parameters& model, const Communicator& communicator) {
+  if (!model.sharded()) return lora.merge_into_(model);
+  const Parameters whole(model.architecture(), model.flat().scalar_type());
+  lora.merge_into_(whole);
+  set_from_whole_(model, whole.flat(), communicator);
 }
 
 void export_model(const std::optional<LoraAdapters>& lora, const Architecture& architecture, const at::Tensor& master,

@@ -40,6 +40,8 @@ class LoraAdapters {
   /// The adapters' gradients [total] of the model's `gradients` [total of the model], both fp32: with G = dL/dW,
   /// dL/dA = alpha / rank B^T G and dL/dB = alpha / rank G A^T.
   at::Tensor project(const at::Tensor& gradients) const;
+  /// Adds to `projected` what follows from the `gradients` of the model's elements from `begin` on, which are whole tensors.
+  void add_projection_(const at::Tensor& projected, const at::Tensor& gradients, std::int64_t begin) const;
 
   /// Writes adapter_model.safetensors and adapter_config.json as PEFT reads them into `folder`, which is made; `base_path` is where
   /// the frozen model is. @throws TransportError.
@@ -69,10 +71,8 @@ std::optional<LoraAdapters> make_lora(const Config& config, const Parameters& ba
 ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const Parameters& model, const Parameters& initial,
                                 const Config& config, Communicator& communicator);
 
-/// traced_step with the model's `gradients`: by way of the adapters, which are then merged into `model`, unless `lora` is null.
-/// Collective.
-OptimizerStep lora_step(const LoraAdapters* lora, const Parameters& model, ShardedOptimizer& optimizer, const at::Tensor& gradients,
-                        std::int64_t step, UpdateTrace* trace);
+/// Sets `model`, which may be sharded over `communicator`, to base plus adapters. Not collective.
+void merge_(const LoraAdapters& lora, const Parameters& model, const Communicator& communicator);
 
 /// Writes the model as transformers loads it to `folder`/hf, and where there are adapters these, as PEFT loads them, to
 /// `folder`/adapter. `master`: the optimizer's whole master parameters, which are the model's where there are no adapters; `start`: the

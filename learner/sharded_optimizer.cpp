@@ -18,9 +18,8 @@
 namespace troupe {
 namespace {
 
-// Slices are whole blocks, and the norm adds sums of blocks in block order: so it does not depend on the number of
-// ranks.
-constexpr std::int64_t kBlock = 1024;
+// Parts are whole blocks, and the norm adds sums of blocks in block order: so it does not depend on the number of ranks.
+constexpr std::int64_t kBlock = ShardMap::kBlock;
 constexpr std::int64_t kGrain = 64 * kBlock;  // elements below which a second thread does not pay
 
 std::span<float> floats(const at::Tensor& tensor) {
@@ -30,6 +29,8 @@ std::span<float> floats(const at::Tensor& tensor) {
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
+
+double square_of(float value) { return static_cast<double>(value) * static_cast<double>(value); }
 
 void check_flat(const at::Tensor& tensor, std::int64_t numel, const char* name) {
   check(tensor.scalar_type() == at::kFloat && tensor.dim() == 1 && tensor.numel() == numel && tensor.is_contiguous(),
@@ -49,31 +50,38 @@ void adamw_(float* p, float* m, float* v, const float* g, std::int64_t n, const 
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
-                                   std::int64_t total_steps, Communicator& communicator)
-    : parameters_(std::move(parameters)), config_(config), total_steps_(total_steps), communicator_(communicator) {
+                                   std::int64_t total_steps, Communicator& communicator, bool offload)
+    : parameters_(std::move(parameters)),
+      config_(config),
+      total_steps_(total_steps),
+      communicator_(communicator),
+      map_(communicator.size() == 1 ? std::vector<std::int64_t>{0, total()} : parameters_.layout().units, communicator.size()) {
   check_flat(initial, total(), "the initial parameters");
   check(initial.is_cpu(), "the initial parameters lie on the CPU");
-  const std::int64_t ranks = communicator_.size();
-  slice_ = (total() + ranks * kBlock - 1) / (ranks * kBlock) * kBlock;
-  const std::int64_t first = slice_ * communicator_.rank();
-  for (const ParameterSpec& spec : parameters_.layout().tensors) {
-    const std::int64_t begin = std::max(spec.offset, first);
-    const std::int64_t end = std::min(spec.offset + spec.numel, first + slice_);
-    if (begin < end) segments_.push_back({begin - first, end - first, spec.shape.size() >= 2});
+  for (const ShardMap::Piece& piece : map_.pieces(communicator_.rank())) {
+    for (const ParameterSpec& spec : parameters_.layout().tensors) {
+      const std::int64_t begin = std::max(spec.offset, piece.begin), end = std::min(spec.offset + spec.numel, piece.end);
+      if (begin < end) segments_.push_back({piece.place + begin - piece.begin, piece.place + end - piece.begin, spec.shape.size() >= 2});
+    }
   }
-  padded_ = at::zeros({slice_ * ranks}, at::kFloat);
-  padded_.narrow(0, 0, total()).copy_(initial);
-  master_ = padded_.narrow(0, first, slice_).to(parameters_.flat().device(), at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  master_ = map_.slice_of(initial, communicator_.rank()).to(offload ? at::Device(at::kCPU) : parameters_.flat().device());
   exp_avg_ = at::zeros_like(master_);
   exp_avg_sq_ = at::zeros_like(master_);
   if (!alone_on_gpu()) reduced_ = at::zeros_like(master_);
-  parameters_.flat().copy_(initial);
+  if (parameters_.sharded()) {
+    parameters_.flat().copy_(master_);
+  } else {
+    parameters_.flat().copy_(initial);
+  }
 }
 
 OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t step) {
   check_flat(gradients, total(), "the gradients");
   sum_over_ranks(gradients);
+  return update(step);
+}
 
+OptimizerStep ShardedOptimizer::update(std::int64_t step) {
   OptimizerStep result;
   result.lr = learning_rate(config_, step, total_steps_);
   result.grad_norm = global_norm();
@@ -91,7 +99,7 @@ OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t s
 }
 
 DeviceRanks* ShardedOptimizer::device_ranks() {
-  if (!device_ranks_) device_ranks_ = master_.is_cuda() ? nccl_ranks(communicator_) : nullptr;
+  if (!device_ranks_) device_ranks_ = parameters_.flat().is_cuda() ? nccl_ranks(communicator_) : nullptr;
   return device_ranks_->get();
 }
 
@@ -100,39 +108,81 @@ void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
     reduced_ = gradients;
     return;
   }
-  if (DeviceRanks* const ranks = device_ranks()) {
-    const at::Tensor whole = at::zeros({padded_.numel()}, gradients.options());
-    whole.narrow(0, 0, total()).copy_(gradients);
-    reduced_ = ranks->reduce_scatter_sum(whole, "gradients");
+  if (communicator_.size() == 1) {
+    reduced_.narrow(0, 0, total()).copy_(gradients);
     return;
   }
-  padded_.narrow(0, 0, total()).copy_(gradients);
-  padded_.narrow(0, total(), padded_.numel() - total()).zero_();
-  const at::Tensor own = reduced_.cpu();  // the tensor itself where it lies there
-  communicator_.reduce_scatter_sum(floats(padded_), floats(own), "gradients");
-  reduced_.copy_(own);
+  for (const ShardMap::Unit& unit : map_.units()) {
+    const at::Tensor padded = at::zeros({unit.padded(map_.ranks())}, gradients.options());
+    padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin).copy_(gradients.narrow(0, unit.begin, unit.end - unit.begin));
+    reduce_scatter(padded, reduced_.narrow(0, unit.place, unit.part));
+  }
 }
 
-void ShardedOptimizer::add_block_squares(std::span<double> sums) const {
+void ShardedOptimizer::clear_sum() {
+  if (reduced_.defined()) reduced_.zero_();
+}
+
+void ShardedOptimizer::add_to_sum(std::size_t number, const at::Tensor& padded) {
+  const ShardMap::Unit& unit = map_.units()[number];
+  check_flat(padded, unit.padded(map_.ranks()), "a unit's gradients");
+  const at::Tensor part = at::empty({unit.part}, reduced_.options());
+  reduce_scatter(padded, part);
+  reduced_.narrow(0, unit.place, unit.part).add_(part);
+}
+
+void ShardedOptimizer::reduce_scatter(const at::Tensor& padded, const at::Tensor& part) {
+  if (DeviceRanks* const ranks = device_ranks()) {
+    part.copy_(ranks->reduce_scatter_sum(padded, "gradients"));
+    return;
+  }
+  const at::Tensor all = padded.cpu(), own = part.is_cpu() ? part : at::empty({part.numel()}, at::kFloat);
+  communicator_.reduce_scatter_sum(floats(all), floats(own), "gradients");
+  if (!part.is_cpu()) part.copy_(own);
+}
+
+std::vector<double> ShardedOptimizer::squares_of_blocks() const {
+  std::vector<double> sums(static_cast<std::size_t>(map_.slice() / kBlock), 0.0);
   if (reduced_.is_cuda()) {
     const at::Tensor squares = cuda::block_squares(reduced_);
-    check(squares.numel() == std::ssize(sums), "there is a sum a block");
-    std::copy_n(squares.const_data_ptr<double>(), sums.size(), sums.begin());
-    return;
+    std::copy_n(squares.const_data_ptr<double>(), std::min(squares.numel(), std::ssize(sums)), sums.begin());
+    return sums;
   }
   const std::span<const float> reduced = floats(reduced_);
   for (std::size_t b = 0; b < sums.size(); ++b) {
-    for (const float g : reduced.subspan(b * kBlock, kBlock)) sums[b] += static_cast<double>(g) * static_cast<double>(g);
+    for (const float g : reduced.subspan(b * kBlock, kBlock)) sums[b] += square_of(g);
   }
+  return sums;
 }
 
 double ShardedOptimizer::global_norm() {
-  const auto blocks = static_cast<std::size_t>(slice_ / kBlock);
-  const auto first = blocks * static_cast<std::size_t>(communicator_.rank());
-  std::vector<double> sums(blocks * static_cast<std::size_t>(communicator_.size()));
-  const std::span<double> own = std::span(sums).subspan(first, blocks);
-  add_block_squares(own);
-  communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(sums)), "gradient norm");
+  const int rank = communicator_.rank();
+  const std::vector<double> own = squares_of_blocks();
+  std::vector<double> sums(static_cast<std::size_t>((total() + kBlock - 1) / kBlock), 0.0);
+  for (const ShardMap::Unit& unit : map_.units()) {
+    const std::int64_t first = unit.origin + rank * unit.part, end = std::min(first + unit.part, unit.end);
+    for (std::int64_t at = first; at < end; at += kBlock) {
+      sums[static_cast<std::size_t>(at / kBlock)] = own[static_cast<std::size_t>((unit.place + at - first) / kBlock)];
+    }
+  }
+  // Of blocks in which units meet, ranks have parts: the elements themselves are put together.
+  const std::vector<std::int64_t>& meeting = map_.meeting_blocks();
+  std::vector<float> elements(meeting.size() * kBlock, 0.0F);
+  for (std::size_t i = 0; i < meeting.size(); ++i) {
+    sums[static_cast<std::size_t>(meeting[i])] = 0;
+    for (const ShardMap::Piece& piece : map_.pieces(rank)) {
+      const std::int64_t begin = std::max(piece.begin, meeting[i] * kBlock), end = std::min(piece.end, (meeting[i] + 1) * kBlock);
+      if (begin >= end) continue;
+      const at::Tensor part = reduced_.narrow(0, piece.place + begin - piece.begin, end - begin).cpu();
+      std::copy_n(part.const_data_ptr<float>(), part.numel(), elements.begin() + static_cast<std::int64_t>(i) * kBlock + begin % kBlock);
+    }
+  }
+  communicator_.all_reduce_sum(std::span(elements), "gradient where units meet");
+  communicator_.all_reduce_sum(std::span(sums), "gradient norm");
+  for (std::size_t i = 0; i < meeting.size(); ++i) {
+    double& sum = sums[static_cast<std::size_t>(meeting[i])];
+    for (const float g : std::span(elements).subspan(i * kBlock, kBlock)) sum += square_of(g);
+  }
   double sum = 0;
   for (const double block : sums) sum += block;
   return std::sqrt(sum);
@@ -145,7 +195,7 @@ std::string ShardedOptimizer::first_bad_tensor() {
   std::vector<std::int64_t> firsts(static_cast<std::size_t>(communicator_.size()));
   const auto own = std::span(firsts).subspan(static_cast<std::size_t>(communicator_.rank()), 1);
   own[0] = bad == reduced.end() ? std::numeric_limits<std::int64_t>::max()
-                                : slice_ * communicator_.rank() + (bad - reduced.begin());
+                                : map_.element(communicator_.rank(), bad - reduced.begin());
   communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(firsts)), "first bad gradient");
   const std::int64_t first = *std::min_element(firsts.begin(), firsts.end());
   for (const ParameterSpec& spec : parameters_.layout().tensors) {
@@ -181,27 +231,43 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
   }
 }
 
+at::Tensor ShardedOptimizer::gather_part(const at::Tensor& part, std::string_view name) {
+  const at::Tensor own = part.cpu();  // the tensor itself where it lies there
+  const std::int64_t count = own.numel() * map_.ranks();
+  if (!scratch_.defined()) {
+    std::int64_t largest = 0;
+    for (const ShardMap::Unit& unit : map_.units()) largest = std::max(largest, unit.padded(map_.ranks()));
+    scratch_ = at::empty({largest}, at::kFloat);
+  }
+  const at::Tensor all = scratch_.view(own.scalar_type()).narrow(0, 0, count);
+  communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, name);
+  return all;
+}
+
 void ShardedOptimizer::publish_parameters() {
-  if (alone_on_gpu()) {
+  if (parameters_.sharded()) {
+    parameters_.flat().copy_(master_);
+    return;
+  }
+  if (communicator_.size() == 1) {
     parameters_.flat().copy_(master_.narrow(0, 0, total()));
     return;
   }
-  if (DeviceRanks* const ranks = device_ranks()) {
-    parameters_.flat().copy_(ranks->all_gather(master_.to(parameters_.flat().scalar_type()), "parameters").narrow(0, 0, total()));
-    return;
+  const at::Tensor rounded = master_.to(parameters_.flat().scalar_type());
+  for (const ShardMap::Unit& unit : map_.units()) {
+    const at::Tensor part = rounded.narrow(0, unit.place, unit.part);
+    DeviceRanks* const ranks = device_ranks();
+    const at::Tensor all = ranks != nullptr ? ranks->all_gather(part.to(parameters_.flat().device()), "parameters") : gather_part(part, "parameters");
+    const std::int64_t count = unit.end - unit.begin;
+    parameters_.flat().narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
   }
-  const at::Tensor own = master_.to(parameters_.flat().scalar_type()).cpu();  // the tensor itself where that is fp32 on the CPU
-  const at::Tensor all = padded_.view(own.scalar_type()).narrow(0, 0, slice_ * communicator_.size());
-  communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()},
-                           "parameters");
-  parameters_.flat().copy_(all.narrow(0, 0, total()));
 }
 
 void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
                                std::int64_t updates) {
-  check_flat(master, slice_, "the master parameters");
-  check_flat(exp_avg, slice_, "the first moment");
-  check_flat(exp_avg_sq, slice_, "the second moment");
+  check_flat(master, slice(), "the master parameters");
+  check_flat(exp_avg, slice(), "the first moment");
+  check_flat(exp_avg_sq, slice(), "the second moment");
   master_.copy_(master);
   exp_avg_.copy_(exp_avg);
   exp_avg_sq_.copy_(exp_avg_sq);
@@ -209,17 +275,17 @@ void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_a
   publish_parameters();
 }
 
-at::Tensor ShardedOptimizer::gather(const at::Tensor& slice, std::string_view name) {
-  check_flat(slice, alone_on_gpu() && slice.numel() == total() ? total() : slice_, "a slice");
-  const at::Tensor own = padded_.narrow(0, slice_ * communicator_.rank(), slice_);
-  own.narrow(0, 0, slice.numel()).copy_(slice);
-  communicator_.all_gather(bytes_of(own), std::as_writable_bytes(floats(padded_)), name);
-  return padded_.narrow(0, 0, total());
-}
-
-at::Tensor ShardedOptimizer::gather_copy(const at::Tensor& slice, std::string_view name) {
-  const at::Tensor whole = gather(slice, name);
-  return communicator_.rank() == 0 ? whole.clone() : at::Tensor();
+at::Tensor ShardedOptimizer::gather(const at::Tensor& part, std::string_view name) {
+  if (alone_on_gpu() && part.numel() == total()) return part.cpu();
+  check_flat(part, slice(), "a slice");
+  at::Tensor whole;
+  if (communicator_.rank() == 0) whole = at::empty({total()}, at::kFloat);
+  for (const ShardMap::Unit& unit : map_.units()) {
+    const at::Tensor all = gather_part(part.narrow(0, unit.place, unit.part), name);
+    const std::int64_t count = unit.end - unit.begin;
+    if (whole.defined()) whole.narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
+  }
+  return whole;
 }
 
 }  // namespace troupe

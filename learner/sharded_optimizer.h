@@ -13,6 +13,7 @@
 #include "common/config/config.h"
 #include "common/model/parameters.h"
 #include "learner/device_ranks.h"
+#include "learner/shard_map.h"
 
 namespace troupe {
 
@@ -25,16 +26,17 @@ struct OptimizerStep {
   std::string bad_tensor;  // where skipped: the first tensor with a non-finite gradient
 };
 
-/// AdamW with its state sharded over the learner ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank owns a
-/// contiguous slice of the flat parameter vector, in fp32: the master parameters and both moments. The vector is padded
-/// with zeros to a multiple of size() * 1024 elements; tensors may straddle slices. The slices lie where the parameters lie; on GPUs
-/// gradients and parameters go between ranks over NCCL, or over the CPU where ranks share a GPU. One thread at a time.
+/// AdamW with its state sharded over the learner ranks (ZeRO, Rajbhandari et al. 2020): each rank owns a slice of the flat parameter
+/// vector as ShardMap cuts it, in fp32: the master parameters and both moments; tensors may straddle slices. The units are the layout's,
+/// or the whole vector on one rank. The slices lie where the parameters lie, unless they are offloaded; on GPUs gradients and parameters go between ranks over
+/// NCCL, or over the CPU where ranks share a GPU. One thread at a time.
 class ShardedOptimizer {
  public:
   /// Starts from `initial` ([total], fp32, on the CPU, laid out as parameters.layout(); the same on every rank) and sets
-  /// `parameters` (fp32 or bf16; a shared handle) to its rounding. Not collective. `total_steps` is for the schedule.
+  /// `parameters` (fp32 or bf16; a shared handle, whole or this rank's slice) to its rounding. Not collective. `total_steps` is for the schedule.
+  /// `offload`: the slices lie on the CPU and are updated there, wherever the parameters lie.
   ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
-                   std::int64_t total_steps, Communicator& communicator);
+                   std::int64_t total_steps, Communicator& communicator, bool offload = false);
 
   /// One update, from this rank's `gradients` ([total], fp32, zero in the alignment gaps, untouched): sum over the
   /// ranks in rank order; global L2 norm; clipping as torch's clip_grad_norm_ (g *= min(1, clip_norm / (norm + 1e-6)));
@@ -45,14 +47,21 @@ class ShardedOptimizer {
   /// result has the same bits on any number of ranks. @throws DeviceError.
   OptimizerStep step(const at::Tensor& gradients, std::int64_t step);
 
-  /// This rank's slice of the padded flat vector: elements [rank * slice, (rank + 1) * slice), each tensor [slice]
-  /// fp32.
+  /// The same in parts, so that nobody need hold all gradients: first clear_sum, then any number of times add_to_sum for a unit of the
+  /// map, then update, which is `step` of the sum. `padded` is a unit's gradients from its origin on ([unit.padded()], fp32, zero
+  /// where the unit is not; destroyed). All but clear_sum are collective.
+  void clear_sum();
+  void add_to_sum(std::size_t unit, const at::Tensor& padded);
+  OptimizerStep update(std::int64_t step);
+
+  const ShardMap& map() const { return map_; }
+  /// This rank's slice of the flat vector: [slice] fp32, zero in the padding.
   const at::Tensor& master() const { return master_; }
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
   /// The last step's summed gradient before clipping. Of one rank on a GPU it is `step`'s argument itself, without the padding.
   const at::Tensor& gradient() const { return reduced_; }
-  std::int64_t slice() const { return slice_; }
+  std::int64_t slice() const { return map_.slice(); }
   std::int64_t total() const { return parameters_.layout().total; }
   /// Updates applied, skipped ones not counted: t of Adam's bias correction.
   std::int64_t updates() const { return updates_; }
@@ -62,11 +71,9 @@ class ShardedOptimizer {
   /// Puts a state back, of this rank's slice (on any device), and sets the parameters. Collective.
   void restore(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, std::int64_t updates);
 
-  /// The whole logical vector [total] of which each rank gives its slice, on every rank's CPU; valid until the next call of a
-  /// collective method. Collective.
+  /// The whole logical vector [total] of which each rank gives its slice: on rank 0's CPU, an undefined tensor on the others.
+  /// Collective.
   at::Tensor gather(const at::Tensor& slice, std::string_view name);
-  /// The same as a copy that stays; on rank 0, an undefined tensor on the others. Collective.
-  at::Tensor gather_copy(const at::Tensor& slice, std::string_view name);
 
  private:
   struct Segment {  // of one tensor, within the slice
@@ -75,8 +82,12 @@ class ShardedOptimizer {
     bool decay;
   };
   void sum_over_ranks(const at::Tensor& gradients);
-  /// Of this rank's blocks of 1024 elements.
-  void add_block_squares(std::span<double> sums) const;
+  /// This rank's part of a padded unit's sum, in `part`, which may be on a GPU.
+  void reduce_scatter(const at::Tensor& padded, const at::Tensor& part);
+  /// The ranks' `part` of a unit, one behind the other, on the CPU; valid until the next collective.
+  at::Tensor gather_part(const at::Tensor& part, std::string_view name);
+  /// Of each block of 1024 elements of this rank's slice.
+  std::vector<double> squares_of_blocks() const;
   double global_norm();
   std::string first_bad_tensor();
   void update_slice(double lr, float clip);
@@ -92,12 +103,12 @@ class ShardedOptimizer {
   OptimizerConfig config_;
   std::int64_t total_steps_;
   Communicator& communicator_;
-  std::int64_t slice_;
+  ShardMap map_;
   std::int64_t updates_ = 0;
   std::vector<Segment> segments_;
   at::Tensor master_, exp_avg_, exp_avg_sq_, reduced_;  // [slice]
   std::optional<std::unique_ptr<DeviceRanks>> device_ranks_;
-  at::Tensor padded_;                                   // [slice * size] on the CPU, scratch of the collectives
+  at::Tensor scratch_;                                  // of collectives on the CPU: the largest padded unit, fp32
 };
 
 }  // namespace troupe

@@ -6,7 +6,8 @@
 
 namespace troupe {
 
-TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, bool keep)
+TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature,
+                     std::optional<Recompute> keep)
     : model_(model), temperature_(temperature) {
   std::vector<std::int64_t> ids;
   std::vector<std::int64_t> rows;
@@ -27,6 +28,7 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
   packed_.ids_T = at::tensor(ids, at::kLong);
   rows_N = at::tensor(rows, at::kLong).to(model.parameters().flat().device());
   targets_N = at::tensor(targets, at::kLong);
+  if (keep) saved_.recompute = *keep;
   const at::Tensor hidden_TH = model.forward(packed_, keep ? &saved_ : nullptr);
   total_rows_ = hidden_TH.size(0);
   hidden_NH = hidden_TH.index_select(0, rows_N);
@@ -35,9 +37,9 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
   tokens_.entropy_N = tokens_.entropy_N.cpu();
 }
 
-void TokenPass::backward(const at::Tensor& grad_logp_N, at::Tensor& gradients) {
+void TokenPass::backward(const at::Tensor& grad_logp_N, GradientUnits& gradients) {
   const at::Tensor head_VH = model_.head_VH();
-  at::Tensor grad_head_VH = gradients.narrow(0, model_.head_offset(), head_VH.numel()).view(head_VH.sizes());
+  at::Tensor grad_head_VH = model_.head_in(gradients.unit(model_.head_unit()));
   const at::Tensor grad_NH =
       token_logprobs_backward(hidden_NH, head_VH, targets_N, temperature_, tokens_, grad_logp_N.to(hidden_NH.device()), grad_head_VH);
   at::Tensor grad_TH = at::zeros({total_rows_, grad_NH.size(1)}, grad_NH.options());

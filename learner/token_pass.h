@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,15 +23,14 @@ struct TokenSequence {
 /// One forward pass of packed sequences up to the log-probability of each completion token, and what its backward needs.
 class TokenPass {
  public:
-  /// Runs the model. `keep` saves the activations that backward needs.
-  TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, bool keep);
+  /// Runs the model. `keep` saves the activations that backward needs, but for what it says that backward computes again.
+  TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, std::optional<Recompute> keep);
 
   /// log p of the completion tokens and the entropy of their distributions: [N] fp32 each, on the CPU.
   const TokenLogprobs& tokens() const { return tokens_; }
 
-  /// Adds dL/dparameter to `gradients` (flat fp32, as Transformer::backward) for dL/dlogp = grad_logp_N (on the CPU). Once, and
-  /// only with `keep`.
-  void backward(const at::Tensor& grad_logp_N, at::Tensor& gradients);
+  /// Adds dL/dparameter to `gradients` as Transformer::backward for dL/dlogp = grad_logp_N (on the CPU). Once, and only with `keep`.
+  void backward(const at::Tensor& grad_logp_N, GradientUnits& gradients);
 
  private:
   const Transformer& model_;

@@ -6,7 +6,8 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <limits>
+#include <optional>
+#include <set>
 
 #include "common/base/error.h"
 #include "common/base/fault.h"
@@ -30,15 +31,15 @@ std::span<const float> span_of(const at::Tensor& tensor) {
 }  // namespace
 
 Trainer::Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
-                 Communicator& communicator, const LoraAdapters* lora, Critic* critic)
+                 Communicator& communicator, const LoraAdapters* lora, Critic* critic, Recompute recompute)
     : config_(config),
       model_(model),
       reference_(reference),
       optimizer_(optimizer),
       communicator_(communicator),
-      lora_(lora),
       critic_(critic),
-      gradients_(at::zeros({model.parameters().layout().total}, model.parameters().flat().options().dtype(at::kFloat))),
+      recompute_(recompute),
+      gradients_(model, optimizer, lora, zero_stage_of(config, communicator)),
       exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
 TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,
@@ -47,21 +48,22 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
   TrainStats stats;
   phase("reference");
   old_logprobs_ = config_.loss.tis_cap > 0 ? frozen_logprobs(model_, plan) : FrozenLogprobs();
-  reference_logprobs_ = reference_ != nullptr ? frozen_logprobs(*reference_, plan) : FrozenLogprobs();
+  reference_logprobs_ = reference_logprobs(plan);
   if (critic_ != nullptr) look_ahead(plan);
   for (std::size_t i = 0; i < plan.updates.size(); ++i) {
     const UpdateShard& update = plan.updates[i];
-    gradients_.zero_();
+    gradients_.clear();
     UpdateTrace* const trace = traces != nullptr && update.global_sequences > 0 ? &traces->emplace_back() : nullptr;
-    for (std::size_t m = 0; m < update.micro_batches.size(); ++m) {
+    const std::size_t own = update.micro_batches.size(), all = rounds(own);
+    for (std::size_t m = 0; m < all; ++m) {
       phase("forward and backward, update " + std::to_string(i + 1) + ", micro-batch " + std::to_string(m + 1));
-      stats.loss += train_micro_batch(update.micro_batches[m], update, i == 0, stats, trace);
+      stats.loss += train_micro_batch(m < own ? update.micro_batches[m] : std::vector<Trajectory>(), update, i == 0, stats, trace);
     }
     if (update.global_sequences == 0) continue;  // nothing trains: momentum alone must not move the weights
-    if (fault::spoilt("learner.gradient")) gradients_.narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
+    if (fault::spoilt("learner.gradient")) gradients_.spoil();
     phase("optimizer");
     fault::point("learner.optimizer");
-    const OptimizerStep step = lora_step(lora_, model_.parameters(), optimizer_, gradients_, plan.step, trace);
+    const OptimizerStep step = gradients_.step(plan.step, trace);
     fault::point("learner.updated");
     stats.grad_norm = step.grad_norm;
     stats.lr = step.lr;
@@ -79,10 +81,13 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
 
 double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
                                   TrainStats& stats, UpdateTrace* trace) {
-  if (micro_batch.empty()) return 0;
+  if (micro_batch.empty()) {
+    if (gradients_.in_step()) TokenPass(model_, {}, 1.0, recompute_).backward(at::empty({0}, at::kFloat), gradients_);
+    return 0;
+  }
   fault::point("learner.forward");
   const std::vector<TokenSequence> sequences = sequences_of(micro_batch);
-  TokenPass pass(model_, sequences, config_.sampling.temperature, true);
+  TokenPass pass(model_, sequences, config_.sampling.temperature, recompute_);
   TokenTargets targets = token_targets(micro_batch, update, config_.loss, config_.sampling.max_tokens);
   if (critic_ != nullptr) targets.advantage = critic_->advantages(micro_batch);
   const std::span<const float> logp = span_of(pass.tokens().logp_N);
@@ -130,24 +135,43 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   return result.loss;
 }
 
+std::size_t Trainer::rounds(std::size_t own) const {
+  return gradients_.in_step() ? static_cast<std::size_t>(largest(static_cast<std::int64_t>(own), communicator_)) : own;
+}
+
 Trainer::FrozenLogprobs Trainer::frozen_logprobs(const Transformer& model, const StepPlan& plan) const {
-  FrozenLogprobs frozen;
+  std::vector<const std::vector<Trajectory>*> first_seen;  // later epochs repeat the completions of the first
+  std::set<TokenKey> seen;
   for (const UpdateShard& update : plan.updates) {
     for (const auto& micro_batch : update.micro_batches) {
-      // Later epochs repeat the completions of the first.
-      if (micro_batch.empty() || frozen.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
-      const TokenPass pass(model, sequences_of(micro_batch), config_.sampling.temperature, false);
-      const std::span<const float> logp = span_of(pass.tokens().logp_N);
-      std::size_t at = 0;
-      for (const Trajectory& trajectory : micro_batch) {
-        const auto count = static_cast<std::size_t>(trajectory.completion_tokens());
-        const auto part = logp.subspan(at, count);
-        frozen.try_emplace({trajectory.group, trajectory.sample}, part.begin(), part.end());
-        at += count;
-      }
+      if (micro_batch.empty() || seen.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
+      first_seen.push_back(&micro_batch);
+      for (const Trajectory& trajectory : micro_batch) seen.insert({trajectory.group, trajectory.sample});
+    }
+  }
+  FrozenLogprobs frozen;
+  const std::size_t all = rounds(first_seen.size());
+  for (std::size_t m = 0; m < all; ++m) {
+    const std::vector<Trajectory> none;
+    const std::vector<Trajectory>& micro_batch = m < first_seen.size() ? *first_seen[m] : none;
+    const TokenPass pass(model, sequences_of(micro_batch), config_.sampling.temperature, std::nullopt);
+    const std::span<const float> logp = span_of(pass.tokens().logp_N);
+    std::size_t at = 0;
+    for (const Trajectory& trajectory : micro_batch) {
+      const auto count = static_cast<std::size_t>(trajectory.completion_tokens());
+      const auto part = logp.subspan(at, count);
+      frozen.try_emplace({trajectory.group, trajectory.sample}, part.begin(), part.end());
+      at += count;
     }
   }
   return frozen;
+}
+
+Trainer::FrozenLogprobs Trainer::reference_logprobs(const StepPlan& plan) const {
+  if (reference_ == nullptr) return {};
+  const at::Device device = model_.parameters().flat().device();
+  if (reference_->parameters().flat().device() == device) return frozen_logprobs(*reference_, plan);
+  return frozen_logprobs(Transformer(reference_->parameters().on(device), exact_), plan);
 }
 
 /// The values and advantages of the step, by its critic.

@@ -17,6 +17,7 @@
 #include "learner/objective/policy_loss.h"
 #include "learner/objective/trajectory.h"
 #include "learner/sharded_optimizer.h"
+#include "learner/step_gradients.h"
 #include "learner/update_trace.h"
 
 namespace troupe {
@@ -40,9 +41,10 @@ struct TrainStats {
 class Trainer {
  public:
   /// `model` shares its parameters with the optimizer, unless that trains the adapters `lora`; `reference` may be null where no KL
-  /// is asked for. With a `critic` the advantages are its own, and it is trained beside the policy.
+  /// is asked for, and lie elsewhere than the model. With a `critic` the advantages are its own, and it is trained beside the policy.
   Trainer(const Config& config, Transformer& model, const Transformer* reference, ShardedOptimizer& optimizer,
-          Communicator& communicator, const LoraAdapters* lora = nullptr, Critic* critic = nullptr);
+          Communicator& communicator, const LoraAdapters* lora = nullptr, Critic* critic = nullptr,
+          Recompute recompute = Recompute::kNone);
 
   /// Trains the step's updates in order. `phase` is told what the rank is doing. In exact mode at max_lag 0 the first update's
   /// log-probabilities must be the sampler's bits: @throws DeviceError naming the first token where they are not. Not so for a
@@ -58,6 +60,10 @@ class Trainer {
   double train_micro_batch(const std::vector<Trajectory>& micro_batch, const UpdateShard& update, bool first_update,
                            TrainStats& stats, UpdateTrace* trace);
   FrozenLogprobs frozen_logprobs(const Transformer& model, const StepPlan& plan) const;
+  /// Of the reference, brought to where the model computes if it lies elsewhere.
+  FrozenLogprobs reference_logprobs(const StepPlan& plan) const;
+  /// How many micro-batches this rank goes through where it has `own`: where passes are collective, as many as the others.
+  std::size_t rounds(std::size_t own) const;
   void require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,
                      std::span<const float> sampler_logp) const;
   void combine_over_ranks(TrainStats& stats);
@@ -68,9 +74,9 @@ class Trainer {
   const Transformer* reference_;
   ShardedOptimizer& optimizer_;
   Communicator& communicator_;
-  const LoraAdapters* lora_;
   Critic* critic_;
-  at::Tensor gradients_;
+  Recompute recompute_;
+  StepGradients gradients_;
   const bool exact_;
   bool assert_exact_ = true;  // in the present step
   FrozenLogprobs old_logprobs_;  // of this step, where they are not the sampler's

@@ -99,12 +99,12 @@ void UpdateTrace::add_policy(std::span<const Trajectory> micro_batch, const Toke
   for (const double weight : batch.weight) token_weights.push_back(static_cast<float>(weight));
 }
 
-OptimizerStep traced_step(ShardedOptimizer& optimizer, const at::Tensor& gradients, std::int64_t step, UpdateTrace* trace) {
-  if (trace == nullptr) return optimizer.step(gradients, step);
-  trace->weights_before = optimizer.gather_copy(optimizer.master(), "parameters for a trace");
-  const OptimizerStep result = optimizer.step(gradients, step);
-  trace->gradients = optimizer.gather_copy(optimizer.gradient(), "gradients for a trace");
-  trace->weights_after = optimizer.gather_copy(optimizer.master(), "parameters for a trace");
+OptimizerStep traced_step(ShardedOptimizer& optimizer, const std::function<OptimizerStep()>& update, UpdateTrace* trace) {
+  if (trace == nullptr) return update();
+  trace->weights_before = optimizer.gather(optimizer.master(), "parameters for a trace");
+  const OptimizerStep result = update();
+  trace->gradients = optimizer.gather(optimizer.gradient(), "gradients for a trace");
+  trace->weights_after = optimizer.gather(optimizer.master(), "parameters for a trace");
   return result;
 }
 

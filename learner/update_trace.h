@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -46,9 +47,9 @@ struct UpdateTrace {
   void add_policy(std::span<const Trajectory> micro_batch, const TokenBatch& batch);
 };
 
-/// optimizer.step(gradients, step), with the weights before and after and the summed gradients kept in `trace` unless that is
+/// `update()`, an update of the optimizer, with the weights before and after and the summed gradients kept in `trace` unless that is
 /// null. Collective.
-OptimizerStep traced_step(ShardedOptimizer& optimizer, const at::Tensor& gradients, std::int64_t step, UpdateTrace* trace);
+OptimizerStep traced_step(ShardedOptimizer& optimizer, const std::function<OptimizerStep()>& update, UpdateTrace* trace);
 
 /// The whole update of which each rank has traced its own part; the same on every rank but for the tensors, which rank 0
 /// alone has. Collective.

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -48,6 +50,10 @@ class Communicator {
   virtual void close() = 0;
 
   virtual CollectiveProgress progress() const = 0;
+
+  /// Runs `work`, whose collectives on this communicator come in this place of the order. It may still run when this returns: get() of
+  /// the result waits for it, and throws what it threw. What is called later comes after it. Here it runs at once.
+  virtual std::shared_future<void> start(std::function<void()> work);
 
   /// From now on waits are judged by `patience`, which must outlive its use; null: the fixed deadline again.
   virtual void wait_with(const Patience* patience) = 0;

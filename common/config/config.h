@@ -26,6 +26,9 @@ struct LearnersConfig {
   int count = 1;
   int threads = 1;              // of each rank
   std::string device = "auto";  // auto | cpu | cuda
+  std::string recompute = "auto";  // auto | none | activations | block
+  int zero_stage = 1;
+  std::string offload = "none";  // none | optimizer | reference | all
   bool operator==(const LearnersConfig&) const = default;
 };
 

@@ -132,6 +132,14 @@ void add_roles(std::vector<Option>& options) {
   learners("threads", &LearnersConfig::threads, kConduct, between(1, 1024), "threads of each learner rank");
   learners("device", &LearnersConfig::device, kConduct, one_of({"auto", "cpu", "cuda"}),
            "where the learners compute; auto: a GPU where there is one and model.dtype = bf16");
+  learners("recompute", &LearnersConfig::recompute, kConduct, one_of({"auto", "none", "activations", "block"}),
+           "what the backward pass computes again instead of keeping it, to the same bits: none, the rows of norms and MLPs, or all of a "
+           "block but its input; auto: none, or what memory asks for");
+  learners("zero_stage", &LearnersConfig::zero_stage, kConduct, between(1, 3),
+           "what is shared out over the ranks: 1 the optimizer's state, 2 gradients too, 3 parameters and the reference too");
+  learners("offload", &LearnersConfig::offload, kConduct, one_of({"none", "optimizer", "reference", "all"}),
+           "what lies in the host's memory instead of the GPU's: the optimizer's state, which is updated there, the reference, which is "
+           "brought over for each step, or both");
   const auto actors = section("actors", &Config::actors, options);
   actors("count", &ActorsConfig::count, kConduct, between(0, 65536), "actor processes; 0: started by hand");
   actors("threads", &ActorsConfig::threads, kConduct, between(1, 1024), "threads of each actor");

@@ -7,7 +7,8 @@ namespace troupe {
 
 template <typename T>
 void ActivationView<T>::lay_out(float* floats, T* values) {
-  const std::int64_t streams = keep_ ? 2 * layers_ + 1 : 1, layers = keep_ ? layers_ : 1;
+  const std::int64_t streams = keeps_attention() ? 2 * layers_ + 1 : keep_ ? layers_ + 2 : 1;
+  const std::int64_t attentions = keeps_attention() ? layers_ : 1;
   const auto take = [](auto* base, std::int64_t& used, std::int64_t count) {
     auto* at = base == nullptr ? nullptr : base + used;
     used += count;
@@ -16,14 +17,14 @@ void ActivationView<T>::lay_out(float* floats, T* values) {
   float_count_ = value_count_ = 0;
   residual_ = take(floats, float_count_, streams * rows_ * hidden_);
   if (keep_) {
-    inverse_rms_ = take(floats, float_count_, streams * rows_);
-    lse_ = take(floats, float_count_, layers * rows_ * heads_);
+    inverse_rms_ = take(floats, float_count_, (2 * layers_ + 1) * rows_);
+    lse_ = take(floats, float_count_, layers_ * rows_ * heads_);
   }
-  normed_ = take(values, value_count_, streams * rows_ * hidden_);
-  qkv_ = take(values, value_count_, layers * rows_ * qkv_width_);
-  unnormed_ = take(values, value_count_, layers * rows_ * unnormed_width_);
-  attended_ = take(values, value_count_, layers * rows_ * attended_width_);
-  gate_up_ = take(values, value_count_, layers * (keep_ ? rows_ : std::min(rows_, kMaxRows)) * gate_up_width_);
+  normed_ = take(values, value_count_, (keeps_all() ? 2 * layers_ + 1 : keep_ ? 2 : 1) * rows_ * hidden_);
+  qkv_ = take(values, value_count_, attentions * rows_ * qkv_width_);
+  unnormed_ = take(values, value_count_, attentions * rows_ * unnormed_width_);
+  attended_ = take(values, value_count_, attentions * rows_ * attended_width_);
+  gate_up_ = take(values, value_count_, (keeps_all() ? layers_ * rows_ : std::min(rows_, kMaxRows)) * gate_up_width_);
 }
 
 template <typename T>
@@ -36,7 +37,8 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, std::int64_t rows, 
       unnormed_width_(keep && model.architecture.qk_norm ? model.turned_width() : 0),
       attended_width_(model.attended_width()),
       gate_up_width_(2 * model.architecture.intermediate),
-      keep_(keep) {
+      keep_(keep),
+      recompute_(storage.recompute) {
   lay_out(nullptr, nullptr);
   const auto grow = [](at::Tensor& tensor, std::int64_t count, at::ScalarType dtype) {
     const bool fits = tensor.defined() && tensor.scalar_type() == dtype && tensor.numel() >= count;
@@ -58,7 +60,8 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, const Activations& 
       unnormed_width_(model.architecture.qk_norm ? model.turned_width() : 0),
       attended_width_(model.attended_width()),
       gate_up_width_(2 * model.architecture.intermediate),
-      keep_(true) {
+      keep_(true),
+      recompute_(storage.recompute) {
   check(storage.floats.defined() && storage.values.element_size() == sizeof(T), "activations come from a forward pass");
   lay_out(data_of<float>(storage.floats), data_of<T>(storage.values));
   check(storage.floats.numel() >= float_count_ && storage.values.numel() >= value_count_,

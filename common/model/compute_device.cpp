@@ -1,5 +1,10 @@
 #include "common/model/compute_device.h"
 
+#include <unistd.h>
+
+#include <fstream>
+#include <string_view>
+
 #include <ATen/Context.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -17,6 +22,16 @@ at::Device compute_device(const std::string& asked, const std::string& key, at::
   const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(rank % gpus));
   c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(device);
   return device;
+}
+
+std::int64_t available_bytes(at::Device device) {
+  if (!device.is_cpu()) return available_gpu_bytes();
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    constexpr std::string_view kKey = "MemAvailable:";
+    if (line.starts_with(kKey)) return std::stoll(line.substr(kKey.size())) * 1024;
+  }
+  return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE) / 2;
 }
 
 }  // namespace troupe

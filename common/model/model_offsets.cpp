@@ -4,13 +4,10 @@
 
 namespace troupe {
 
-ModelOffsets::ModelOffsets(const Parameters& parameters) {
-  const Architecture& a = parameters.architecture();
+ModelOffsets::ModelOffsets(const ParameterLayout& layout, const Architecture& a) {
   const std::int64_t qkv_rows = (a.heads + 2 * a.kv_heads) * a.head_size;
-  const auto at = [&](const std::string& name) { return parameters.layout().find(name).offset; };
-  const auto joined = [&](const std::string& name, std::int64_t rows) {
-    return parameters.joined(name, rows).storage_offset();
-  };
+  const auto at = [&](const std::string& name) { return layout.find(name).offset; };
+  const auto joined = [&](const std::string& name, std::int64_t rows) { return layout.joined(name, rows); };
   embedding = at("model.embed_tokens.weight");
   final_norm = at("model.norm.weight");
   head = a.scores ? at("score.weight") : a.tied_embeddings ? embedding : at("lm_head.weight");

@@ -14,7 +14,7 @@ struct ModelOffsets {
     std::int64_t qkv_bias, q_norm, k_norm;  // -1 where there is none
     std::int64_t output, mlp_norm, gate_up, down;
   };
-  explicit ModelOffsets(const Parameters& parameters);
+  ModelOffsets(const ParameterLayout& layout, const Architecture& architecture);
 
   std::int64_t embedding = 0, final_norm = 0, head = 0;
   std::vector<Block> blocks;

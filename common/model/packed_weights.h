@@ -15,7 +15,10 @@ struct PackedWeights {
   struct Block {
     RightOperand<T> qkv, output, gate_up, down;
   };
+  /// Of whole parameters.
   PackedWeights(const Parameters& parameters, const ModelOffsets& offsets);
+  /// Of one block, given where its first matrix lies in memory. Refers to the matrices where it need not copy them.
+  static Block block_of(const Architecture& architecture, const ModelOffsets::Block& block, const T* qkv);
 
   std::vector<Block> blocks;
   RightOperand<T> head;  // of a language model

@@ -25,6 +25,7 @@ ParameterLayout::ParameterLayout(const std::vector<std::pair<std::string, std::v
     tensors.push_back({name, shape, total, numel});
     total = (total + numel + kAlignment - 1) / kAlignment * kAlignment;
   }
+  units = {0, total};
 }
 
 ParameterLayout::ParameterLayout(const Architecture& a) {
@@ -40,9 +41,15 @@ ParameterLayout::ParameterLayout(const Architecture& a) {
     join(name, std::move(shape));
   };
   const std::int64_t queries = a.heads * a.head_size, keys = a.kv_heads * a.head_size;
+  const auto begin_unit = [&] {
+    align();
+    units.push_back(total);
+  };
+  begin_unit();
   add("model.embed_tokens.weight", {a.vocabulary, a.hidden});
   for (std::int64_t layer = 0; layer < a.layers; ++layer) {
     const std::string block = "model.layers." + std::to_string(layer) + ".";
+    begin_unit();
     add(block + "input_layernorm.weight", {a.hidden});
     add(block + "self_attn.q_proj.weight", {queries, a.hidden});
     join(block + "self_attn.k_proj.weight", {keys, a.hidden});
@@ -62,13 +69,14 @@ ParameterLayout::ParameterLayout(const Architecture& a) {
     join(block + "mlp.up_proj.weight", {a.intermediate, a.hidden});
     add(block + "mlp.down_proj.weight", {a.hidden, a.intermediate});
   }
+  begin_unit();
   add("model.norm.weight", {a.hidden});
   if (a.scores) {
     add("score.weight", {1, a.hidden});
   } else if (!a.tied_embeddings) {
     add("lm_head.weight", {a.vocabulary, a.hidden});
   }
-  align();
+  begin_unit();
 }
 
 const ParameterSpec& ParameterLayout::find(const std::string& name) const {
@@ -76,6 +84,21 @@ const ParameterSpec& ParameterLayout::find(const std::string& name) const {
     if (spec.name == name) return spec;
   }
   throw ConfigError("the architecture has no tensor '" + name + "'");
+}
+
+std::int64_t ParameterLayout::joined(const std::string& first, std::int64_t rows) const {
+  const ParameterSpec& head = find(first);
+  const std::int64_t columns = head.numel / head.shape[0];
+  std::int64_t found = 0;
+  for (const ParameterSpec* spec = &head; found < rows; ++spec) {
+    const bool inside = spec < tensors.data() + tensors.size();
+    if (!inside || spec->numel / spec->shape[0] != columns || spec->offset != head.offset + found * columns) {
+      throw InternalError("tensors from '" + first + "' on cannot be joined to " + std::to_string(rows) + " rows");
+    }
+    found += spec->shape[0];
+  }
+  check(found == rows, "joined rows end within a tensor");
+  return head.offset;
 }
 
 Parameters::Parameters(const Architecture& architecture, at::ScalarType dtype, at::Device device)
@@ -89,32 +112,26 @@ Parameters::Parameters(const Architecture& architecture, ParameterLayout layout,
   flat_ = at::zeros({layout_.total}, at::TensorOptions(dtype).device(device));
 }
 
+Parameters::Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units)
+    : architecture_(architecture), layout_(architecture), flat_(std::move(slice)), units_(std::move(units)) {}
+
+at::Tensor Parameters::unit(std::int64_t number, std::int64_t next) const {
+  if (sharded()) return units_->take(number, next);
+  const std::int64_t begin = layout_.units[static_cast<std::size_t>(number)];
+  return flat_.narrow(0, begin, layout_.units[static_cast<std::size_t>(number) + 1] - begin);
+}
+
 Parameters Parameters::on(at::Device device) const {
+  check(!sharded(), "whole parameters are copied");
   Parameters copy(architecture_, layout_, flat_.scalar_type(), device);
   copy.flat_.copy_(flat_);
   return copy;
 }
 
 at::Tensor Parameters::operator[](const std::string& name) const {
+  check(!sharded(), "tensors are views of whole parameters");
   const ParameterSpec& spec = layout_.find(name);
   return flat_.narrow(0, spec.offset, spec.numel).view(spec.shape);
-}
-
-at::Tensor Parameters::joined(const std::string& first, std::int64_t rows) const {
-  const ParameterSpec& head = layout_.find(first);
-  std::int64_t found = 0;
-  for (const ParameterSpec* spec = &head; found < rows; ++spec) {
-    const bool inside = spec < layout_.tensors.data() + layout_.tensors.size();
-    const std::int64_t columns = head.numel / head.shape[0];
-    if (!inside || spec->numel / spec->shape[0] != columns || spec->offset != head.offset + found * columns) {
-      throw InternalError("tensors from '" + first + "' on cannot be joined to " + std::to_string(rows) + " rows");
-    }
-    found += spec->shape[0];
-  }
-  check(found == rows, "joined rows end within a tensor");
-  std::vector<std::int64_t> shape = head.shape;
-  shape[0] = rows;
-  return flat_.narrow(0, head.offset, head.numel / head.shape[0] * rows).view(shape);
 }
 
 void initialise_(Parameters& parameters, std::uint64_t seed) {

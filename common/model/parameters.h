@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,11 +31,25 @@ struct ParameterLayout {
   explicit ParameterLayout(const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& named_shapes);
   std::vector<ParameterSpec> tensors;
   std::int64_t total = 0;  // elements, alignment gaps included
+  /// Where each unit begins that the passes use as one: the embedding, each block, the final norm with the head; and the total. Of
+  /// other tensors: one unit.
+  std::vector<std::int64_t> units;
   /// @throws ConfigError naming the tensor.
   const ParameterSpec& find(const std::string& name) const;
+  /// Where `rows` rows of neighbouring tensors begin, the first of which is `first` (q, k, v; gate, up).
+  std::int64_t joined(const std::string& first, std::int64_t rows) const;
 };
 
-/// Parameters as one flat tensor and named views into it. A shared handle like a tensor.
+/// Parameters of which a rank has only a slice, a unit at a time. One thread at a time.
+class ParameterUnits {
+ public:
+  virtual ~ParameterUnits() = default;
+  /// All elements of unit `number`, without padding; valid until the next call but two. `next`, where it is not negative, is the
+  /// unit that the next call will ask for: it may be fetched meanwhile. Collective.
+  virtual at::Tensor take(std::int64_t number, std::int64_t next) = 0;
+};
+
+/// Parameters as one flat tensor and named views into it, or as a rank's slice of that. A shared handle like a tensor.
 class Parameters {
  public:
   /// Zeros of `dtype` (at::kFloat or at::kBFloat16) in the memory of `device`.
@@ -42,22 +57,27 @@ class Parameters {
   /// Zeros of another layout that belongs to a model of `architecture`.
   Parameters(const Architecture& architecture, ParameterLayout layout, at::ScalarType dtype, at::Device device = at::kCPU);
 
+  /// This rank's `slice` of a model's parameters, of which `units` gives the whole.
+  Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units);
+
   /// A copy of them in the memory of `device`.
   Parameters on(at::Device device) const;
 
   const Architecture& architecture() const { return architecture_; }
   const ParameterLayout& layout() const { return layout_; }
-  /// [total], contiguous.
+  /// [total], contiguous; where they are sharded, this rank's slice.
   const at::Tensor& flat() const { return flat_; }
+  bool sharded() const { return units_ != nullptr; }
+  /// The elements of a unit of the layout. Of sharded parameters as ParameterUnits::take says.
+  at::Tensor unit(std::int64_t number, std::int64_t next = -1) const;
   /// The view of tensor `name`, of its shape.
   at::Tensor operator[](const std::string& name) const;
-  /// `rows` of neighbouring matrices from `first` on as one [rows, columns] view (q, k, v; gate, up).
-  at::Tensor joined(const std::string& first, std::int64_t rows) const;
 
  private:
   Architecture architecture_;
   ParameterLayout layout_;
   at::Tensor flat_;
+  std::shared_ptr<ParameterUnits> units_;  // shared by the handles; null where the parameters are whole
 };
 
 /// Random start: matrices N(0, 0.02²), with the two residual outputs of a block (o_proj, down_proj) divided by

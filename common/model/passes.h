@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include <ATen/Parallel.h>
 
+#include "common/model/gradient_units.h"
 #include "common/model/kernels/gemm.h"
 #include "common/model/kernels/kernels.h"
 #include "common/model/transformer.h"
@@ -19,13 +21,32 @@ T* data_of(const at::Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());
 }
 
+/// A unit's parameters or gradients, by their offsets in the flat vector.
+template <typename T>
+class UnitView {
+ public:
+  UnitView() = default;
+  UnitView(at::Tensor unit, std::int64_t begin) : unit_(std::move(unit)), begin_(begin) {}
+  T* at(std::int64_t offset) const { return data_of<T>(unit_) + (offset - begin_); }
+  at::Tensor matrix(std::int64_t offset, std::int64_t rows, std::int64_t columns) const {
+    return unit_.narrow(0, offset - begin_, rows * columns).view({rows, columns});
+  }
+
+ private:
+  at::Tensor unit_;
+  std::int64_t begin_ = 0;
+};
+
 /// The model as both passes see it.
 template <typename T>
 struct ModelView {
   const Architecture& architecture;
   const ModelOffsets& offsets;
-  const T* parameters;
+  const Parameters& parameters;
   const float* rope;
+  /// Units are numbered in the order of the layout: 0 the embedding, layer + 1 a block, layers + 1 the final norm and the head.
+  UnitView<T> unit(std::int64_t number, std::int64_t next = -1) const { return {parameters.unit(number, next), unit_begin(number)}; }
+  std::int64_t unit_begin(std::int64_t number) const { return parameters.layout().units[static_cast<std::size_t>(number)]; }
   std::int64_t qkv_width() const { return (architecture.heads + 2 * architecture.kv_heads) * architecture.head_size; }
   /// Of the heads that are turned (and normed, where there are such norms): q and k.
   std::int64_t turned_width() const { return (architecture.heads + architecture.kv_heads) * architecture.head_size; }
@@ -34,8 +55,8 @@ struct ModelView {
 };
 
 /// Buffers of a forward pass over `rows` rows. Residual streams and normed rows are numbered in the order of use: 2 * layer
-/// before attention, 2 * layer + 1 before the MLP, 2 * layers at the end. Where nothing is kept for a backward pass all
-/// layers share one buffer of each kind.
+/// before attention, 2 * layer + 1 before the MLP, 2 * layers at the end. Layers share the buffers of what is not kept for a backward
+/// pass (Recompute says what that is); the last normed rows, which are the result, are always there.
 template <typename T>
 class ActivationView {
  public:
@@ -46,27 +67,41 @@ class ActivationView {
 
   std::int64_t rows() const { return rows_; }
   static constexpr at::ScalarType dtype() { return sizeof(T) == sizeof(float) ? at::kFloat : at::kBFloat16; }
-  float* residual(std::int64_t stream) const { return residual_ + kept(stream) * rows_ * hidden_; }
-  T* normed(std::int64_t stream) const { return normed_ + kept(stream) * rows_ * hidden_; }
+  float* residual(std::int64_t stream) const { return residual_ + stream_place(stream) * rows_ * hidden_; }
+  T* normed(std::int64_t stream) const { return normed_ + normed_offset(stream); }
   float* inverse_rms(std::int64_t stream) const { return keep_ ? inverse_rms_ + stream * rows_ : nullptr; }
-  T* qkv(std::int64_t layer) const { return qkv_ + kept(layer) * rows_ * qkv_width_; }
+  T* qkv(std::int64_t layer) const { return qkv_ + attention_place(layer) * rows_ * qkv_width_; }
   /// q and k before their norms, rows of turned_width; null where there are no norms or nothing is kept.
-  T* unnormed(std::int64_t layer) const { return unnormed_width_ == 0 ? nullptr : unnormed_ + layer * rows_ * unnormed_width_; }
-  T* attended(std::int64_t layer) const { return attended_ + kept(layer) * rows_ * attended_width_; }
+  T* unnormed(std::int64_t layer) const {
+    return unnormed_width_ == 0 ? nullptr : unnormed_ + attention_place(layer) * rows_ * unnormed_width_;
+  }
+  T* attended(std::int64_t layer) const { return attended_ + attention_place(layer) * rows_ * attended_width_; }
   float* lse(std::int64_t layer) const { return keep_ ? lse_ + layer * rows_ * heads_ : nullptr; }
-  /// Rows from `row` on; without `keep`, of the present chunk alone.
+  /// Rows from `row` on; where they are not kept, of the present chunk alone.
   T* gate_up(std::int64_t layer, std::int64_t row) const {
-    return keep_ ? gate_up_ + (layer * rows_ + row) * gate_up_width_ : gate_up_;
+    return keeps_all() ? gate_up_ + (layer * rows_ + row) * gate_up_width_ : gate_up_;
   }
   /// The offset of normed(stream) in storage.values.
-  std::int64_t normed_offset(std::int64_t stream) const { return kept(stream) * rows_ * hidden_; }
+  std::int64_t normed_offset(std::int64_t stream) const {
+    return (keeps_all() ? stream : keep_ && stream == 2 * layers_ ? 1 : 0) * rows_ * hidden_;
+  }
+  /// What backward must compute again.
+  Recompute recompute() const { return recompute_; }
 
  private:
-  std::int64_t kept(std::int64_t index) const { return keep_ ? index : 0; }
+  bool keeps_all() const { return keep_ && recompute_ == Recompute::kNone; }
+  bool keeps_attention() const { return keep_ && recompute_ != Recompute::kBlock; }
+  std::int64_t attention_place(std::int64_t layer) const { return keeps_attention() ? layer : 0; }
+  /// Of the streams between attention and MLP one is left where blocks are computed again.
+  std::int64_t stream_place(std::int64_t stream) const {
+    if (keeps_attention()) return stream;
+    return !keep_ ? 0 : stream % 2 == 0 ? stream / 2 : layers_ + 1;
+  }
   void lay_out(float* floats, T* values);
 
   std::int64_t rows_, layers_, hidden_, heads_, qkv_width_, unnormed_width_, attended_width_, gate_up_width_;
   bool keep_;
+  Recompute recompute_;
   float *residual_ = nullptr, *inverse_rms_ = nullptr, *lse_ = nullptr;
   T *normed_ = nullptr, *qkv_ = nullptr, *unnormed_ = nullptr, *attended_ = nullptr, *gate_up_ = nullptr;
   std::int64_t float_count_ = 0, value_count_ = 0;
@@ -103,8 +138,10 @@ auto with_compute_type(at::ScalarType dtype, const Run& run) {
 template <typename T>
 at::Tensor logits_of(const at::Tensor& hidden_NH, const RightOperand<T>& head, std::int64_t vocabulary);
 
+/// `packed`: the weights ready for a forward, or null where each block's are packed when they are needed to compute again what the
+/// forward did not keep.
 template <typename T>
-void run_backward(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved,
-                  const at::Tensor& grad_hidden_TH, at::Tensor& gradients);
+void run_backward(const ModelView<T>& model, const PackedWeights<T>* packed, const PackedSequences& batch, const Activations& saved,
+                  const at::Tensor& grad_hidden_TH, GradientUnits& gradients);
 
 }  // namespace troupe

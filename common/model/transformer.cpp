@@ -8,7 +8,7 @@
 #include "common/base/error.h"
 #include "common/model/attention.h"
 #include "common/model/cuda/cuda_passes.h"
-#include "common/model/passes.h"
+#include "common/model/forward_pass.h"
 
 namespace troupe {
 namespace {
@@ -35,115 +35,6 @@ std::int64_t positions_in_use(const std::vector<std::int64_t>& positions) {
   return positions.empty() ? 0 : *std::ranges::max_element(positions) + 1;
 }
 
-/// A forward pass over rows: everything but attention goes row by row, in chunks that the GEMM treats alike.
-template <typename T>
-class ForwardPass {
- public:
-  ForwardPass(const ModelView<T>& model, const PackedWeights<T>& weights, const ActivationView<T>& activations,
-              const std::vector<std::int64_t>& positions)
-      : model_(model), weights_(weights), view_(activations), positions_(positions), chunks_(activations.rows()) {
-    const std::int64_t rows = chunks_.largest();
-    const Architecture& a = model.architecture;
-    scratch_ = at::zeros({rows * (a.hidden + a.intermediate)}, activations.dtype());
-    delta_ = data_of<T>(scratch_);
-    activated_ = delta_ + rows * a.hidden;
-  }
-
-  /// `attend(layer)` fills attended(layer) from qkv(layer) for all rows.
-  template <typename Attend>
-  void run(const std::int64_t* ids, const Attend& attend) {
-    embed(ids);
-    for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
-      add_and_norm(0, chunks_.begin(chunk), chunks_.begin(chunk + 1), nullptr);
-      project_qkv(0, chunks_.begin(chunk), chunks_.begin(chunk + 1));
-    }
-    const std::int64_t layers = model_.architecture.layers;
-    for (std::int64_t layer = 0; layer < layers; ++layer) {
-      attend(layer);
-      for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
-        const std::int64_t begin = chunks_.begin(chunk), end = chunks_.begin(chunk + 1);
-        project_output_and_mlp(layer, begin, end);
-        if (layer + 1 < layers) project_qkv(layer + 1, begin, end);
-      }
-    }
-  }
-
- private:
-  void embed(const std::int64_t* ids) {
-    const std::int64_t hidden = model_.architecture.hidden;
-    for_rows(view_.rows(), hidden, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        kernels<T>().to_float(model_.parameters + model_.offsets.embedding + ids[row] * hidden, hidden,
-                              view_.residual(0) + row * hidden);
-      }
-    });
-  }
-
-  /// residual(stream) = residual(stream - 1) + delta, and its normed rows.
-  void add_and_norm(std::int64_t stream, std::int64_t begin, std::int64_t end, const T* delta) {
-    const Architecture& a = model_.architecture;
-    const std::int64_t layer = stream / 2;
-    const std::int64_t weight = layer == a.layers  ? model_.offsets.final_norm
-                                : stream % 2 == 0 ? model_.offsets.blocks[static_cast<std::size_t>(layer)].attention_norm
-                                                  : model_.offsets.blocks[static_cast<std::size_t>(layer)].mlp_norm;
-    const float* before = view_.residual(stream == 0 ? 0 : stream - 1);
-    float* inverse = view_.inverse_rms(stream);
-    for_rows(end - begin, a.hidden, [&](std::int64_t from, std::int64_t to) {
-      const std::int64_t at = (begin + from) * a.hidden;
-      kernels<T>().add_rms_norm(before + at, delta == nullptr ? nullptr : delta + from * a.hidden,
-                                model_.parameters + weight, static_cast<float>(a.rms_eps), to - from, a.hidden,
-                                view_.residual(stream) + at, view_.normed(stream) + at,
-                                inverse == nullptr ? nullptr : inverse + begin + from);
-    });
-  }
-
-  void project_qkv(std::int64_t layer, std::int64_t begin, std::int64_t end) {
-    const Architecture& a = model_.architecture;
-    const auto& block = model_.offsets.blocks[static_cast<std::size_t>(layer)];
-    const std::int64_t width = model_.qkv_width();
-    T* qkv = view_.qkv(layer) + begin * width;
-    weights_.blocks[static_cast<std::size_t>(layer)].qkv.multiply(view_.normed(2 * layer) + begin * a.hidden,
-                                                                 end - begin, qkv);
-    const T* bias = block.qkv_bias < 0 ? nullptr : model_.parameters + block.qkv_bias;
-    for_rows(end - begin, width, [&](std::int64_t from, std::int64_t to) {
-      if (a.qk_norm) norm_heads(layer, begin + from, begin + to);
-      kernels<T>().bias_rope(qkv + from * width, bias, positions_.data() + begin + from, model_.rope, to - from,
-                             a.heads + 2 * a.kv_heads, a.heads + a.kv_heads, a.head_size, 1.0f);
-    });
-  }
-
-  void norm_heads(std::int64_t layer, std::int64_t begin, std::int64_t end) {
-    const auto& block = model_.offsets.blocks[static_cast<std::size_t>(layer)];
-    const auto eps = static_cast<float>(model_.architecture.rms_eps);
-    T* qkv = view_.qkv(layer);
-    kernels<T>().head_norm(head_rows(model_, view_, layer, qkv, false, begin, end), model_.parameters + block.q_norm, eps);
-    kernels<T>().head_norm(head_rows(model_, view_, layer, qkv, true, begin, end), model_.parameters + block.k_norm, eps);
-  }
-
-  void project_output_and_mlp(std::int64_t layer, std::int64_t begin, std::int64_t end) {
-    const Architecture& a = model_.architecture;
-    const auto& block = weights_.blocks[static_cast<std::size_t>(layer)];
-    const std::int64_t width = model_.attended_width(), inner = a.intermediate, rows = end - begin;
-    block.output.multiply(view_.attended(layer) + begin * width, rows, delta_);
-    add_and_norm(2 * layer + 1, begin, end, delta_);
-    T* gate_up = view_.gate_up(layer, begin);
-    block.gate_up.multiply(view_.normed(2 * layer + 1) + begin * a.hidden, rows, gate_up);
-    for_rows(end - begin, inner, [&](std::int64_t from, std::int64_t to) {
-      kernels<T>().swiglu(gate_up + from * 2 * inner, to - from, inner, activated_ + from * inner);
-    });
-    block.down.multiply(activated_, rows, delta_);
-    add_and_norm(2 * layer + 2, begin, end, delta_);
-  }
-
-  const ModelView<T>& model_;
-  const PackedWeights<T>& weights_;
-  const ActivationView<T>& view_;
-  const std::vector<std::int64_t>& positions_;
-  RowChunks chunks_;
-  at::Tensor scratch_;
-  T *delta_, *activated_;
-};
-
 at::Tensor rope_table(const Architecture& a, std::int64_t positions) {
   const std::int64_t half = a.head_size / 2;
   const std::vector<double> waves = positions_a_radian(a.rope_theta, a.head_size, a.rope_scaling);
@@ -162,12 +53,12 @@ at::Tensor rope_table(const Architecture& a, std::int64_t positions) {
 
 template <typename T>
 ModelView<T> view_of(const Parameters& parameters, const ModelOffsets& offsets, const at::Tensor& rope) {
-  return {parameters.architecture(), offsets, data_of<T>(parameters.flat()), data_of<float>(rope)};
+  return {parameters.architecture(), offsets, parameters, data_of<float>(rope)};
 }
 
 }  // namespace
 
-Transformer::Transformer(Parameters parameters, bool exact) : parameters_(std::move(parameters)), offsets_(parameters_) {
+Transformer::Transformer(Parameters parameters, bool exact) : parameters_(std::move(parameters)), offsets_(parameters_.layout(), parameters_.architecture()) {
   if (parameters_.flat().is_cuda()) cuda_ = std::make_shared<CudaPasses>(parameters_, exact);
 }
 
@@ -195,7 +86,7 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
     Activations unsaved;
     Activations& storage = saved == nullptr ? unsaved : *saved;
     const ActivationView<T> view(model, batch.ids_T.numel(), saved != nullptr, storage);
-    ForwardPass<T> pass(model, packed<T>(), view, positions);
+    ForwardPass<T> pass(model, packed_blocks<T>(), view, positions);
     pass.run(data_of<std::int64_t>(batch.ids_T),
              [&](std::int64_t layer) { attend_packed(model, view, layer, batch.sequence_starts); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
@@ -218,20 +109,28 @@ at::Tensor Transformer::forward_cached(const at::Tensor& ids_T, std::span<const 
     Activations storage;
     const ActivationView<T> view(model, ids_T.numel(), false, storage);
     const CachedAttention<T> attention(model, view, runs, cache);
-    ForwardPass<T> pass(model, packed<T>(), view, positions);
+    ForwardPass<T> pass(model, packed_blocks<T>(), view, positions);
     pass.run(data_of<std::int64_t>(ids_T), [&](std::int64_t layer) { attention.attend(layer); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
   });
 }
 
 void Transformer::backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
-                           at::Tensor& gradients) const {
+                           GradientUnits& gradients) const {
   const std::int64_t positions = positions_in_use(packed_positions(batch));
   if (cuda_) return cuda_->backward(batch, rope(positions), saved, grad_hidden_TH, gradients);
   with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    run_backward(view_of<T>(parameters_, offsets_, rope(positions)), batch, saved, grad_hidden_TH, gradients);
+    run_backward(view_of<T>(parameters_, offsets_, rope(positions)), packed_blocks<T>(), batch, saved, grad_hidden_TH, gradients);
   });
+}
+
+void Transformer::backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                           at::Tensor& gradients) const {
+  check(gradients.scalar_type() == at::kFloat && gradients.is_contiguous() && gradients.numel() == parameters_.layout().total,
+        "gradients are flat fp32");
+  WholeGradients whole(parameters_.layout(), gradients);
+  backward(batch, saved, grad_hidden_TH, whole);
 }
 
 template <typename T>
@@ -250,7 +149,7 @@ at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
   if (cuda_) return cuda_->logits(hidden_NH);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    check(!parameters_.architecture().scores, "a reward model has no logits");
+    check(!parameters_.architecture().scores && !parameters_.sharded(), "logits are those of a whole language model");
     check(hidden_NH.dim() == 2 && hidden_NH.size(1) == parameters_.architecture().hidden && hidden_NH.is_contiguous() &&
               hidden_NH.scalar_type() == parameters_.flat().scalar_type(),
           "hidden is contiguous [N, H] of the model's dtype");
@@ -258,9 +157,12 @@ at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
   });
 }
 
-at::Tensor Transformer::head_VH() const {
+at::Tensor Transformer::head_VH() const { return head_in(parameters_.unit(head_unit())); }
+
+at::Tensor Transformer::head_in(const at::Tensor& unit) const {
   const Architecture& a = parameters_.architecture();
-  return parameters_[a.scores ? "score.weight" : a.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"];
+  const std::int64_t rows = a.scores ? 1 : a.vocabulary, begin = parameters_.layout().units[static_cast<std::size_t>(head_unit())];
+  return unit.narrow(0, offsets_.head - begin, rows * a.hidden).view({rows, a.hidden});
 }
 
 }  // namespace troupe

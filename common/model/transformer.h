@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "common/model/gradient_units.h"
 #include "common/model/kv_cache.h"
 #include "common/model/model_offsets.h"
 #include "common/model/packed_weights.h"
@@ -25,13 +26,21 @@ struct PackedSequences {
   std::vector<std::int64_t> sequence_starts;  // S + 1 offsets into T; positions count from each start
 };
 
-/// What backward needs of a forward pass. Opaque. Given to a further forward it is overwritten, and its memory used again
+/// What backward computes again instead of finding it in Activations; the bits are the same.
+enum class Recompute {
+  kNone,         // everything is kept
+  kActivations,  // the normed rows and the MLP's inner rows
+  kBlock,        // all of a block but its input
+};
+
+/// What backward needs of a forward pass. Opaque but for `recompute`, which is set before the forward. Given to a further forward it is overwritten, and its memory used again
 /// where it is large enough: that saves the page faults of fresh memory, and ends the life of that forward's result.
 struct Activations {
   at::Tensor floats;  // fp32: residual streams, inverse root mean squares, log-sum-exps of attention
   at::Tensor values;  // compute dtype: normed rows, q k v, attended, gate and up
   std::vector<at::Tensor> attended, lse;  // of each layer, on a GPU alone: as flash attention gives them
   std::int64_t rows = 0;
+  Recompute recompute = Recompute::kNone;
 };
 
 class CudaPasses;
@@ -39,7 +48,7 @@ class CudaPasses;
 /// One thread at a time.
 class Transformer {
  public:
-  /// Uses `parameters` (shared handle): changing them in place by ATen's operations changes the model. Who writes to their
+  /// Uses `parameters` (shared handle; sharded ones make each pass collective): changing them in place by ATen's operations changes the model. Who writes to their
   /// memory past ATen calls weights_changed. It computes where the parameters lie. `exact`: a row's bits do not depend on the other
   /// rows, which is always so on the CPU.
   explicit Transformer(Parameters parameters, bool exact = true);
@@ -49,8 +58,11 @@ class Transformer {
   /// The final normed hidden state of every token: [T, H], compute dtype. `saved` (may be null) keeps what backward needs.
   at::Tensor forward(const PackedSequences& batch, Activations* saved) const;
 
-  /// Adds dL/dparameter to `gradients` (fp32, flat, laid out as parameters().layout()) given dL/d(forward's result). Tied
+  /// Adds dL/dparameter to `gradients` given dL/d(forward's result), finishing the units from the last to the first. Tied
   /// embeddings get both contributions (the head's comes from token_logprobs_backward).
+  void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
+                GradientUnits& gradients) const;
+  /// The same to a flat tensor (fp32, laid out as parameters().layout()).
   void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
                 at::Tensor& gradients) const;
 
@@ -63,8 +75,13 @@ class Transformer {
 
   void weights_changed() { packed_.emplace<std::monostate>(); }
 
-  /// The output matrix [V, H] (the embedding where tied); of a reward model its score's row, [1, H].
+  /// The output matrix [V, H] (the embedding where tied); of a reward model its score's row, [1, H]. Of sharded parameters collective,
+  /// and valid until a pass begins.
   at::Tensor head_VH() const;
+  /// Given the gradients of the head's unit: the head's, as head_VH.
+  at::Tensor head_in(const at::Tensor& unit) const;
+  /// The number of the unit that has the head.
+  std::int64_t head_unit() const { return offsets_.head == offsets_.embedding ? 0 : parameters_.architecture().layers + 1; }
   /// Its offset in the flat buffers.
   std::int64_t head_offset() const { return offsets_.head; }
   /// The passes on a GPU; null on the CPU.
@@ -75,6 +92,9 @@ class Transformer {
  private:
   template <typename T>
   const PackedWeights<T>& packed() const;
+  /// For the passes: null where the parameters are sharded, whose blocks are packed one at a time.
+  template <typename T>
+  const PackedWeights<T>* packed_blocks() const { return parameters_.sharded() ? nullptr : &packed<T>(); }
 
   Parameters parameters_;
   ModelOffsets offsets_;

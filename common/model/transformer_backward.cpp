@@ -3,7 +3,8 @@
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
-#include "common/model/passes.h"
+#include "common/model/attention.h"
+#include "common/model/forward_pass.h"
 
 namespace troupe {
 namespace {
@@ -12,13 +13,15 @@ namespace {
 template <typename T>
 class BackwardPass {
  public:
-  BackwardPass(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved, float* gradients)
+  BackwardPass(const ModelView<T>& model, const PackedWeights<T>* packed, const PackedSequences& batch, const Activations& saved,
+               GradientUnits& gradients)
       : model_(model),
         batch_(batch),
         view_(model, saved),
         positions_(packed_positions(batch)),
         gradients_(gradients),
-        chunks_(view_.rows()) {
+        chunks_(view_.rows()),
+        again_(model, packed, view_, positions_) {
     const Architecture& a = model.architecture;
     const std::int64_t rows = view_.rows(), chunk = chunks_.largest();
     stream_storage_ = at::zeros({rows * a.hidden}, at::kFloat);
@@ -43,21 +46,19 @@ class BackwardPass {
 
   void run(const T* grad_hidden) {
     const Architecture& a = model_.architecture;
+    enter(a.layers + 1);
     for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
       const std::int64_t begin = chunks_.begin(chunk), end = chunks_.begin(chunk + 1);
       norm(2 * a.layers, begin, end, grad_hidden + begin * a.hidden);
     }
+    gradients_.finished(a.layers + 1);
     for (std::int64_t layer = a.layers - 1; layer >= 0; --layer) {
-      const Weights weights(model_, block(layer));
-      for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
-        mlp_and_output(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
-      }
-      attention(layer);
-      for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
-        qkv(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
-      }
+      enter(layer + 1);
+      compute_block(layer);
+      gradients_.finished(layer + 1);
     }
     embedding();
+    gradients_.finished(0);
   }
 
  private:
@@ -66,14 +67,33 @@ class BackwardPass {
   /// A block's matrices as the gradients of its inputs take them.
   struct Weights {
     RightOperand<T> qkv, output, gate_up, down;
-    Weights(const ModelView<T>& model, const ModelOffsets::Block& block) {
+    Weights(const ModelView<T>& model, const ModelOffsets::Block& block, const UnitView<T>& unit) {
       const Architecture& a = model.architecture;
-      qkv = RightOperand<T>::plain(model.parameters + block.qkv, model.qkv_width(), a.hidden);
-      output = RightOperand<T>::plain(model.parameters + block.output, a.hidden, model.attended_width());
-      gate_up = RightOperand<T>::plain(model.parameters + block.gate_up, 2 * a.intermediate, a.hidden);
-      down = RightOperand<T>::plain(model.parameters + block.down, a.hidden, a.intermediate);
+      qkv = RightOperand<T>::plain(unit.at(block.qkv), model.qkv_width(), a.hidden);
+      output = RightOperand<T>::plain(unit.at(block.output), a.hidden, model.attended_width());
+      gate_up = RightOperand<T>::plain(unit.at(block.gate_up), 2 * a.intermediate, a.hidden);
+      down = RightOperand<T>::plain(unit.at(block.down), a.hidden, a.intermediate);
     }
   };
+
+  /// Makes a unit the present one; after a block comes the one before it, whose parameters the embedding's gradient does not need.
+  void enter(std::int64_t number) {
+    unit_ = model_.unit(number, number > 1 ? number - 1 : -1);
+    grads_ = {gradients_.unit(number), model_.unit_begin(number)};
+  }
+
+  void compute_block(std::int64_t layer) {
+    const Weights weights(model_, block(layer), unit_);
+    if (view_.recompute() != Recompute::kNone) again_.enter(layer, unit_);
+    if (view_.recompute() == Recompute::kBlock) {
+      again_.repeat_attention(layer, [&](std::int64_t of) { attend_packed(model_, view_, of, batch_.sequence_starts); });
+    }
+    for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
+      mlp_and_output(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
+    }
+    attention(layer);
+    for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) qkv(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
+  }
 
   const ModelOffsets::Block& block(std::int64_t layer) const {
     return model_.offsets.blocks[static_cast<std::size_t>(layer)];
@@ -91,31 +111,32 @@ class BackwardPass {
       for (std::int64_t part = first; part < last; ++part) {
         const std::int64_t row = begin + part * kNormRows, rows = std::min(kNormRows, end - row);
         kernels<T>().rms_norm_backward(grad_normed + (row - begin) * hidden, view_.residual(stream) + row * hidden,
-                                       view_.inverse_rms(stream) + row, model_.parameters + weight, rows, hidden,
+                                       view_.inverse_rms(stream) + row, unit_.at(weight), rows, hidden,
                                        stream_ + row * hidden, sizeof(T) == 4 ? nullptr : rounded_ + row * hidden,
                                        partial.data() + part * hidden);
       }
     });
-    kernels<float>().add_rows(partial.data(), parts, hidden, gradients_ + weight);
+    kernels<float>().add_rows(partial.data(), parts, hidden, grads_.at(weight));
   }
 
   void mlp_and_output(std::int64_t layer, const Weights& weights, std::int64_t begin, std::int64_t end) {
     const Architecture& a = model_.architecture;
     const std::int64_t rows = end - begin, inner = a.intermediate, width = model_.attended_width();
     const T* grad = rounded_ + begin * a.hidden;
+    if (view_.recompute() != Recompute::kNone) again_.repeat_gate_up(layer, begin, end);
     weights.down.multiply(grad, rows, grad_activated_);
     const T* gate_up = view_.gate_up(layer, begin);
     for_rows(rows, inner, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().swiglu_backward(gate_up + from * 2 * inner, grad_activated_ + from * inner, to - from, inner,
                                    grad_gate_up_ + from * 2 * inner, activated_ + from * inner);
     });
-    add_weight_gradient(grad, activated_, gradients_ + block(layer).down, rows, a.hidden, inner);
-    add_weight_gradient(grad_gate_up_, view_.normed(2 * layer + 1) + begin * a.hidden, gradients_ + block(layer).gate_up,
+    add_weight_gradient(grad, activated_, grads_.at(block(layer).down), rows, a.hidden, inner);
+    add_weight_gradient(grad_gate_up_, view_.normed(2 * layer + 1) + begin * a.hidden, grads_.at(block(layer).gate_up),
                         rows, 2 * inner, a.hidden);
     weights.gate_up.multiply(grad_gate_up_, rows, grad_normed_);
     norm(2 * layer + 1, begin, end, grad_normed_);
     weights.output.multiply(grad, rows, grad_attended_ + begin * width);
-    add_weight_gradient(grad, view_.attended(layer) + begin * width, gradients_ + block(layer).output, rows, a.hidden,
+    add_weight_gradient(grad, view_.attended(layer) + begin * width, grads_.at(block(layer).output), rows, a.hidden,
                         width);
   }
 
@@ -145,13 +166,14 @@ class BackwardPass {
     const Architecture& a = model_.architecture;
     const std::int64_t rows = end - begin, width = model_.qkv_width();
     T* grad = grad_qkv_ + begin * width;
+    if (view_.recompute() != Recompute::kNone) again_.norm(2 * layer, begin, end);
     for_rows(rows, width, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().bias_rope(grad + from * width, nullptr, positions_.data() + begin + from, model_.rope, to - from,
                              a.heads + 2 * a.kv_heads, a.heads + a.kv_heads, a.head_size, -1.0f);
     });
     if (a.qk_norm) head_norms(layer, begin, end);
-    if (block(layer).qkv_bias >= 0) kernels<T>().add_rows(grad, rows, width, gradients_ + block(layer).qkv_bias);
-    add_weight_gradient(grad, view_.normed(2 * layer) + begin * a.hidden, gradients_ + block(layer).qkv, rows, width,
+    if (block(layer).qkv_bias >= 0) kernels<T>().add_rows(grad, rows, width, grads_.at(block(layer).qkv_bias));
+    add_weight_gradient(grad, view_.normed(2 * layer) + begin * a.hidden, grads_.at(block(layer).qkv), rows, width,
                         a.hidden);
     weights.qkv.multiply(grad, rows, grad_normed_);
     norm(2 * layer, begin, end, grad_normed_);
@@ -167,19 +189,20 @@ class BackwardPass {
         for (std::int64_t part = first; part < last; ++part) {
           const std::int64_t row = begin + part * kNormRows;
           kernels<T>().head_norm_backward(head_rows(model_, view_, layer, grad_qkv_, keys, row, std::min(row + kNormRows, end)),
-                                          model_.parameters + weight, static_cast<float>(model_.architecture.rms_eps),
+                                          unit_.at(weight), static_cast<float>(model_.architecture.rms_eps),
                                           partial.data() + part * size);
         }
       });
-      kernels<float>().add_rows(partial.data(), parts, size, gradients_ + weight);
+      kernels<float>().add_rows(partial.data(), parts, size, grads_.at(weight));
     }
   }
 
   void embedding() {
     const std::int64_t hidden = model_.architecture.hidden;
     const std::int64_t* ids = data_of<std::int64_t>(batch_.ids_T);
+    grads_ = {gradients_.unit(0), model_.unit_begin(0)};
     for (std::int64_t row = 0; row < view_.rows(); ++row) {
-      kernels<float>().add_rows(stream_ + row * hidden, 1, hidden, gradients_ + model_.offsets.embedding + ids[row] * hidden);
+      kernels<float>().add_rows(stream_ + row * hidden, 1, hidden, grads_.at(model_.offsets.embedding + ids[row] * hidden));
     }
   }
 
@@ -189,8 +212,11 @@ class BackwardPass {
   const PackedSequences& batch_;
   ActivationView<T> view_;
   std::vector<std::int64_t> positions_;
-  float* gradients_;
+  GradientUnits& gradients_;
+  UnitView<T> unit_;       // the present unit's
+  UnitView<float> grads_;
   RowChunks chunks_;
+  ForwardPass<T> again_;  // for what was not kept
   at::Tensor stream_storage_, value_storage_;
   float* stream_;
   T *rounded_, *grad_qkv_, *grad_attended_, *grad_activated_, *activated_, *grad_gate_up_, *grad_normed_;
@@ -199,19 +225,17 @@ class BackwardPass {
 }  // namespace
 
 template <typename T>
-void run_backward(const ModelView<T>& model, const PackedSequences& batch, const Activations& saved,
-                  const at::Tensor& grad_hidden_TH, at::Tensor& gradients) {
+void run_backward(const ModelView<T>& model, const PackedWeights<T>* packed, const PackedSequences& batch, const Activations& saved,
+                  const at::Tensor& grad_hidden_TH, GradientUnits& gradients) {
   check(saved.rows == batch.ids_T.numel(), "activations are those of this batch");
   check(grad_hidden_TH.is_contiguous() && grad_hidden_TH.numel() == saved.rows * model.architecture.hidden &&
             grad_hidden_TH.element_size() == sizeof(T),
         "grad_hidden is contiguous [T, H] of the compute dtype");
-  check(gradients.scalar_type() == at::kFloat && gradients.is_contiguous(), "gradients are flat fp32");
-  if (saved.rows == 0) return;
-  BackwardPass<T>(model, batch, saved, data_of<float>(gradients)).run(data_of<T>(grad_hidden_TH));
+  BackwardPass<T>(model, packed, batch, saved, gradients).run(data_of<T>(grad_hidden_TH));
 }
-template void run_backward(const ModelView<float>&, const PackedSequences&, const Activations&, const at::Tensor&,
-                           at::Tensor&);
-template void run_backward(const ModelView<Bf16>&, const PackedSequences&, const Activations&, const at::Tensor&,
-                           at::Tensor&);
+template void run_backward(const ModelView<float>&, const PackedWeights<float>*, const PackedSequences&, const Activations&,
+                           const at::Tensor&, GradientUnits&);
+template void run_backward(const ModelView<Bf16>&, const PackedWeights<Bf16>*, const PackedSequences&, const Activations&,
+                           const at::Tensor&, GradientUnits&);
 
 }  // namespace troupe

@@ -15,10 +15,10 @@ std::vector<TextToScore> last_tokens(std::span<const std::span<const std::int32_
 
 }  // namespace
 
-ScorePass::ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, bool keep)
+ScorePass::ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, std::optional<Recompute> keep)
     : ScorePass(model, last_tokens(texts), keep) {}
 
-ScorePass::ScorePass(const Transformer& model, std::span<const TextToScore> texts, bool keep) : model_(model) {
+ScorePass::ScorePass(const Transformer& model, std::span<const TextToScore> texts, std::optional<Recompute> keep) : model_(model) {
   check(model.parameters().architecture().scores, "a score is a reward model's");
   std::vector<std::int64_t> ids, rows;
   packed_.sequence_starts.push_back(0);
@@ -32,6 +32,7 @@ ScorePass::ScorePass(const Transformer& model, std::span<const TextToScore> text
   packed_.ids_T = at::tensor(ids, at::kLong);
   rows_S = at::tensor(rows, at::kLong).to(model.parameters().flat().device());
   total_tokens_ = packed_.ids_T.numel();
+  if (keep) saved_.recompute = *keep;
   hidden_SH = model.forward(packed_, keep ? &saved_ : nullptr).index_select(0, rows_S).to(at::kFloat);
   const at::Tensor states_SH = hidden_SH.cpu();
   const at::Tensor weight_H = model.head_VH().to(at::kFloat).cpu().contiguous();

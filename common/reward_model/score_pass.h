@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,10 +25,11 @@ struct TextToScore {
 class ScorePass {
  public:
   /// Runs the model over `texts`, none of them empty, and scores each one's last token. `keep` saves the activations that backward
-  /// needs. @throws ConfigError naming a token that is not in the vocabulary, or a position past the model's.
-  ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, bool keep);
+  /// needs, but for what it says that backward computes again. @throws ConfigError naming a token that is not in the vocabulary, or a
+  /// position past the model's.
+  ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, std::optional<Recompute> keep);
   /// The same of the tokens that each text says, at least one.
-  ScorePass(const Transformer& model, std::span<const TextToScore> texts, bool keep);
+  ScorePass(const Transformer& model, std::span<const TextToScore> texts, std::optional<Recompute> keep);
 
   /// One a scored token, text after text.
   const std::vector<float>& scores() const { return scores_; }

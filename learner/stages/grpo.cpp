@@ -297,6 +297,7 @@ int run_grpo(const GrpoOptions& options, Communicator& communicator, const Logge
   GrpoLearner learner(config, options.folder, communicator, board);
   const std::int64_t resumed_step = learner.resume(logger);
   if (leads) {
+    logger.info(learner.memory().text());
     say_exactness(config, logger);
     require_ledger(*record, resumed_step);
     record->begin(learner.initial_hash());

@@ -7,6 +7,7 @@
 #include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
 #include "learner/checkpoint.h"
+#include "learner/gathered_units.h"
 #include "learner/stages/start_model.h"
 
 namespace troupe {
@@ -37,34 +38,48 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       board_(board),
       start_(start_folder(config, folder)),
       initial_(load_parameters(start_, at::kFloat)),
-      model_(compute_parameters(config, initial_.architecture(), communicator), exact(config)),
-      lora_(make_lora(config, initial_, model_.parameters().flat().device())),
-      optimizer_(make_optimizer(lora_, model_.parameters(), initial_, config, communicator)) {
+      initial_hash_(weights_hash(initial_->layout(), initial_->flat())),
+      queue_(make_queue(config, communicator)),
+      ranks_(queue_ ? *queue_ : communicator),
+      model_(compute_parameters(config, initial_->architecture(), ranks_), exact(config)),
+      lora_(make_lora(config, *initial_, model_.parameters().flat().device())),
+      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_)) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
-    Parameters frozen = compute_parameters(config, initial_.architecture(), communicator);
-    frozen.flat().copy_(initial_.flat());
+    const bool offload = config.learners.offload == "reference" || config.learners.offload == "all";
+    const Parameters frozen = offload ? Parameters(initial_->architecture(), model_.parameters().flat().scalar_type())
+                                      : compute_parameters(config, initial_->architecture(), ranks_);
+    set_from_whole_(frozen, initial_->flat(), ranks_);
     reference_.emplace(frozen, exact(config));
   }
-  if (config.loss.advantage == "gae") {
-    const Parameters fresh = fresh_critic(config, initial_);
-    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), communicator), fresh, communicator);
+  if (model_.parameters().sharded() && ranks_.rank() == 0) {
+    published_.emplace(initial_->architecture(), model_.parameters().flat().scalar_type());
+    published_->flat().copy_(initial_->flat());
   }
-  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, communicator, lora_ ? &*lora_ : nullptr,
-                   critic_ ? &*critic_ : nullptr);
+  if (config.loss.advantage == "gae") {
+    if (model_.parameters().sharded()) {
+      throw ConfigError("learners.zero_stage = 3: expected 1 or 2 beside loss.advantage = gae, whose critic is whole on every rank");
+    }
+    const Parameters fresh = fresh_critic(config, *initial_);
+    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), ranks_), fresh, ranks_);
+  }
+  initial_.reset();
+  memory_ = plan_memory(config_, model_.parameters(), ranks_);
+  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, ranks_, lora_ ? &*lora_ : nullptr,
+                   critic_ ? &*critic_ : nullptr, memory_.recompute);
 }
 
-TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces) {
+TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces, bool recorded) {
   const TrainStats stats = trainer_->train(
-      plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces);
+      plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces, recorded);
   refresh_reference(plan.step);
+  publish();
   return stats;
 }
 
-TrainStats GrpoLearner::roll_forward(const StepPlan& plan) {
-  const TrainStats stats = trainer_->train(
-      plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, nullptr, true);
-  refresh_reference(plan.step);
-  return stats;
+void GrpoLearner::publish() {
+  if (!model_.parameters().sharded()) return;
+  const at::Tensor whole = whole_of(model_.parameters(), ranks_);
+  if (published_) published_->flat().copy_(whole);
 }
 
 void GrpoLearner::refresh_reference(std::int64_t step) {
@@ -73,12 +88,13 @@ void GrpoLearner::refresh_reference(std::int64_t step) {
 }
 
 void GrpoLearner::loaded(std::int64_t step) {
-  if (lora_) lora_->merge_into_(model_.parameters());
+  if (lora_) merge_(*lora_, model_.parameters(), ranks_);
   if (critic_) critic_->restore(read_state(checkpoint_folder(folder_.checkpoints(), step) / kCriticFile, critic_->total()));
   refresh_reference(step);
+  publish();
   if (!reference_ || !keeps_reference(config_, step)) return;
   const auto file = checkpoint_folder(folder_.checkpoints(), step) / kReferenceFile;
-  reference_->parameters().flat().copy_(read_safetensors(file).at(kReferenceName));
+  set_from_whole_(reference_->parameters(), read_safetensors(file).at(kReferenceName), ranks_);
 }
 
 WeightsDigest GrpoLearner::digest_after(std::int64_t step) {
@@ -101,15 +117,18 @@ LearnerState GrpoLearner::state() {
   LearnerState state{whole_state(optimizer_)};
   if (critic_) state.critic = critic_->state();
   const bool refreshed = reference_ && config_.loss.reference_refresh_steps > 0;
-  if (refreshed && optimizer_.communicator().rank() == 0) state.reference = reference_->parameters().flat().cpu().clone();
+  if (!refreshed) return state;
+  const at::Tensor reference = whole_of(reference_->parameters(), ranks_);
+  if (ranks_.rank() == 0) state.reference = reference.clone();
   return state;
 }
 
 void GrpoLearner::restore(const LearnerState& state) {
   restore_(optimizer_, state);
   if (critic_) critic_->restore(state.critic);
-  if (lora_) lora_->merge_into_(model_.parameters());
-  if (reference_ && state.reference.defined()) reference_->parameters().flat().copy_(state.reference);
+  if (lora_) merge_(*lora_, model_.parameters(), ranks_);
+  if (reference_ && state.reference.defined()) set_from_whole_(reference_->parameters(), state.reference, ranks_);
+  publish();
 }
 
 void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
@@ -117,12 +136,12 @@ void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
   const CheckpointInfo info{step, config_hash(config_), ledger_bytes};
   const AdamState critic = critic_ ? critic_->state() : AdamState();
   const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
+  const bool keeps = reference_ && keeps_reference(config_, step);
+  const at::Tensor reference = keeps ? whole_of(reference_->parameters(), ranks_) : at::Tensor();
   save_checkpoint(folder_.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
-    export_model(lora_, initial_.architecture(), master, start_, folder);
+    export_model(lora_, model_.parameters().architecture(), master, start_, folder);
     if (critic_) write_state(critic, folder / kCriticFile);
-    if (reference_ && keeps_reference(config_, step)) {
-      write_safetensors(folder / kReferenceFile, {{kReferenceName, reference_->parameters().flat().cpu()}});
-    }
+    if (keeps) write_safetensors(folder / kReferenceFile, {{kReferenceName, reference}});
   });
 }
 

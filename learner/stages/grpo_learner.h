@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +19,7 @@
 #include "learner/hub/ledger.h"
 #include "learner/hub/rank_board.h"
 #include "learner/lora.h"
+#include "learner/memory_plan.h"
 #include "learner/sharded_optimizer.h"
 #include "learner/state_hash.h"
 #include "learner/trainer.h"
@@ -37,18 +39,21 @@ StepTrained step_record(std::int64_t step, const TrainStats& stats, const Weight
 /// replay. One thread at a time; borrows everything that it is given.
 class GrpoLearner {
  public:
-  /// Loads the model that the run starts from (start_folder). Not collective. @throws ConfigError.
+  /// Loads the model that the run starts from (start_folder). Not collective. @throws ConfigError. From now on the communicator is used
+  /// through it alone until it is gone.
   GrpoLearner(const Config& config, const RunFolder& folder, Communicator& communicator, RankBoard& board);
 
   /// The Hugging Face directory that the run starts from.
   const std::filesystem::path& start() const { return start_; }
-  const Parameters& parameters() const { return model_.parameters(); }
-  std::string initial_hash() const { return weights_hash(initial_.layout(), initial_.flat()); }
+  /// The whole model; where it is sharded only rank 0 has it, as it was after the last step that this did or loaded.
+  const Parameters& parameters() const { return published_ ? *published_ : model_.parameters(); }
+  const std::string& initial_hash() const { return initial_hash_; }
+  const MemoryPlan& memory() const { return memory_; }
 
   /// Collective. The step's statistics, the same on every rank. `traces` as in Trainer::train.
-  TrainStats train(const StepPlan& plan, std::vector<UpdateTrace>* traces = nullptr);
+  TrainStats train(const StepPlan& plan, std::vector<UpdateTrace>* traces = nullptr) { return train(plan, traces, false); }
   /// The same for a recorded step, whose samples another number of ranks may have led to.
-  TrainStats roll_forward(const StepPlan& plan);
+  TrainStats roll_forward(const StepPlan& plan) { return train(plan, nullptr, true); }
 
   /// Collective; of the master weights on rank 0, empty on the others.
   WeightsDigest digest() { return weights_digest(optimizer_); }
@@ -76,17 +81,25 @@ class GrpoLearner {
   /// What follows from optimizer and step after loading checkpoint `step`: the model, and the reference.
   void loaded(std::int64_t step);
   void refresh_reference(std::int64_t step);
+  TrainStats train(const StepPlan& plan, std::vector<UpdateTrace>* traces, bool recorded);
+  /// Collective. Puts the model as it is now where parameters() has it.
+  void publish();
 
   const Config& config_;
   const RunFolder& folder_;
   RankBoard& board_;
   std::filesystem::path start_;
-  Parameters initial_;  // fp32
+  std::optional<Parameters> initial_;  // fp32; while the learner is made
+  std::string initial_hash_;
+  std::unique_ptr<Communicator> queue_;  // above zero_stage 1: the communicator, beside what the rank computes
+  Communicator& ranks_;
   Transformer model_;
   std::optional<LoraAdapters> lora_;
   ShardedOptimizer optimizer_;
   std::optional<Transformer> reference_;
   std::optional<Critic> critic_;
+  std::optional<Parameters> published_;  // of sharded parameters, on rank 0
+  MemoryPlan memory_;
   std::optional<Trainer> trainer_;
 };
 

@@ -37,6 +37,13 @@ std::vector<RewardExample> part_of(const std::vector<RewardExample>& all, const 
 /// fp32: the reward model that training begins with.
 Parameters initial_model(const Config& config) {
   if (config.learners.device == "cuda") throw ConfigError("learners.device = cuda: expected auto or cpu, reward models are trained on the CPU");
+  if (config.learners.zero_stage > 1) {
+    throw ConfigError("learners.zero_stage = " + std::to_string(config.learners.zero_stage) +
+                      ": expected 1, reward models are trained with whole gradients on each rank");
+  }
+  if (config.learners.offload != "none") {
+    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, reward models are trained on the CPU");
+  }
   if (config.model.path.empty()) throw ConfigError("model.path: expected a Hugging Face directory, found none");
   if (config.data.train.empty())
     throw ConfigError(

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "common/reward_model/score_pass.h"
+#include "learner/memory_plan.h"
 #include "learner/objective/margin_loss.h"
 
 namespace troupe {
@@ -41,7 +42,8 @@ RewardTrainer::RewardTrainer(Parameters parameters, const at::Tensor& initial, c
       optimizer_(parameters, initial, config.optimizer, config.run.steps, communicator),
       micro_tokens_(config.batch.micro_tokens),
       communicator_(communicator),
-      gradients_(at::zeros({parameters.layout().total}, at::kFloat)) {}
+      gradients_(at::zeros({parameters.layout().total}, at::kFloat)),
+      recompute_(plan_memory(config, parameters, communicator).recompute) {}
 
 RewardNumbers RewardTrainer::run(std::span<const RewardExample> own, std::int64_t total, bool keep,
                                  const std::function<void(ScorePass& pass, std::span<const double> grads)>& use) {
@@ -54,7 +56,7 @@ RewardNumbers RewardTrainer::run(std::span<const RewardExample> own, std::int64_
       texts.emplace_back(example.text);
       if (!example.rejected.empty()) texts.emplace_back(example.rejected);
     }
-    ScorePass pass(model_, texts, keep);
+    ScorePass pass(model_, texts, keep ? std::optional(recompute_) : std::nullopt);
     std::vector<double> grads;
     for (auto score = pass.scores().begin(); begin < end; ++begin) {
       const RewardExample& example = own[begin];
@@ -85,7 +87,7 @@ RewardStep RewardTrainer::step(std::int64_t number, std::span<const RewardExampl
     add(*trace, own);
     trace->loss = communicator_.rank() == 0 ? result.numbers.loss : 0.0;  // joined() adds the ranks'
   }
-  result.update = traced_step(optimizer_, gradients_, number, trace);
+  result.update = traced_step(optimizer_, [&] { return optimizer_.step(gradients_, number); }, trace);
   return result;
 }
 

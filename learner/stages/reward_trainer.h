@@ -55,6 +55,7 @@ class RewardTrainer {
   std::int64_t micro_tokens_;
   Communicator& communicator_;
   at::Tensor gradients_;
+  Recompute recompute_;
 };
 
 }  // namespace troupe

@@ -6,11 +6,14 @@
 #include "common/base/fault.h"
 #include "common/base/files.h"
 #include "common/base/random.h"
+#include "common/collective/collective_queue.h"
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/compute_device.h"
+#include "learner/gathered_units.h"
 #include "learner/stages/prompt_writer.h"
 #include "learner/stages/supervised.h"
+#include "learner/step_gradients.h"
 
 namespace troupe {
 namespace {
@@ -74,15 +77,35 @@ bool imitate_(Parameters& parameters, const Config& config, const RunFolder& fol
   return true;
 }
 
+at::ScalarType dtype_of(const Config& config) { return config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat; }
+
 }  // namespace
 
 std::filesystem::path start_folder(const Config& config, const RunFolder& folder) {
   return config.model.path.empty() ? folder.start() : std::filesystem::path(config.model.path);
 }
 
-Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator) {
-  const at::ScalarType dtype = config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  return Parameters(architecture, dtype, compute_device(config.learners.device, "learners.device", dtype, communicator.rank()));
+at::Device learner_device(const Config& config, const Communicator& communicator) {
+  const at::Device device = compute_device(config.learners.device, "learners.device", dtype_of(config), communicator.rank());
+  if (device.is_cpu() && config.learners.offload != "none") {
+    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none on a CPU, everything lies in the host's memory there");
+  }
+  return device;
+}
+
+std::unique_ptr<Communicator> make_queue(const Config& config, Communicator& communicator) {
+  if (zero_stage_of(config, communicator) == 1 || !learner_device(config, communicator).is_cpu()) return nullptr;
+  return std::make_unique<CollectiveQueue>(communicator);
+}
+
+Parameters compute_parameters(const Config& config, const Architecture& architecture, Communicator& communicator) {
+  const at::ScalarType dtype = dtype_of(config);
+  const at::Device device = learner_device(config, communicator);
+  if (zero_stage_of(config, communicator) < 3) return Parameters(architecture, dtype, device);
+  if (!device.is_cpu()) {
+    throw ConfigError("learners.zero_stage = 3: expected 1 or 2 on a GPU, whose passes take whole parameters; learners.device = cpu shards them");
+  }
+  return sharded_parameters(architecture, dtype, communicator);
 }
 
 void prepare_start(const Config& config, const RunFolder& folder) {

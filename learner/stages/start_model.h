@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 
 #include "common/base/logger.h"
 #include "common/collective/communicator.h"
@@ -17,8 +18,15 @@ namespace troupe {
 /// The Hugging Face directory that a run starts from: model.path, or RUN/start where the run makes its own.
 std::filesystem::path start_folder(const Config& config, const RunFolder& folder);
 
-/// Zeros of the type (model.dtype) and in the place (learners.device) that this rank computes in. @throws ConfigError.
-Parameters compute_parameters(const Config& config, const Architecture& architecture, const Communicator& communicator);
+/// Where this rank computes (learners.device). @throws ConfigError where there is no such place, or nothing to offload from it.
+at::Device learner_device(const Config& config, const Communicator& communicator);
+
+/// What a rank's collectives go through: above zero_stage 1 on CPUs a queue beside what the rank computes, else nothing.
+std::unique_ptr<Communicator> make_queue(const Config& config, Communicator& communicator);
+
+/// Parameters of zeros of the type (model.dtype) and in the place (learners.device) that this rank computes in, or at zero_stage 3 its
+/// slice of them. @throws ConfigError.
+Parameters compute_parameters(const Config& config, const Architecture& architecture, Communicator& communicator);
 
 /// Writes what must be known before the first weights are: RUN/start/config.json and tokenizer files of a cold start.
 /// Nothing to do where model.path is given. Rank 0 only.

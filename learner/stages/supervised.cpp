@@ -71,17 +71,16 @@ SupervisedTrainer::SupervisedTrainer(const Transformer& model, ShardedOptimizer&
       optimizer_(optimizer),
       options_(std::move(options)),
       communicator_(communicator),
-      lora_(lora),
-      gradients_(at::zeros({model.parameters().layout().total}, model.parameters().flat().options().dtype(at::kFloat))) {}
+      gradients_(model, optimizer, lora, options_.zero_stage) {}
 
 SupervisedStep SupervisedTrainer::train(std::int64_t step, UpdateTrace* trace) {
   std::vector<SupervisedUnit> units;
   for (std::int64_t i = communicator_.rank(); i < options_.batch; i += communicator_.size()) {
     units.push_back(options_.unit(static_cast<std::uint64_t>((step - 1) * options_.batch + i)));
   }
-  gradients_.zero_();
+  gradients_.clear();
   SupervisedStep result = pass(units, true, trace);
-  result.update = lora_step(lora_, model_.parameters(), optimizer_, gradients_, step, trace);
+  result.update = gradients_.step(step, trace);
   if (trace != nullptr) {
     trace->loss = communicator_.rank() == 0 ? result.means[0] : 0.0;  // it is the sum over the ranks already
     *trace = joined(std::move(*trace), communicator_);
@@ -108,8 +107,10 @@ SupervisedStep SupervisedTrainer::pass(const std::vector<SupervisedUnit>& units,
   SupervisedStep result{std::vector<double>(objective.metrics.size(), 0.0), totals[0], static_cast<std::int64_t>(totals[1]), {}};
   const double scale = 1.0 / totals[0];
   std::vector<std::vector<std::int32_t>> ids;
-  for (const SupervisedMicroBatch& batch : micro_batches_of(units, static_cast<std::size_t>(options_.micro_tokens), ids)) {
-    TokenPass pass(model_, batch.sequences, 1.0, backward);
+  std::vector<SupervisedMicroBatch> batches = micro_batches_of(units, static_cast<std::size_t>(options_.micro_tokens), ids);
+  if (gradients_.in_step()) batches.resize(static_cast<std::size_t>(largest(std::ssize(batches), communicator_)));
+  for (const SupervisedMicroBatch& batch : batches) {
+    TokenPass pass(model_, batch.sequences, 1.0, backward ? std::optional(options_.recompute) : std::nullopt);
     if (trace != nullptr) trace->add(batch.sequences, pass.tokens());
     const SupervisedLoss loss = objective.loss(batch, pass.tokens().logp_N, scale, trace);
     for (std::size_t i = 0; i < result.means.size(); ++i) result.means[i] += loss.sums[i] / totals[0];

@@ -13,6 +13,7 @@
 #include "common/model/transformer.h"
 #include "learner/lora.h"
 #include "learner/sharded_optimizer.h"
+#include "learner/step_gradients.h"
 #include "learner/token_pass.h"
 #include "learner/update_trace.h"
 
@@ -57,6 +58,8 @@ struct SupervisedOptions {
   std::int64_t micro_tokens = 4096;  // token budget of one forward and backward of a rank; a larger unit goes alone
   std::function<SupervisedUnit(std::uint64_t number)> unit;  // the one with this number in training order
   SupervisedObjective objective;
+  int zero_stage = 1;
+  Recompute recompute = Recompute::kNone;
 };
 
 /// What a step did, over all ranks.
@@ -88,8 +91,7 @@ class SupervisedTrainer {
   ShardedOptimizer& optimizer_;
   SupervisedOptions options_;
   Communicator& communicator_;
-  const LoraAdapters* lora_;
-  at::Tensor gradients_;
+  StepGradients gradients_;
 };
 
 /// Whether any rank says so; the same on every rank. Collective.

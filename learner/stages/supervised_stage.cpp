@@ -10,6 +10,8 @@
 #include "common/base/metric_names.h"
 #include "common/model/checkpoint_io.h"
 #include "learner/checkpoint.h"
+#include "learner/gathered_units.h"
+#include "learner/memory_plan.h"
 #include "learner/stages/dpo.h"
 #include "learner/stages/progress.h"
 #include "learner/stages/stage_record.h"
@@ -33,23 +35,30 @@ class Stage {
         config_(options.config),
         start_(start),
         record_(record),
-        communicator_(communicator),
         logger_(logger),
         display_(config_.run.steps, options.terminal),
         units_(open_units(options.kind, config_, start, record != nullptr, logger)),
         initial_(load_parameters(start, at::kFloat)),
-        model_(compute_parameters(config_, initial_.architecture(), communicator), false),
-        lora_(make_lora(config_, initial_, model_.parameters().flat().device())),
-        optimizer_(make_optimizer(lora_, model_.parameters(), initial_, config_, communicator)),
+        queue_(make_queue(config_, communicator)),
+        communicator_(queue_ ? *queue_ : communicator),
+        model_(compute_parameters(config_, initial_->architecture(), communicator_), false),
+        lora_(make_lora(config_, *initial_, model_.parameters().flat().device())),
+        optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config_, communicator_)),
         objective_(objective()),
-        trainer_(model_, optimizer_, {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_}, communicator,
-                 lora_ ? &*lora_ : nullptr) {}
+        memory_(plan_memory(config_, model_.parameters(), communicator_)),
+        trainer_(model_, optimizer_,
+                 {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_, zero_stage_of(config_, communicator_),
+                  memory_.recompute},
+                 communicator_, lora_ ? &*lora_ : nullptr) {
+    if (record_ != nullptr) logger_.info(memory_.text());
+  }
 
   int run() {
     step_ = load_newest_checkpoint(options_.folder.checkpoints(), config_hash(config_), optimizer_, logger_).value_or(0);
     checkpointed_ = step_;
-    if (lora_) lora_->merge_into_(model_.parameters());
-    if (record_ != nullptr) record_->begin(weights_hash(initial_.layout(), initial_.flat()), step_);
+    if (lora_) merge_(*lora_, model_.parameters(), communicator_);
+    if (record_ != nullptr) record_->begin(weights_hash(initial_->layout(), initial_->flat()), step_);
+    initial_.reset();
     if (step_ == 0) write(evaluated());
     while (step_ < config_.run.steps) {
       if (any_rank(options_.stop && options_.stop(), communicator_)) return stop();
@@ -68,8 +77,11 @@ class Stage {
  private:
   SupervisedObjective objective() {
     if (options_.kind != SupervisedKind::kDpo) return next_token_objective();
-    const Parameters frozen = compute_parameters(config_, initial_.architecture(), communicator_);
-    frozen.flat().copy_(initial_.flat());
+    if (config_.learners.offload == "reference" || config_.learners.offload == "all") {
+      throw ConfigError("learners.offload = " + config_.learners.offload + ": expected none or optimizer, dpo needs its reference beside the model");
+    }
+    const Parameters frozen = compute_parameters(config_, initial_->architecture(), communicator_);
+    set_from_whole_(frozen, initial_->flat(), communicator_);
     reference_.emplace(frozen, false);
     return dpo_objective(*reference_, config_.dpo.beta);
   }
@@ -147,7 +159,7 @@ class Stage {
     if (checkpointed_ == step_) return;
     const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
     save_checkpoint(options_.folder.checkpoints(), {step_, config_hash(config_), 0}, optimizer_,
-                    [&](const std::filesystem::path& folder) { export_model(lora_, initial_.architecture(), master, start_, folder); });
+                    [&](const std::filesystem::path& folder) { export_model(lora_, model_.parameters().architecture(), master, start_, folder); });
     if (record_ != nullptr) retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint);
     checkpointed_ = step_;
   }
@@ -170,16 +182,18 @@ class Stage {
   const Config& config_;
   std::filesystem::path start_;
   StageRecord* record_;
-  Communicator& communicator_;
   const Logger& logger_;
   ProgressDisplay display_;
   StageUnits units_;
-  Parameters initial_;  // fp32
+  std::optional<Parameters> initial_;  // fp32; until the run begins
+  std::unique_ptr<Communicator> queue_;  // above zero_stage 1: the communicator, beside what the rank computes
+  Communicator& communicator_;
   Transformer model_;
   std::optional<LoraAdapters> lora_;
   std::optional<Transformer> reference_;
   ShardedOptimizer optimizer_;
   SupervisedObjective objective_;
+  MemoryPlan memory_;
   SupervisedTrainer trainer_;
   std::int64_t step_ = 0;
   std::int64_t checkpointed_ = 0;

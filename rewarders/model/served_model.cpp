@@ -76,7 +76,7 @@ std::vector<std::optional<double>> ServedModel::scores(const std::vector<Respons
       places.push_back(begin);
     }
     if (texts.empty()) break;
-    const ScorePass pass(model_->transformer, texts, false);
+    const ScorePass pass(model_->transformer, texts, std::nullopt);
     for (std::size_t i = 0; i < places.size(); ++i) scores[places[i]] = static_cast<double>(pass.scores()[i]);
   }
   return scores;

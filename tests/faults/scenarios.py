@@ -371,6 +371,9 @@ def table(points, long):
     for point, most in FOLLOWER.items():
         add(f"F4 learner 1 killed at {point}", repeat, one_killed_at, "learner1", point, most)
     add("F4 learner 0 killed at collective.inside", repeat, one_killed_at, "learner0", "collective.inside", 60)
+    for stage in (2, 3):
+        add(f"F4 learner 1 killed at collective.inside, ZeRO stage {stage}", repeat, one_killed_at, "learner1", "collective.inside", 200,
+            options={"learners__zero_stage": stage})
     add("F4 learner 1 killed in a job", repeat, learner_missing_in_a_job, "learner.updated", "kill", alone=True)
     add("F4 learner 1 stopped in a job", repeat, learner_missing_in_a_job, "learner.backward", "stop", alone=True)
     for rank in (0, 1):
@@ -384,7 +387,8 @@ def table(points, long):
         add(f"F24 {name} torn in its last record", repeat, torn, name, point)
     add("resumed on another number of learners", repeat, resumed_on_other_ranks, outcome="up to a step")
     add("F28 the same seed again", 1, same_bits)
-    for key, value in (("actors.count", 1), ("actors.count", 4), ("actors.slots", 5), ("rewarders.count", 3)):
+    for key, value in (("actors.count", 1), ("actors.count", 4), ("actors.slots", 5), ("rewarders.count", 3), ("learners.zero_stage", 3),
+                       ("learners.recompute", "block")):
         add(f"F28 {key} = {value}", 1, same_bits, options={key.replace(".", "__"): value})
     add("F28 one mpirun job, beside a stale hub.json", 1, same_bits_in_a_job)
     add("F28 a seed that depends on the slot is noticed", 1, slot_seed_is_noticed, outcome="no, as it must")

@@ -19,6 +19,7 @@ void write_checkpoint(const fs::path& root, std::int64_t step) {
   CheckpointManifest manifest;
   manifest.step = step;
   manifest.slice = 1024;
+  manifest.units = {0, 1024};
   manifest.files = {digest_and_sync(folder, "shard-0-of-1.bin")};
   put_file(folder / "MANIFEST.json", print_manifest(manifest));
   put_file(folder / "DONE", xxh3_128_hex(print_manifest(manifest)) + "\n");
@@ -45,6 +46,7 @@ TEST_SUITE("learner/checkpoint_folder") {
     manifest.ledger_bytes = 12345;
     manifest.world_size = 3;
     manifest.slice = 2048;
+    manifest.units = {0, 2048};
     manifest.tensors = {{"a", {4, 5}, 0, 20}, {"b", {6}, 32, 6}};
     manifest.files = {{"shard-0-of-3.bin", (std::uint64_t{1} << 20) + 1, {"x", "y"}}, {"hf/config.json", 0, {}}};
 
@@ -57,14 +59,19 @@ TEST_SUITE("learner/checkpoint_folder") {
     CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: \"slice\": expected at least 1, found 0",
                          ConfigError);
     manifest.slice = 1024;
+    manifest.units = {0, 1024};
     CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"),
                          "M: file name \"../../etc/passwd\" leads out of the checkpoint", ConfigError);
     manifest.files = {{"a.bin", (std::uint64_t{1} << 20) + 1, {"x"}}};
     CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: a.bin: expected 2 checksums, found 1",
                          ConfigError);
+    manifest.files.clear();
+    manifest.units = {0, 512, 256};
+    CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: \"units\": expected at least two bounds, ascending from 0",
+                         ConfigError);
     std::string newer = print_manifest(CheckpointManifest());
-    newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
-    CHECK_THROWS_WITH_AS(parse_manifest(newer, "M"), "M: checkpoint format 2; this program reads 1", ConfigError);
+    newer.replace(newer.find("\"format\": 2"), 11, "\"format\": 3");
+    CHECK_THROWS_WITH_AS(parse_manifest(newer, "M"), "M: checkpoint format 3; this program reads 1 to 2", ConfigError);
   }
 
   TEST_CASE("a file that is written and one that is read have the same digest, and damage is named by chunk") {

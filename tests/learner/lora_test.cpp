@@ -7,6 +7,7 @@
 
 #include "common/base/files.h"
 #include "common/model/safetensors.h"
+#include "learner/step_gradients.h"
 #include "tests/common/collective/run_ranks.h"
 #include "tests/learner/temporary_folder.h"
 #include "tests/learner/tiny_model.h"
@@ -114,7 +115,12 @@ TEST_SUITE("learner/lora") {
       CHECK(at::equal(model.flat(), base().flat()));
       CHECK(optimizer.total() == lora->parameters().layout().total);
 
-      lora_step(&*lora, model, optimizer, tiny_gradient(model.layout(), 1), 1, nullptr);
+      const Transformer transformer(model);
+      StepGradients gradients(transformer, optimizer, &*lora, 1);
+      for (std::int64_t unit = 0; unit < 3; ++unit) {
+        gradients.unit(unit).copy_(WholeGradients(model.layout(), tiny_gradient(model.layout(), 1)).unit(unit));
+      }
+      gradients.step(1, nullptr);
 
       const std::string query = "model.layers.0.self_attn.q_proj.weight", key = "model.layers.0.self_attn.k_proj.weight";
       CHECK(!at::equal(model[query], base()[query]));

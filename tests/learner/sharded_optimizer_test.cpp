@@ -77,8 +77,10 @@ TEST_SUITE("learner/sharded_optimizer") {
           CHECK(furthest(f.parameters[name].flatten(), values.get<std::vector<float>>()) < 1.5e-7);
         }
       }
-      const at::Tensor first = f.optimizer.gather(f.optimizer.exp_avg(), "m").clone();
-      const at::Tensor second = f.optimizer.gather(f.optimizer.exp_avg_sq(), "v").clone();
+      const at::Tensor first = f.optimizer.gather(f.optimizer.exp_avg(), "m");
+      const at::Tensor second = f.optimizer.gather(f.optimizer.exp_avg_sq(), "v");
+      CHECK(first.defined() == (ranks.rank() == 0));
+      if (ranks.rank() > 0) return;
       for (const auto& [name, values] : golden["moments"].items()) {
         CAPTURE(name);
         const std::int64_t offset = f.layout().find(name).offset;
@@ -190,6 +192,7 @@ TEST_SUITE("learner/sharded_optimizer") {
       for (std::int64_t step = 1; step <= 5; ++step) f.step(step);
 
       const at::Tensor master = f.optimizer.gather(f.optimizer.master(), "master");
+      if (ranks.rank() > 0) return;
       CHECK(!at::equal(master, tiny_start(f.layout())));
       CHECK(at::equal(f.parameters.flat(), master.to(at::kBFloat16)));
     });

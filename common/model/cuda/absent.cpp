@@ -1,6 +1,7 @@
 #include "common/base/error.h"
 #include "common/model/broadcast_group.h"
 #include "common/model/bucket_checksums.h"
+#include "common/model/compute_device.h"
 #include "common/model/cuda/adamw.h"
 #include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/token_logprobs.h"
@@ -11,11 +12,11 @@
 
 namespace troupe {
 
-CudaPasses::CudaPasses(const Parameters& parameters, bool) : offsets_(parameters) {
+CudaPasses::CudaPasses(const Parameters& parameters, bool) : offsets_(parameters.layout(), parameters.architecture()) {
   throw ConfigError("this build of troupe has no CUDA: configure it with TROUPE_CUDA=ON, or use device = cpu");
 }
 at::Tensor CudaPasses::forward(const PackedSequences&, const at::Tensor&, Activations*) const { return {}; }
-void CudaPasses::backward(const PackedSequences&, const at::Tensor&, const Activations&, const at::Tensor&, at::Tensor&) const {}
+void CudaPasses::backward(const PackedSequences&, const at::Tensor&, const Activations&, const at::Tensor&, GradientUnits&) const {}
 at::Tensor CudaPasses::forward_cached(const at::Tensor&, std::span<const CachedRun>, const at::Tensor&, KvCache&) const { return {}; }
 at::Tensor CudaPasses::logits(const at::Tensor&) const { return {}; }
 
@@ -25,6 +26,7 @@ std::string gpu_name(at::Device) { return ""; }
 
 PinnedRange::PinnedRange(std::span<const std::byte> bytes, bool) : bytes_(bytes) {}
 PinnedRange::~PinnedRange() = default;
+std::int64_t available_gpu_bytes() { return 0; }
 
 namespace cuda {
 at::Tensor bucket_checksums(const at::Tensor&, std::uint64_t) { return {}; }

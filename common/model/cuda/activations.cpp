@@ -16,7 +16,8 @@ CudaActivations::CudaActivations(const Architecture& a, std::int64_t rows, bool 
       qkv_width_((a.heads + 2 * a.kv_heads) * a.head_size),
       unnormed_width_(keep && a.qk_norm ? (a.heads + a.kv_heads) * a.head_size : 0),
       gate_up_width_(2 * a.intermediate),
-      keep_(keep) {
+      keep_(keep),
+      recompute_(storage.recompute) {
   lay_out();
   const auto grow = [](at::Tensor& tensor, std::int64_t count, at::ScalarType dtype) {
     const bool fits = tensor.defined() && tensor.is_cuda() && tensor.scalar_type() == dtype && tensor.numel() >= count;
@@ -39,6 +40,7 @@ CudaActivations::CudaActivations(const Architecture& a, const Activations& stora
       unnormed_width_(a.qk_norm ? (a.heads + a.kv_heads) * a.head_size : 0),
       gate_up_width_(2 * a.intermediate),
       keep_(true),
+      recompute_(storage.recompute),
       floats_(storage.floats),
       values_(storage.values) {
   lay_out();
@@ -47,14 +49,14 @@ CudaActivations::CudaActivations(const Architecture& a, const Activations& stora
 }
 
 void CudaActivations::lay_out() {
-  const std::int64_t streams = keep_ ? 2 * layers_ + 1 : 1, layers = keep_ ? layers_ : 1;
+  const std::int64_t all = 2 * layers_ + 1, attentions = keeps_attention() ? layers_ : 1;
   const auto take = [](std::int64_t& used, std::int64_t count) { return std::exchange(used, used + (count + 15) / 16 * 16); };
-  residual_ = take(float_count_, streams * rows_ * hidden_);
-  inverse_rms_ = take(float_count_, keep_ ? streams * rows_ : 0);
-  normed_ = take(value_count_, streams * rows_ * hidden_);
-  qkv_ = take(value_count_, layers * rows_ * qkv_width_);
-  unnormed_ = take(value_count_, layers * rows_ * unnormed_width_);
-  gate_up_ = take(value_count_, layers * rows_ * gate_up_width_);
+  residual_ = take(float_count_, (keeps_attention() ? all : keep_ ? layers_ + 2 : 1) * rows_ * hidden_);
+  inverse_rms_ = take(float_count_, keep_ ? all * rows_ : 0);
+  normed_ = take(value_count_, (keeps_all() ? all : keep_ ? 2 : 1) * rows_ * hidden_);
+  qkv_ = take(value_count_, attentions * rows_ * qkv_width_);
+  unnormed_ = take(value_count_, attentions * rows_ * unnormed_width_);
+  gate_up_ = take(value_count_, (keeps_all() ? layers_ : 1) * rows_ * gate_up_width_);
 }
 
 float* CudaActivations::inverse_rms(std::int64_t stream) const {
@@ -62,7 +64,7 @@ float* CudaActivations::inverse_rms(std::int64_t stream) const {
 }
 
 at::Tensor CudaActivations::unnormed(std::int64_t layer) const {
-  return unnormed_width_ == 0 ? at::Tensor() : values(unnormed_ + layer * rows_ * unnormed_width_, unnormed_width_);
+  return unnormed_width_ == 0 ? at::Tensor() : values(unnormed_ + attention_place(layer) * rows_ * unnormed_width_, unnormed_width_);
 }
 
 }  // namespace troupe

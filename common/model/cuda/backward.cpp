@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -10,6 +11,7 @@
 #include "common/model/cuda/backward_kernels.h"
 #include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/device.h"
+#include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
 #include "common/model/cuda/hopper/attention_backward.h"
 #include "common/model/passes.h"
@@ -51,11 +53,12 @@ Bf16* bf16_of(const at::Tensor& tensor) { return tensor.defined() ? data_of<Bf16
 class CudaPasses::Backward {
  public:
   Backward(const CudaPasses& model, const PackedSequences& batch, const at::Tensor& rope, const Activations& saved,
-           const at::Tensor& gradients)
+           GradientUnits& gradients)
       : model_(model),
         a_(model.architecture_),
         saved_(saved),
         buffers_(model.architecture_, saved),
+        rope_table_(rope),
         rope_(data_of<float>(rope)),
         gradients_(gradients),
         rows_(saved.rows) {
@@ -81,24 +84,33 @@ class CudaPasses::Backward {
   }
 
   void run(const at::Tensor& ids_T, const at::Tensor& grad_hidden_TH) {
+    enter(a_.layers + 1);
     norm(2 * a_.layers, grad_hidden_TH);
+    gradients_.finished(a_.layers + 1);
     for (std::int64_t layer = a_.layers - 1; layer >= 0; --layer) {
+      enter(layer + 1);
+      begin_block(layer);
       mlp_and_output(layer);
       attention(layer);
       norm(2 * layer, grad_normed_);
+      gradients_.finished(layer + 1);
     }
+    enter(0);
     embedding(ids_T);
+    gradients_.finished(0);
   }
 
  private:
   const Block& block(std::int64_t layer) const { return model_.blocks_[static_cast<std::size_t>(layer)]; }
   const ModelOffsets::Block& offsets(std::int64_t layer) const { return model_.offsets_.blocks[static_cast<std::size_t>(layer)]; }
-  float* gradient(std::int64_t offset) const { return offset < 0 ? nullptr : data_of<float>(gradients_) + offset; }
+  /// Makes a unit's gradients the present ones.
+  void enter(std::int64_t unit) { grads_ = {gradients_.unit(unit), model_.units_[static_cast<std::size_t>(unit)]}; }
+  float* gradient(std::int64_t offset) const { return offset < 0 ? nullptr : grads_.at(offset); }
 
   /// Adds gradᵀ · x to the gradient of the matrix [n, k] at `offset`.
   void add_gradient(const at::Tensor& grad, const at::Tensor& x, std::int64_t offset) const {
     const std::int64_t n = grad.size(1), k = x.size(1);
-    add_weight_gradient(grad, x, gradients_.narrow(0, offset, n * k).view({n, k}));
+    add_weight_gradient(grad, x, grads_.matrix(offset, n, k));
   }
 
   /// Adds the gradient through the norm of `stream` to stream_.
@@ -113,6 +125,24 @@ class CudaPasses::Backward {
                             data_of<float>(scratch_), current_stream());
   }
 
+  /// Makes what the forward computed in the block be there, the same bits.
+  void begin_block(std::int64_t layer) {
+    const Rows exactness = model_.exact_ ? Rows::kExact : Rows::kFree;
+    if (buffers_.recompute() == Recompute::kBlock) {
+      model_.add_and_norm(buffers_, 2 * layer, {});
+      multiply_transposed(buffers_.normed_TH(2 * layer), block(layer).qkv, buffers_.qkv(layer), exactness);
+      cuda::finish_qkv(model_.qkv_rows(buffers_, {nullptr, ints_.data(positions_)}, rope_table_, layer), current_stream());
+      std::tie(attended_, lse_) = model_.attend_packed(buffers_, layer, starts_S_, longest_);
+      multiply_transposed(attended_rows(), block(layer).output, grad_normed_, exactness);  // a place for the rows that are added
+      model_.add_and_norm(buffers_, 2 * layer + 1, grad_normed_);
+    } else {
+      attended_ = saved_.attended[static_cast<std::size_t>(layer)];
+      lse_ = saved_.lse[static_cast<std::size_t>(layer)];
+    }
+    if (buffers_.recompute() == Recompute::kActivations) model_.add_and_norm(buffers_, 2 * layer + 1, {});
+    if (buffers_.recompute() != Recompute::kNone) model_.activate(buffers_, layer, activated_);
+  }
+
   void mlp_and_output(std::int64_t layer) const {
     multiply(rounded_, block(layer).down, grad_activated_);
     cuda::swiglu_backward(bf16_of(buffers_.gate_up(layer)), bf16_of(grad_activated_), rows_, a_.intermediate, bf16_of(grad_gate_up_),
@@ -121,11 +151,11 @@ class CudaPasses::Backward {
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
     multiply(grad_gate_up_, block(layer).gate_up, grad_normed_);
     norm(2 * layer + 1, grad_normed_);
-    add_gradient(rounded_, attended(layer).view({rows_, a_.heads * a_.head_size}), offsets(layer).output);
+    add_gradient(rounded_, attended_rows(), offsets(layer).output);
     multiply(rounded_, block(layer).output, grad_attended_);
   }
 
-  const at::Tensor& attended(std::int64_t layer) const { return saved_.attended[static_cast<std::size_t>(layer)]; }
+  at::Tensor attended_rows() const { return attended_.view({rows_, a_.heads * a_.head_size}); }
 
   /// From grad_attended_ to the gradient of the block's normed rows.
   void attention(std::int64_t layer) const {
@@ -137,18 +167,18 @@ class CudaPasses::Backward {
     } else {
       aten_attention(layer);
     }
+    if (buffers_.recompute() != Recompute::kNone) model_.add_and_norm(buffers_, 2 * layer, {});
     add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
     multiply(grad_qkv_, block(layer).qkv, grad_normed_);
   }
 
   cuda::AttentionGradient attention_gradient(std::int64_t layer) const {
-    const at::Tensor& lse = saved_.lse[static_cast<std::size_t>(layer)];
-    check(lse.is_contiguous() && lse.size(0) == a_.heads && lse.numel() == a_.heads * rows_, "log-sum-exps are [heads, rows]");
+    check(lse_.is_contiguous() && lse_.size(0) == a_.heads && lse_.numel() == a_.heads * rows_, "log-sum-exps are [heads, rows]");
     cuda::AttentionGradient g{};
     g.qkv = bf16_of(buffers_.qkv(layer));
-    g.attended = bf16_of(attended(layer));
+    g.attended = bf16_of(attended_);
     g.grad_attended = bf16_of(grad_attended_);
-    g.lse = data_of<float>(lse);
+    g.lse = data_of<float>(lse_);
     g.rows = rows_;
     g.heads = static_cast<std::int32_t>(a_.heads);
     g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
@@ -171,8 +201,7 @@ class CudaPasses::Backward {
       const DeterministicAten deterministic;
       return at::_flash_attention_backward(grad_attended_.view({rows_, a_.heads, a_.head_size}), heads.narrow(1, 0, a_.heads),
                                            heads.narrow(1, a_.heads, a_.kv_heads), heads.narrow(1, a_.heads + a_.kv_heads, a_.kv_heads),
-                                           attended(layer), saved_.lse[static_cast<std::size_t>(layer)], starts_S_, starts_S_, longest_,
-                                           longest_, 0.0, true, no_random, no_random);
+                                           attended_, lse_, starts_S_, starts_S_, longest_, longest_, 0.0, true, no_random, no_random);
     }();
     check(grad_q.is_contiguous() && grad_k.is_contiguous() && grad_v.is_contiguous(), "gradients of attention are contiguous");
     cuda::QkvGradient g = placed(bf16_of(grad_q), bf16_of(grad_k), bf16_of(grad_v), a_.heads * a_.head_size, a_.kv_heads * a_.head_size);
@@ -218,23 +247,29 @@ class CudaPasses::Backward {
   const Architecture& a_;
   const Activations& saved_;
   const CudaActivations buffers_;
+  const at::Tensor rope_table_;
   const float* rope_;
-  const at::Tensor gradients_;
+  GradientUnits& gradients_;
+  UnitView<float> grads_;  // of the present unit
   const std::int64_t rows_;
   DeviceInts ints_;
   std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
   at::Tensor starts_S_, stream_, scratch_, products_;
+  at::Tensor attended_, lse_;  // of the present block
   at::Tensor rounded_, grad_qkv_, grad_attended_, grad_activated_, activated_, grad_gate_up_, grad_normed_;
 };
 
 void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
-                          at::Tensor& gradients) const {
-  check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == architecture_.layers, "activations are those of this batch");
+                          GradientUnits& gradients) const {
+  const std::int64_t attentions = saved.recompute == Recompute::kBlock ? 0 : architecture_.layers;
+  check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == attentions, "activations are those of this batch");
   check(grad_hidden_TH.is_cuda() && grad_hidden_TH.is_contiguous() && grad_hidden_TH.scalar_type() == at::kBFloat16 &&
             grad_hidden_TH.numel() == saved.rows * architecture_.hidden,
         "grad_hidden is contiguous bf16 [T, H] on the GPU");
-  check(gradients.is_cuda() && gradients.scalar_type() == at::kFloat && gradients.is_contiguous(), "gradients are flat fp32 on the GPU");
-  if (saved.rows == 0) return;
+  if (saved.rows == 0) {
+    for (std::int64_t unit = architecture_.layers + 1; unit >= 0; --unit) gradients.finished(unit);
+    return;
+  }
   Backward(*this, batch, rope, saved, gradients).run(batch.ids_T, grad_hidden_TH);
   check_cuda(cudaGetLastError(), "the backward pass");
 }

@@ -116,7 +116,7 @@ CachedRows::CachedRows(std::span<const CachedRun> runs, bool can_decode) {
 }  // namespace
 
 CudaPasses::CudaPasses(const Parameters& parameters, bool exact)
-    : architecture_(parameters.architecture()), offsets_(parameters), exact_(exact) {
+    : architecture_(parameters.architecture()), offsets_(parameters.layout(), parameters.architecture()), units_(parameters.layout().units), exact_(exact) {
   const Architecture& a = architecture_;
   check_sizes(a, parameters);
   const std::int64_t attended = a.heads * a.head_size, width = attended + 2 * a.kv_heads * a.head_size;
@@ -143,7 +143,7 @@ void CudaPasses::add_and_norm(const CudaActivations& buffers, std::int64_t strea
   const at::Tensor& weight = layer == a.layers  ? final_norm_
                              : stream % 2 == 0 ? blocks_[static_cast<std::size_t>(layer)].attention_norm
                                                : blocks_[static_cast<std::size_t>(layer)].mlp_norm;
-  const at::Tensor before = buffers.residual_TH(stream == 0 ? 0 : stream - 1), after = buffers.residual_TH(stream);
+  const at::Tensor before = buffers.residual_TH(delta.defined() ? stream - 1 : stream), after = buffers.residual_TH(stream);
   cuda::add_rms_norm(data_of<float>(before), delta.defined() ? data_of<Bf16>(delta) : nullptr, data_of<Bf16>(weight),
                      static_cast<float>(a.rms_eps), buffers.rows(), a.hidden, data_of<float>(after), data_of<Bf16>(buffers.normed_TH(stream)),
                      buffers.inverse_rms(stream), current_stream());
@@ -234,15 +234,21 @@ at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& r
   const CudaActivations buffers(a, rows, saved != nullptr, storage);
   if (rows == 0) return buffers.normed_TH(2 * a.layers);
   return run(buffers, {data_of<std::int64_t>(ids), ints.data(positions)}, rope, [&](std::int64_t layer) {
-    const at::Tensor heads = buffers.qkv(layer).view({rows, a.heads + 2 * a.kv_heads, a.head_size});
-    auto [attended, lse] = flash_attention(heads.narrow(1, 0, a.heads), heads.narrow(1, a.heads, a.kv_heads),
-                                           heads.narrow(1, a.heads + a.kv_heads, a.kv_heads), starts_S, starts_S, longest, longest);
-    if (saved != nullptr) {
+    const auto [attended, lse] = attend_packed(buffers, layer, starts_S, longest);
+    if (saved != nullptr && buffers.keeps_attention()) {
       storage.attended.push_back(attended);
       storage.lse.push_back(lse);
     }
     return attended.view({rows, a.heads * a.head_size});
   });
+}
+
+std::pair<at::Tensor, at::Tensor> CudaPasses::attend_packed(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& starts_S,
+                                                            std::int64_t longest) const {
+  const Architecture& a = architecture_;
+  const at::Tensor heads = buffers.qkv(layer).view({buffers.rows(), a.heads + 2 * a.kv_heads, a.head_size});
+  return flash_attention(heads.narrow(1, 0, a.heads), heads.narrow(1, a.heads, a.kv_heads),
+                         heads.narrow(1, a.heads + a.kv_heads, a.kv_heads), starts_S, starts_S, longest, longest);
 }
 
 at::Tensor CudaPasses::forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, const at::Tensor& rope, KvCache& cache) const {

@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "common/model/gradient_units.h"
 #include "common/model/kv_cache.h"
 #include "common/model/model_offsets.h"
 #include "common/model/parameters.h"
@@ -37,14 +39,14 @@ struct DecodeInputs {
 /// residual streams), the order of sums is not.
 class CudaPasses {
  public:
-  /// Refers to the parameters' memory. `exact`: a row's bits do not depend on the other rows.
+  /// Refers to the parameters' memory; they are whole. `exact`: a row's bits do not depend on the other rows.
   /// @throws ConfigError for parameters that are not bf16, or sizes that the kernels do not take.
   CudaPasses(const Parameters& parameters, bool exact);
 
   /// Transformer's methods. `ids_T` may lie on the CPU.
   at::Tensor forward(const PackedSequences& batch, const at::Tensor& rope, Activations* saved) const;
   void backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
-                at::Tensor& gradients) const;
+                GradientUnits& gradients) const;
   at::Tensor forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, const at::Tensor& rope, KvCache& cache) const;
   at::Tensor logits(const at::Tensor& hidden_NH) const;
 
@@ -72,6 +74,10 @@ class CudaPasses {
   template <typename Attend>
   at::Tensor run_few(const CudaActivations& buffers, const Batch& rows, const Attend& attend) const;
   bool few(std::int64_t rows) const;
+  /// The attended rows [T, heads, D] of sequences packed behind one another, of which `starts_S` says where they begin, and the
+  /// log-sum-exps.
+  std::pair<at::Tensor, at::Tensor> attend_packed(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& starts_S,
+                                                  std::int64_t longest) const;
   cuda::QkvRows qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
   at::Tensor attend_decoding(const CudaActivations& buffers, const Batch& batch, const at::Tensor& rope, std::int64_t layer,
                              const DecodeInputs& inputs, const at::Tensor& attended) const;
@@ -81,6 +87,7 @@ class CudaPasses {
 
   Architecture architecture_;
   ModelOffsets offsets_;
+  std::vector<std::int64_t> units_;  // where each begins
   bool exact_;
   at::Tensor embedding_, final_norm_, head_;
   std::vector<Block> blocks_;

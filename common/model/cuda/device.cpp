@@ -5,12 +5,19 @@
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
+#include "common/model/compute_device.h"
 
 namespace troupe {
 
 void check_cuda(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return;
   throw DeviceError(std::string(call) + ": " + cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
+}
+
+std::int64_t available_gpu_bytes() {
+  std::size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return static_cast<std::int64_t>(free);
 }
 
 std::int64_t DeviceInts::add(std::span<const std::int32_t> values) {

@@ -326,7 +326,7 @@ TEST_SUITE("config/print") {
     // Every key set to a value other than its default changes exactly its own printed value.
     const std::vector<std::string> texts = {"true", "false",   "0.5",    "0.25",   "1",    "2",
                                             "7",    "bf16",    "linear", "gspo",   "k1",   "reward",
-                                            "rloo", "dr_grpo", "shm",    "finish", "drop", "r1_zero", "cuda"};
+                                            "rloo", "dr_grpo", "shm",    "finish", "drop", "r1_zero", "cuda", "block", "optimizer"};
     for (const Option& option : config_options()) {
       CAPTURE(option.key);
       Config config;

@@ -9,6 +9,7 @@
 #include "common/model/safetensors.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
+#include "tests/common/model/model_testing.h"
 
 // Checkpoints of each family as transformers saves them, and what it computes with them: tests/parity/make_family_goldens.py.
 
@@ -47,6 +48,26 @@ at::Tensor greedy_continuation(const Transformer& model, const at::Tensor& promp
   return found;
 }
 
+struct Trained {
+  at::Tensor hidden, gradients;
+  std::int64_t bytes;  // of what the forward kept
+};
+
+/// A forward and backward that computes again what `recompute` says. Rows enough for two chunks of the products.
+Trained train(const Transformer& model, Recompute recompute) {
+  const Architecture& a = model.parameters().architecture();
+  const PackedSequences batch = testing::sequences_of(std::vector<std::int64_t>(13, std::min<std::int64_t>(a.max_positions, 44)), a.vocabulary);
+  Activations saved;
+  saved.recompute = recompute;
+  Trained result;
+  result.hidden = model.forward(batch, &saved).clone();
+  result.bytes = static_cast<std::int64_t>(saved.floats.nbytes() + saved.values.nbytes());
+  result.gradients = at::zeros({model.parameters().layout().total}, at::kFloat);
+  const at::Tensor grad = at::arange(result.hidden.numel(), at::kFloat).mul_(0.7).sin_().view_as(result.hidden).to(result.hidden.scalar_type());
+  model.backward(batch, saved, grad, result.gradients);
+  return result;
+}
+
 }  // namespace
 
 TEST_SUITE("model/families") {
@@ -75,6 +96,27 @@ TEST_SUITE("model/families") {
 
       const at::Tensor logprobs = logprobs_of(model, at::cat({prompt, greedy}));
       CHECK(largest_difference(logprobs.slice(0, prompt.numel() - 1), golden.at("greedy_logprobs")) < kTolerance);
+    }
+  }
+
+  TEST_CASE("what is computed again in each family's backward has the bits that it had") {
+    for (const char* name : kFamilies) {
+      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+        CAPTURE(name);
+        CAPTURE(dtype == at::kFloat);
+        const Transformer model(load_parameters(folder_of(name), dtype));
+        const Trained kept = train(model, Recompute::kNone);
+
+        const Trained activations = train(model, Recompute::kActivations), block = train(model, Recompute::kBlock);
+
+        CHECK(kept.gradients.abs().max().item<float>() > 0);
+        for (const Trained* again : {&activations, &block}) {
+          CHECK(again->hidden.equal(kept.hidden));
+          CHECK(again->gradients.equal(kept.gradients));
+        }
+        CHECK(activations.bytes < kept.bytes);
+        CHECK(block.bytes < activations.bytes);
+      }
     }
   }
 }

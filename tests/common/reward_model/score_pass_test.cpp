@@ -17,7 +17,7 @@ namespace {
 
 std::vector<float> scores_of(const Transformer& model, const std::vector<std::vector<std::int32_t>>& texts) {
   const std::vector<std::span<const std::int32_t>> views(texts.begin(), texts.end());
-  return ScorePass(model, views, false).scores();
+  return ScorePass(model, views, std::nullopt).scores();
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ TEST_SUITE("reward_model/score_pass") {
     at::Tensor together = at::zeros({model.parameters().layout().total}, at::kFloat);
     at::Tensor apart = at::zeros_like(together);
 
-    ScorePass pass(model, texts, true);
+    ScorePass pass(model, texts, Recompute::kNone);
     pass.backward(std::vector<double>{0.5, -1, 2, 0.25}, together);
 
     REQUIRE(pass.scores().size() == 4);
@@ -57,7 +57,7 @@ TEST_SUITE("reward_model/score_pass") {
         {{3, 1, 4, 1, 5, 9}, 0.5}, {{3, 1, 4, 1, 5, 9, 2}, -1}, {text, 2}, {other, 0.25}};
     for (std::size_t i = 0; i < endings.size(); ++i) {
       const std::span<const std::int32_t> view = endings[i].first;
-      ScorePass one(model, std::span(&view, 1), true);
+      ScorePass one(model, std::span(&view, 1), Recompute::kNone);
       CHECK(one.scores() == std::vector<float>{pass.scores()[i]});
       one.backward(std::span(&endings[i].second, 1), apart);
     }

@@ -64,6 +64,28 @@ TEST_SUITE("learner/cuda/sharded_optimizer") {
     }
   }
 
+  TEST_CASE("gradients that are summed a unit at a time are those that are summed at once") {
+    const auto errors = run_ranks(2, 60, [&](Communicator& ranks) {
+      Fixture whole(gpu_of(ranks), ranks), parts(gpu_of(ranks), ranks);
+      const ParameterLayout& layout = parts.parameters.layout();
+      const at::Tensor gradient = tiny_gradient(layout, 1).to(parts.parameters.flat().device());
+
+      const OptimizerStep expected = whole.optimizer.step(gradient, 1);
+      parts.optimizer.clear_sum();
+      for (std::size_t u = layout.units.size() - 1; u-- > 0;) {
+        const ShardMap::Unit& unit = parts.optimizer.map().units()[u];
+        const at::Tensor padded = at::zeros({unit.padded(2)}, gradient.options());
+        padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin).copy_(gradient.narrow(0, unit.begin, unit.end - unit.begin));
+        parts.optimizer.add_to_sum(u, padded);
+      }
+      const OptimizerStep found = parts.optimizer.update(1);
+
+      CHECK(found.grad_norm == expected.grad_norm);
+      CHECK(parts.parameters.flat().equal(whole.parameters.flat()));
+    });
+    for (const std::string& error : errors) CHECK(error == "");
+  }
+
   TEST_CASE("a gradient that is not finite changes nothing, and its tensor is named") {
     const auto communicator = ThreadWorld(1).communicator(0);
     Fixture f(at::kCUDA, *communicator);

@@ -56,11 +56,11 @@ StepPlan plan_of_test(std::int64_t vocabulary) {
 
 /// A learner's part on one device.
 struct Learner {
-  explicit Learner(at::Device device)
+  explicit Learner(at::Device device, bool offload = false)
       : start(testing::random_parameters(testing::small_architecture(), at::kFloat)),
         model(Parameters(start.architecture(), at::kBFloat16, device)),
-        optimizer(model.parameters(), start.flat(), config.optimizer, 10, *communicator),
-        reference(Parameters(start.architecture(), at::kBFloat16, device)),
+        optimizer(model.parameters(), start.flat(), config.optimizer, 10, *communicator, offload),
+        reference(Parameters(start.architecture(), at::kBFloat16, offload ? at::Device(at::kCPU) : device)),
         trainer(config, model, &reference, optimizer, *communicator) {
     reference.parameters().flat().copy_(start.flat());
   }
@@ -93,6 +93,18 @@ TEST_SUITE("learner/cuda/trainer") {
     const at::Tensor other = cpu.optimizer.master().narrow(0, 0, start.numel()) - start;
     CHECK(moved.norm().item<double>() == doctest::Approx(other.norm().item<double>()).epsilon(0.02));
     CHECK(((moved - other).norm() / other.norm()).item<double>() < 0.2);
+  }
+
+  TEST_CASE("optimizer state and reference that lie in the host's memory change no bit") {
+    Learner gpu(at::kCUDA), host(at::kCUDA, true);
+
+    const TrainStats expected = gpu.train(), found = host.train();
+
+    CHECK(host.optimizer.master().is_cpu());
+    CHECK(host.reference.parameters().flat().is_cpu());
+    CHECK(found.loss == expected.loss);
+    CHECK(host.model.parameters().flat().equal(gpu.model.parameters().flat()));
+    CHECK(weights_digest(host.optimizer) == weights_digest(gpu.optimizer));
   }
 
   TEST_CASE("two learners on a GPU end in the same bits, and publish them") {

@@ -31,7 +31,7 @@ struct Pairs {
   SupervisedMicroBatch batch = {{{ids[0], 2}, {ids[1], 2}, {ids[2], 2}, {ids[3], 1}}, {1, 1, 1, 0, 1, 1, 1}};
   Transformer reference = tiny_model();
   SupervisedObjective objective = dpo_objective(reference, kBeta);
-  at::Tensor reference_logp = TokenPass(reference, batch.sequences, 1.0, false).tokens().logp_N.clone();
+  at::Tensor reference_logp = TokenPass(reference, batch.sequences, 1.0, std::nullopt).tokens().logp_N.clone();
 
   SupervisedLoss at(const std::vector<float>& shift, UpdateTrace* trace = nullptr) {
     return objective.loss(batch, reference_logp + at::tensor(shift), 0.5, trace);

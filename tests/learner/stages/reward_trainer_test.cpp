@@ -50,7 +50,7 @@ Update updated(const std::string& name, bool is_pairs, int ranks, std::int64_t m
     RewardTrainer trainer(parameters, parameters.flat().clone(), config, communicator);
     const RewardNumbers before = trainer.evaluate(own, std::ssize(all));
     const RewardStep step = trainer.step(1, own, std::ssize(all), nullptr);
-    const at::Tensor gradient = trainer.optimizer().gather_copy(trainer.optimizer().gradient(), "gradient");
+    const at::Tensor gradient = trainer.optimizer().gather(trainer.optimizer().gradient(), "gradient");
     if (communicator.rank() == 0) result = {before, step, gradient, parameters.flat().clone()};
   });
   for (const std::string& error : errors) CHECK(error == "");

@@ -24,10 +24,11 @@ Parameters copy_of(const Parameters& parameters, at::ScalarType dtype, at::Devic
   return copy;
 }
 
-Result run(const Parameters& parameters, const PackedSequences& batch) {
+Result run(const Parameters& parameters, const PackedSequences& batch, Recompute recompute = Recompute::kNone) {
   const Transformer model(parameters);
   const at::TensorOptions like = parameters.flat().options();
   Activations saved;
+  saved.recompute = recompute;
   const at::Tensor hidden = model.forward(batch, &saved);
   const at::Tensor weights = at::arange(hidden.numel(), at::kFloat).mul_(1.3).cos_().view(hidden.sizes());
   at::Tensor gradients = at::zeros({parameters.layout().total}, like.dtype(at::kFloat));
@@ -136,5 +137,20 @@ TEST_SUITE("model/cuda/backward") {
 
     CHECK(once.abs().max().item<float>() > 0.1F);
     CHECK((more - 8.0 - once).abs().max().item<float>() < 1e-5F * once.abs().max().item<float>());
+  }
+
+  TEST_CASE("what is computed again in the backward has the bits that it had") {
+    for (const auto& [name, architecture] : architectures()) {
+      CAPTURE(name);
+      const Parameters parameters = copy_of(random_parameters(architecture, at::kBFloat16), at::kBFloat16, at::kCUDA);
+      const PackedSequences batch = sequences_of({300, 1, 77, 200}, architecture.vocabulary);
+      const Result kept = run(parameters, batch);
+
+      for (const Recompute recompute : {Recompute::kActivations, Recompute::kBlock}) {
+        const Result again = run(parameters, batch, recompute);
+        CHECK(again.hidden_TH.equal(kept.hidden_TH));
+        CHECK(again.gradients.equal(kept.gradients));
+      }
+    }
   }
 }

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <deque>
+#include <future>
+#include <map>
+
+#include "common/model/gradient_units.h"
+#include "common/model/transformer.h"
+#include "learner/lora.h"
+#include "learner/sharded_optimizer.h"
+#include "learner/update_trace.h"
+
+namespace troupe {
+
+/// The gradients of an update on their way from backward passes to the optimizer. At ZeRO stage 1 each rank holds all of them and they
+/// are summed over the ranks at the update; at stages 2 and 3 a unit is held from its first gradient to its last in a pass, then summed
+/// over the ranks while the pass goes on, and only this rank's slice of the sum stays. So at those stages every rank runs the same
+/// number of backward passes (an empty one where it has no micro-batch). Of adapters only their own small gradients are kept, at
+/// stages 2 and 3 projected a unit at a time. One thread at a time.
+class StepGradients final : public GradientUnits {
+ public:
+  /// Refers to all of them; `lora` may be null.
+  StepGradients(const Transformer& model, ShardedOptimizer& optimizer, const LoraAdapters* lora, int zero_stage);
+  ~StepGradients() override;
+
+  void clear();
+  at::Tensor unit(std::int64_t number) override;
+  void finished(std::int64_t number) override;
+  /// Makes the update not finite, as a fault does; before step.
+  void spoil();
+  /// The update; `trace` (may be null) as traced_step. Collective.
+  OptimizerStep step(std::int64_t step, UpdateTrace* trace);
+
+  /// Whether passes of the model are collective, or its gradients are.
+  bool in_step() const { return stage_ > 1; }
+
+ private:
+  struct Sent {
+    at::Tensor padded;
+    std::shared_future<void> done;
+  };
+  at::Tensor& open(std::int64_t number);
+  /// Waits until at most `left` units are on their way.
+  void wait(std::size_t left);
+
+  const Transformer& model_;
+  ShardedOptimizer& optimizer_;
+  const LoraAdapters* lora_;
+  const int stage_;
+  const ShardMap map_;                      // of the model
+  at::Tensor flat_;                         // stage 1: [total] of the model; else of the adapters
+  std::map<std::int64_t, at::Tensor> open_; // padded units that this pass adds to
+  std::deque<Sent> sent_;
+};
+
+/// The stage that a configuration comes to: one rank has nothing to share.
+int zero_stage_of(const Config& config, const Communicator& communicator);
+
+/// The largest of the ranks' values. Collective.
+std::int64_t largest(std::int64_t own, Communicator& communicator);
+
+}  // namespace troupe
