@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/base/error.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
 #include "learner/checkpoint.h"
