@@ -94,7 +94,7 @@ void WeightSubscriber::check_layout(const WeightManifest& manifest) const {
 void WeightSubscriber::restart(bool forget) {
   asked_at_ms_.reset();
   need_manifest_ = true;
-  membership_due_ = receiver_.has_value() && failed_broadcasts_ < kTries;
+  membership_due_ = receiver_.has_value();
   if (!forget) return;
   fetch_.reset();
   next_.reset();
@@ -208,7 +208,7 @@ bool WeightSubscriber::request_is_due() {
 }
 
 std::optional<std::string> WeightSubscriber::due_frame() {
-  if (std::exchange(membership_due_, false)) return encode(WeightMember{options_.gpu});
+  if (std::exchange(membership_due_, false)) return encode(WeightMember{failed_broadcasts_ < kTries ? options_.gpu : ""});
   const bool wants_bucket = fetch_ && fetch_->stream && !fetch_->job.valid() && fetch_->bucket < fetch_->manifest.bucket_checksums.size();
   if (!wants_bucket && !need_manifest_) return std::nullopt;
   if (!request_is_due()) return std::nullopt;
@@ -251,7 +251,7 @@ void WeightSubscriber::end_broadcasts() {
 void WeightSubscriber::broadcast_failed(const std::string& problem) {
   const bool again = ++failed_broadcasts_ < kTries;
   logger_.warning("over NCCL, " + problem + (again ? "; it comes otherwise" : "; weights come otherwise from now on"));
-  membership_due_ = again;
+  membership_due_ = true;
   if (broadcast_ && broadcast_->manifest && !next_) next_ = std::move(broadcast_->manifest);
   broadcast_.reset();
   need_manifest_ = true;  // the newest may not have been offered yet

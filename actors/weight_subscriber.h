@@ -124,7 +124,7 @@ class WeightSubscriber {
   std::optional<Broadcast> broadcast_;  // the newest
   std::optional<std::uint64_t> held_;
   bool need_manifest_ = true;
-  bool membership_due_ = false;              // the hub is to be told that weights can come over NCCL
+  bool membership_due_ = false;              // the hub is to be told whether weights can come over NCCL
   std::optional<std::int64_t> asked_at_ms_;  // of the request whose answer is awaited
   int missing_ = 0;                          // times in a row that shared memory was not there or wrong
   int failed_broadcasts_ = 0;                // in a row

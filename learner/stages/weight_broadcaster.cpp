@@ -1,7 +1,9 @@
 #include "learner/stages/weight_broadcaster.h"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <set>
 #include <utility>
 
@@ -10,8 +12,9 @@
 namespace troupe {
 namespace {
 
-/// Those with a GPU of their own: NCCL takes a GPU once.
-std::vector<WeightTaker> on_own_gpus(const std::vector<WeightTaker>& takers, const std::string& own) {
+/// Those with a GPU of their own, the latest offers first: NCCL takes a GPU once, and of two on one the earlier may be dead.
+std::vector<WeightTaker> on_own_gpus(std::vector<WeightTaker> takers, const std::string& own) {
+  std::ranges::sort(takers, std::greater<>(), &WeightTaker::offer);
   std::vector<WeightTaker> chosen;
   std::set<std::string> taken = {own};
   for (const WeightTaker& taker : takers) {
