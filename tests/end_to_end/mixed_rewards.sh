@@ -11,8 +11,9 @@ children+=("$judge")
 exec 9>"$work/judge.in"
 wait_for 20 "the judge's port" test -s "$work/judge.port"
 
-# The judge's score is the length of the response, from 0 to 6; what it was asked is in its cache.
-printf 'score {{ response | length %% 7 }} {{ question }} {{ response }}' >"$work/judge.jinja"
+# The judge's score is that of the response's length, from 0 to 6, but for some that take it 0.3 s, so that there is time for a kill;
+# what it was asked is in its cache.
+printf '{%% if response | length %% 4 == 0 %%}slow{%% else %%}score {{ response | length %% 7 }}{%% endif %%} {{ question }} {{ response }}' >"$work/judge.jinja"
 python3 - "$work" <<'PYTHON'
 import json, sys
 for name, first in (("train", 10), ("test", 60)):
@@ -21,7 +22,8 @@ for name, first in (("train", 10), ("test", 60)):
             row = {"question": f"{first + i}+{i + 1}=", "gold": str(first + 2 * i + 1), "reward": ["maths", "polite", "judged"][i % 3]}
             print(json.dumps(row), file=out)
 PYTHON
-mixed=(configs/smoke.cfg --data.train "$work/train.jsonl" --data.eval "$work/test.jsonl" --eval.prompts 3 --run.steps 5 --checkpoint.every 2
+mixed=(configs/smoke.cfg --data.train "$work/train.jsonl" --data.eval "$work/test.jsonl" --eval.prompts 3 --run.steps 8 --checkpoint.every 3
+  --learners.count 1 --actors.count 1
   --reward.maths.kind math --reward.polite.kind model --reward.polite.path "$work/polite/checkpoints/step-4/hf" --reward.polite.weight 0.1
   --reward.judged.kind judge --reward.judged.url "http://127.0.0.1:$(cat "$work/judge.port")/v1/chat/completions"
   --reward.judged.model small --reward.judged.prompt_file "$work/judge.jinja" --reward.judged.weight 0.5
@@ -35,7 +37,7 @@ hash="$(audit "$work/whole")"
 python3 - "$troupe" "$work/whole" <<'PYTHON' || fail "the rewards are not those that the rows chose"
 import json, subprocess, sys
 metrics = [json.loads(line) for line in open(sys.argv[2] + "/metrics.jsonl")]
-assert [m["step"] for m in metrics] == [1, 2, 3, 4, 5], metrics
+assert [m["step"] for m in metrics] == list(range(1, 9)), metrics
 assert any(m["grad_norm"] > 0 for m in metrics), metrics
 seen = set()
 for group in range(12):
@@ -60,7 +62,7 @@ expect_code 0 "$troupe" run "${mixed[@]}" --reward.judged.cache "$work/asked_aga
 # The judge is gone: what it said is in its cache.
 exec 9>&-
 wait "$judge"
-for step in 1 4 5; do
+for step in 1 8; do
   expect_code 0 "$troupe" replay "$work/whole" --step $step --role rewarder
   expect_text "16 completions, the same rewards" "$work/last.log"
 done
