@@ -44,7 +44,8 @@ Parameters computed_parameters(const Parameters& parameters, const Config& confi
   return device.is_cuda() ? Parameters(parameters.architecture(), at::kBFloat16, device) : parameters;
 }
 
-/// cold_start.steps of SFT on cold_start.data; false on every rank where `stop` ended it. Collective.
+/// cold_start.steps of SFT on cold_start.data; false on every rank where `stop` ended it. Of trained on GPUs `parameters` are rank 0's
+/// alone. Collective.
 bool imitate_(Parameters& parameters, const Config& config, const RunFolder& folder, Communicator& communicator,
               const std::function<bool()>& stop, const Logger& logger) {
   const Tokenizer tokenizer = Tokenizer::load(folder.start());
@@ -73,7 +74,10 @@ bool imitate_(Parameters& parameters, const Config& config, const RunFolder& fol
     }
     if (any_rank(stop && stop(), communicator) && step < steps) return false;
   }
-  if (computed.flat().is_cuda()) parameters.flat().copy_(optimizer.gather(optimizer.master(), "master parameters"));
+  if (computed.flat().is_cuda()) {
+    const at::Tensor master = optimizer.gather(optimizer.master(), "master parameters");
+    if (master.defined()) parameters.flat().copy_(master);
+  }
   return true;
 }
 
