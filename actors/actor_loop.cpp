@@ -282,9 +282,8 @@ void ActorLoop::take_weights() {
 void ActorLoop::use(ArrivedWeights weights) {
   if (engine_) return engine_->set_weights(std::move(weights.parameters), weights.version);
   const EngineOptions options = engine_options(options_.local, run_, model_->tokenizer, device_);
-  const std::uint64_t version = weights.version;
-  engine_.emplace(std::move(weights.parameters), version, options);
-  logger_.info("ready, weights version=" + std::to_string(version) + " slots=" + std::to_string(options.slots) +
+  engine_.emplace(std::move(weights.parameters), weights.version, options);
+  logger_.info("ready, weights version=" + std::to_string(engine_->version()) + " slots=" + std::to_string(options.slots) +
                " device=" + (options.on_gpu ? "cuda" : "cpu"));
 }
 
@@ -343,9 +342,8 @@ void ActorLoop::hand_over(FinishedRequest finished) {
 }
 
 void ActorLoop::send_due() {
-  while (!outbox_.empty()) {
+  for (; !outbox_.empty(); outbox_.pop_front()) {
     if (!send_now(outbox_.front())) return;
-    outbox_.pop_front();
   }
   const auto send = [this](const std::string& frame) { return send_now(frame); };
   results_.send_due(send, clock_.now_ms(), static_cast<std::int64_t>(run_.deadline.lease_s * 1000), logger_);

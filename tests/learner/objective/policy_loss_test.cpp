@@ -179,7 +179,6 @@ TEST_SUITE("objective/policy_loss") {
     CHECK(found.grad_logp == std::vector<float>{-6.5F, -7, -8, -6});
     CHECK(found.loss == Approx(5 * (6.5 + 7 + 8 + 6)));
     CHECK(found.metrics.kl_sum == Approx(-3 - 2 + 0 + 4));  // of the present weights
-
     config.advantage = "gae";  // a critic's advantages have it already
     CHECK(batch.loss(config).grad_logp == std::vector<float>{-10, -10, -10, -10});
     CHECK(batch.loss(config).metrics.kl_sum == found.metrics.kl_sum);
