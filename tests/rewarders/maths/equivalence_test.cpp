@@ -93,7 +93,9 @@ TEST_SUITE("rewarders/maths/equivalence") {
         {"$x^ + y^2012 = 1/4$", "$x^2/012 = 1/4$"},
         {"x^{y^2012}", "x^{y^2011}"},
     };
-    for (const auto& [gold, given] : pairs) {
+    for (const auto& pair : pairs) {
+      const auto& gold = pair.first;
+      const auto& given = pair.second;
       CAPTURE(gold);
       const double start = thread_ms();
       CHECK_FALSE(same_answer(given, gold));
