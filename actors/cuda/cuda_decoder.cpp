@@ -100,6 +100,7 @@ class CudaDecoder : public Decoder {
         arrays_(slots_),
         page_stride_(pages_of(positions) + 1),
         pages_(at::zeros({slots_, page_stride_}, on_gpu(at::kInt))),
+        page_tables_(static_cast<std::size_t>(slots_ * page_stride_)),
         drawn_(at::empty({2, slots_}, on_gpu(at::kInt))),
         sides_{Side(slots_, page_stride_), Side(slots_, page_stride_)},
         stream_(c10::cuda::getStreamFromPool()) {}
@@ -211,6 +212,7 @@ class CudaDecoder : public Decoder {
   at::Tensor decode(const ForwardPlan& plan, std::span<const Draw> draws, Side& side) {
     const auto count = static_cast<std::int64_t>(draws.size()), rows = graph_rows(count);
     std::int64_t used_pages = 1;
+    bool changed = false;
     for (std::int64_t i = 0; i < count; ++i) {
       const CachedRun& run = plan.runs[static_cast<std::size_t>(i)];
       SlotArrays::Row row = row_of(draws[static_cast<std::size_t>(i)]);
@@ -222,20 +224,32 @@ class CudaDecoder : public Decoder {
       row.slot = run.pages[static_cast<std::size_t>(own / kPageTokens)] * static_cast<std::int32_t>(kPageTokens) + static_cast<std::int32_t>(own % kPageTokens);
       arrays_.set(i, row);
       const auto shared = run.shared_pages.first(static_cast<std::size_t>(pages_of(run.shared_tokens)));
-      std::int32_t* const table = side.pages.mutable_data_ptr<std::int32_t>() + i * page_stride_;
       const auto own_pages = run.pages.first(static_cast<std::size_t>(pages_of(own + 1)));
-      std::copy(own_pages.begin(), own_pages.end(), std::copy(shared.begin(), shared.end(), table));
+      changed = take_pages(page_tables_.data() + i * page_stride_, shared, own_pages) || changed;
       used_pages = std::max(used_pages, std::ssize(shared) + std::ssize(own_pages));
     }
     for (std::int64_t i = count; i < rows; ++i) arrays_.set(i, {});
     arrays_.upload();
-    const auto pitch = static_cast<std::size_t>(page_stride_) * sizeof(std::int32_t);
-    check_cuda(cudaMemcpy2DAsync(pages_.mutable_data_ptr(), pitch, side.pages.const_data_ptr(), pitch, static_cast<std::size_t>(used_pages) * sizeof(std::int32_t),
-                                 static_cast<std::size_t>(count), cudaMemcpyHostToDevice, current_stream()),
-               "cudaMemcpy2DAsync");
+    if (changed) upload_pages(side, count, used_pages);
     Graph& graph = graph_of(rows);
     graph.graph.replay();
     return graph.logits_NV;
+  }
+
+  /// Whether the row's table was another one.
+  static bool take_pages(std::int32_t* table, std::span<const std::int32_t> shared, std::span<const std::int32_t> own) {
+    const bool same = std::ranges::equal(shared, std::span(table, shared.size())) && std::ranges::equal(own, std::span(table + shared.size(), own.size()));
+    if (!same) std::ranges::copy(own, std::ranges::copy(shared, table).out);
+    return !same;
+  }
+
+  void upload_pages(Side& side, std::int64_t rows, std::int64_t pages) {
+    auto* const from = data_of<std::int32_t>(side.pages);
+    for (std::int64_t row = 0; row < rows; ++row) std::copy_n(page_tables_.data() + row * page_stride_, pages, from + row * page_stride_);
+    const auto pitch = static_cast<std::size_t>(page_stride_) * sizeof(std::int32_t);
+    check_cuda(cudaMemcpy2DAsync(pages_.mutable_data_ptr(), pitch, from, pitch, static_cast<std::size_t>(pages) * sizeof(std::int32_t),
+                                 static_cast<std::size_t>(rows), cudaMemcpyHostToDevice, current_stream()),
+               "cudaMemcpy2DAsync");
   }
 
   Graph& graph_of(std::int64_t rows) {
@@ -277,6 +291,7 @@ class CudaDecoder : public Decoder {
   SlotArrays arrays_;
   std::int64_t page_stride_;
   at::Tensor pages_;           // [S, page_stride]
+  std::vector<std::int32_t> page_tables_;  // the same on the host
   at::Tensor drawn_;           // [2, S] of the last step: ids, and log-probabilities, which are fp32
   std::array<Side, 2> sides_;
   std::uint64_t begun_ = 0, finished_ = 0;
