@@ -17,6 +17,7 @@
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/rows_io.h"
+#include "rewarders/reward.h"
 #include "rewarders/rewarder_loop.h"
 #include "rewarders/score_json.h"
 #include "rewarders/verifier.h"
@@ -35,10 +36,10 @@ std::vector<RewardConfig> rewards_of(const po::variables_map& values, const std:
   }
   if (values.count("reward") == 1) {
     const std::string kind = values["reward"].as<std::string>();
-    return parse_config("[reward." + kind + "]\nkind = " + kind + "\n", "troupe grade --reward", overrides).rewards;
+    return placed_rewards(parse_config("[reward." + kind + "]\nkind = " + kind + "\n", "troupe grade --reward", overrides));
   }
   const std::string file = values["config"].as<std::string>();
-  auto rewards = load_config(file, overrides).rewards;
+  auto rewards = placed_rewards(load_config(file, overrides));
   if (rewards.empty()) throw ConfigError(file + ": has no [reward.NAME] section");
   return rewards;
 }

@@ -16,6 +16,7 @@
 #include "learner/replay/roll_forward.h"
 #include "learner/stages/prompt_writer.h"
 #include "learner/stages/start_model.h"
+#include "rewarders/reward.h"
 #include "rewarders/rewarder_loop.h"
 #include "rewarders/verifier.h"
 
@@ -240,7 +241,7 @@ int replay_actor(RecordedRun& run, std::int64_t step, std::ostream& out) {
 int replay_rewarder(RecordedRun& run, std::int64_t step, std::ostream& out) {
   const Config config = run.changed_config_of(step);
   out << changes_text(run, step);
-  VerifierProcess verifier(config.rewards, own_verifier_command());
+  VerifierProcess verifier(placed_rewards(config), own_verifier_command());
   Tally tally("completions");
   for (const GroupRecord& record : run.batch(step)) {
     for (std::size_t i = 0; i < record.completions.size(); ++i) {

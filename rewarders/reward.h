@@ -49,6 +49,9 @@ class Reward {
   virtual double extra_s() const { return 0; }
 };
 
+/// The reward sections as a verifier is given them: reward models know where they compute (rewarders.device).
+std::vector<RewardConfig> placed_rewards(const Config& config);
+
 /// The function of `config.kind` with its parameters. @throws ConfigError naming an unknown kind (and the known ones) or parameter.
 std::unique_ptr<Reward> make_reward(const RewardConfig& config);
 

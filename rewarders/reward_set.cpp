@@ -51,6 +51,14 @@ std::unique_ptr<Reward> make_from(const RewardConfig& config, RewardParameters& 
 
 }  // namespace
 
+std::vector<RewardConfig> placed_rewards(const Config& config) {
+  std::vector<RewardConfig> rewards = config.rewards;
+  for (RewardConfig& reward : rewards) {
+    if (reward.kind == "model") reward.parameters.try_emplace("device", config.rewarders.device);
+  }
+  return rewards;
+}
+
 std::unique_ptr<Reward> make_reward(const RewardConfig& config) {
   RewardParameters parameters(config);
   return make_from(config, parameters);

@@ -14,6 +14,7 @@
 #include "common/config/config.h"
 #include "common/messages/frame.h"
 #include "common/transport/peer_session.h"
+#include "rewarders/reward.h"
 #include "rewarders/verifier.h"
 
 namespace troupe {
@@ -159,7 +160,7 @@ class Rewarder {
     const Config config = parse_config(session_.welcome().config, "the hub's configuration", {});
     unsent_.clear();
     waiting_.clear();
-    pool_ = std::make_unique<ScoringPool>(config.rewards, options_, logger_);
+    pool_ = std::make_unique<ScoringPool>(placed_rewards(config), options_, logger_);
     send(encode(Credit{static_cast<std::uint32_t>(2 * options_.verifiers)}));
     logger_.info("registered with the hub on " + session_.welcome().host);
   }

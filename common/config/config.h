@@ -46,6 +46,7 @@ struct ActorsConfig {
 struct RewardersConfig {
   int count = 1;
   int verifiers = 1;         // verifier processes of each rewarder
+  std::string device = "auto";  // auto | cpu | cuda: where reward models compute
   double max_failed = 0.5;   // share of groups
   bool operator==(const RewardersConfig&) const = default;
 };

@@ -156,6 +156,8 @@ void add_roles(std::vector<Option>& options) {
   rewarders("count", &RewardersConfig::count, kConduct, between(0, 65536), "rewarder processes; 0: started by hand");
   rewarders("verifiers", &RewardersConfig::verifiers, kConduct, between(1, 1024),
             "verifier processes of each rewarder");
+  rewarders("device", &RewardersConfig::device, kConduct, one_of({"auto", "cpu", "cuda"}),
+            "where reward models compute, unless reward.NAME.device says otherwise; auto: a GPU where there is one and their dtype is bf16");
   rewarders("max_failed", &RewardersConfig::max_failed, kConduct, above_up_to(0, 1),
             "share of the groups, over batch.prompts of them at least, on which a verifier may fail before the run stops; 1: never");
 }

@@ -18,6 +18,7 @@
 #include "learner/checkpoint.h"
 #include "learner/stages/reward_rows.h"
 #include "learner/stages/reward_trainer.h"
+#include "learner/stages/start_model.h"
 #include "learner/state_hash.h"
 
 namespace troupe {
@@ -36,13 +37,12 @@ std::vector<RewardExample> part_of(const std::vector<RewardExample>& all, const 
 
 /// fp32: the reward model that training begins with.
 Parameters initial_model(const Config& config) {
-  if (config.learners.device == "cuda") throw ConfigError("learners.device = cuda: expected auto or cpu, reward models are trained on the CPU");
   if (config.learners.zero_stage > 1) {
     throw ConfigError("learners.zero_stage = " + std::to_string(config.learners.zero_stage) +
                       ": expected 1, reward models are trained with whole gradients on each rank");
   }
   if (config.learners.offload != "none") {
-    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, reward models are trained on the CPU");
+    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, a reward model and its optimizer stay where they are trained");
   }
   if (config.model.path.empty()) throw ConfigError("model.path: expected a Hugging Face directory, found none");
   if (config.data.train.empty())
@@ -67,8 +67,7 @@ class RewardModelRun {
         texts_(form_, tokenizer_, config.model.path),
         rows_("data.train", open_rows(config.data.train, seed_for(config.run.seed, Stream::kData)), config.data, texts_,
               initial_.architecture().max_positions, logger),
-        trainer_(Parameters(initial_.architecture(), config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat), initial_.flat(),
-                 config, communicator) {
+        trainer_(compute_parameters(config, initial_.architecture(), communicator), initial_.flat(), config, communicator) {
     if (config.data.eval.empty()) return;
     const RewardRows held_out("data.eval", open_rows(config.data.eval, 0), config.data, texts_,
                               initial_.architecture().max_positions, logger);

@@ -42,7 +42,7 @@ RewardTrainer::RewardTrainer(Parameters parameters, const at::Tensor& initial, c
       optimizer_(parameters, initial, config.optimizer, config.run.steps, communicator),
       micro_tokens_(config.batch.micro_tokens),
       communicator_(communicator),
-      gradients_(at::zeros({parameters.layout().total}, at::kFloat)),
+      gradients_(at::zeros({parameters.layout().total}, parameters.flat().options().dtype(at::kFloat))),
       recompute_(plan_memory(config, parameters, communicator).recompute) {}
 
 RewardNumbers RewardTrainer::run(std::span<const RewardExample> own, std::int64_t total, bool keep,

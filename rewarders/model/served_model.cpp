@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/model/checkpoint_io.h"
+#include "common/model/compute_device.h"
 #include "common/reward_model/score_pass.h"
 #include "common/reward_model/scored_text.h"
 #include "common/tokenizer/tokenizer.h"
@@ -22,10 +23,10 @@ struct ServedModel::Model {
   ScoredText texts;
   Transformer transformer;
 
-  Model(const std::filesystem::path& folder, at::ScalarType dtype)
+  Model(const std::filesystem::path& folder, at::ScalarType dtype, at::Device device)
       : tokenizer(Tokenizer::load(folder)),
         texts(read_text_form(folder), tokenizer, folder),
-        transformer(load_reward_model(folder, dtype)) {}
+        transformer(load_reward_model(folder, dtype).on(device)) {}
 
   /// The ids of a response, none where it cannot be scored.
   std::vector<std::int32_t> ids_of(const ResponseToScore& one) const {
@@ -42,10 +43,13 @@ struct ServedModel::Model {
   }
 };
 
-ServedModel::ServedModel(const std::filesystem::path& folder, const std::string& dtype, int threads) {
+ServedModel::ServedModel(const std::filesystem::path& folder, const std::string& dtype, const std::string& device, int threads) {
   at::set_num_threads(threads);
-  model_ = std::make_unique<const Model>(folder, dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  const at::ScalarType type = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  model_ = std::make_unique<const Model>(folder, type, compute_device(device, "rewarders.device", type));
 }
+
+std::string ServedModel::device() const { return model_->transformer.parameters().flat().is_cuda() ? "cuda" : "cpu"; }
 
 ServedModel::~ServedModel() = default;
 

@@ -15,15 +15,18 @@ struct ResponseToScore {
   std::string response;
 };
 
-/// A reward model on the CPU. The header needs no libtorch. One thread at a time.
+/// A reward model on the CPU or a GPU. The header needs no libtorch. One thread at a time.
 class ServedModel {
  public:
-  /// Loads `folder`. `dtype` is fp32 or bf16. @throws ConfigError naming what is missing, or is no reward model.
-  ServedModel(const std::filesystem::path& folder, const std::string& dtype, int threads);
+  /// Loads `folder`. `dtype` is fp32 or bf16, `device` auto, cpu or cuda (compute_device.h). @throws ConfigError naming what is missing,
+  /// or is no reward model.
+  ServedModel(const std::filesystem::path& folder, const std::string& dtype, const std::string& device, int threads);
   ~ServedModel();
 
   /// @throws ConfigError where `folder` holds no reward model of a known family; reads its config.json alone.
   static void check(const std::filesystem::path& folder);
+  /// "cpu" or "cuda".
+  std::string device() const;
   /// Bytes of memory that one loaded by fp32 or bf16 may take.
   static std::uint64_t memory_bytes(const std::filesystem::path& folder);
 
