@@ -52,7 +52,7 @@ TEST_SUITE("reward_model/cuda/score_pass") {
     const std::vector<double> grads = {1, -0.5, 0.25, 2, -1};
 
     const auto run = [&](const Transformer& transformer) {
-      ScorePass pass(transformer, views, true);
+      ScorePass pass(transformer, views, Recompute::kNone);
       at::Tensor gradients = at::zeros({model.layout().total}, transformer.parameters().flat().options().dtype(at::kFloat));
       pass.backward(grads, gradients);
       return std::pair(pass.scores(), gradients.cpu());
@@ -65,7 +65,7 @@ TEST_SUITE("reward_model/cuda/score_pass") {
     for (std::size_t i = 0; i < expected.size(); ++i) {
       cpu_error = std::max(cpu_error, std::abs(static_cast<double>(near[i]) - static_cast<double>(expected[i])));
       gpu_error = std::max(gpu_error, std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i])));
-      CHECK(ScorePass(gpu, std::span(views).subspan(i, 1), false).scores() == std::vector<float>{found[i]});
+      CHECK(ScorePass(gpu, std::span(views).subspan(i, 1), std::nullopt).scores() == std::vector<float>{found[i]});
     }
     // Both round to bf16 between their kernels, at places that differ a little.
     MESSAGE("largest error of a score: CPU in bf16 " << cpu_error << ", GPU " << gpu_error);
@@ -84,7 +84,7 @@ TEST_SUITE("reward_model/cuda/score_pass") {
     const std::vector<std::span<const std::int32_t>> pair = {better, worse};
     double first = 0, margin = 0;
     for (int step = 0; step < 30; ++step) {
-      ScorePass pass(gpu, pair, true);
+      ScorePass pass(gpu, pair, Recompute::kNone);
       margin = static_cast<double>(pass.scores()[0]) - static_cast<double>(pass.scores()[1]);
       if (step == 0) first = margin;
       const double slope = -1 / (1 + std::exp(margin));

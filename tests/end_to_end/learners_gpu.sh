@@ -1,0 +1,57 @@
+# What a learner may keep, leave out or compute again on a GPU changes no bit of a run; adapters, a critic and a reward model train there,
+# are resumed and replayed.
+. "$(dirname "$0")/common.sh"
+
+low=(--model.dtype bf16 --learners.device cuda --actors.device cuda --learners.count 1 --actors.count 1 --eval.prompts 2)
+run() {
+  local name="$1"
+  shift
+  expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" --run-dir "$work/$name" "$@"
+  audit "$work/$name"
+}
+replayed() {
+  expect_code 0 "$troupe" replay "$work/$1" --step "$2" "${@:3}"
+  expect_text "the same bits as recorded" "$work/last.log"
+}
+
+whole="$(run whole)"
+[ -n "$whole" ] || fail "the run has no final_hash"
+replayed whole 4
+replayed whole 2 --set learners.recompute=block
+for keep in none activations block; do
+  [ "$(run "$keep" --learners.recompute "$keep")" = "$whole" ] || fail "learners.recompute = $keep ends in other bits"
+done
+for offload in reference optimizer all; do
+  [ "$(run "$offload" --learners.offload "$offload")" = "$whole" ] || fail "learners.offload = $offload ends in other bits"
+done
+
+adapters="$(run adapters --lora.rank 4)"
+[ -n "$adapters" ] && [ "$adapters" != "$whole" ] || fail "the adapters do not change the run"
+replayed adapters 5
+
+ppo=(--loss.advantage gae --loss.kl k1 --loss.kl_in reward --loss.kl_coef 0.05 --critic.lr 1e-3 --group.size 1 --batch.prompts 16
+  --batch.updates 2 --batch.epochs 2 --checkpoint.every 3)
+critic="$(run critic "${ppo[@]}")"
+replayed critic 5
+expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" "${ppo[@]}" --run-dir "$work/stopped" --run.steps 4
+[ "$(run stopped "${ppo[@]}")" = "$critic" ] || fail "the resumed critic ends in other bits"
+
+preferences=("$troupe" reward-model configs/tinystories_reward_cpu.cfg --run.steps 48 --checkpoint.every 3 --eval.every 12 --eval.prompts 64
+  --model.dtype bf16 --learners.device cuda)
+expect_code 0 "${preferences[@]}" --run-dir "$work/preferences"
+"${preferences[@]}" --run-dir "$work/preferences-killed" >"$work/killed.log" 2>&1 &
+children+=("$!")
+wait_for 60 "six steps" steps_in "$work/preferences-killed" 7
+kill -KILL "${children[0]}"
+wait "${children[0]}" 2>/dev/null
+[ ! -e "$work/preferences-killed/summary.json" ] || fail "the reward model was there before its run could be killed"
+expect_code 0 "${preferences[@]}" --run-dir "$work/preferences-killed"
+cmp "$work/preferences/summary.json" "$work/preferences-killed/summary.json" || fail "another reward model after a kill"
+python3 - "$work/preferences/summary.json" <<'PYTHON' || fail "the reward model did not learn"
+import json, sys
+summary = json.load(open(sys.argv[1]))
+assert summary["accuracy_after"] > max(0.6, summary["accuracy_before"]), summary
+PYTHON
+served=(--reward.polite.kind model --reward.polite.path "$work/preferences/checkpoints/step-48/hf" --rewarders.device cuda)
+[ -n "$(run served "${served[@]}")" ] || fail "no run with a reward model on the GPU"
+replayed served 3
