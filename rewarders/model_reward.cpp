@@ -70,8 +70,9 @@ std::unique_ptr<Reward> make_model(RewardParameters& parameters) {
   const std::string path = parameters.text("path", "");
   if (path.empty()) throw ConfigError("a reward of kind model needs the key `path`, the folder of a reward model");
   const std::string reads = parameters.choice("reads", "response", {"response", "summary"});
-  const std::string dtype = parameters.choice("dtype", "fp32", {"fp32", "bf16"});
   const std::string device = parameters.choice("device", "auto", {"auto", "cpu", "cuda"});
+  const std::string dtype = parameters.choice("dtype", device == "cuda" ? "bf16" : "fp32", {"fp32", "bf16"});
+  if (device == "cuda" && dtype != "bf16") throw ConfigError("reward model " + path + " with device = cuda: expected dtype = bf16, found " + dtype);
   const int threads = static_cast<int>(parameters.number("threads", 1, 1, 1024));
   return std::make_unique<ModelReward>(path, reads == "summary", dtype, device, threads, parameters.number("time_s", 60, 0.01, 3600));
 }

@@ -55,7 +55,7 @@ std::unique_ptr<Reward> make_json(RewardParameters& parameters);
 /// `model`: the score of the reward model in the folder `path` (of `troupe reward-model`, or any …ForSequenceClassification of one label
 /// of a known family), for the row's question and the completion. `reads`: response (default), as harmlessness is judged, or summary,
 /// what stands behind the chain of thought, as helpfulness is (DeepSeek-R1, 2.3.4; no_answer where there is none, and the model scores an
-/// empty one). dtype (fp32, or bf16), device (as rewarders.device), threads (1),
+/// empty one). device (as rewarders.device), dtype (fp32 or bf16; bf16 with device = cuda), threads (1),
 /// time_s (60). The completions of a group go through the model together; which they
 /// are changes no bit of a score.
 std::unique_ptr<Reward> make_model(RewardParameters& parameters);

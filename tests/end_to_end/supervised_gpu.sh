@@ -28,4 +28,4 @@ for run in cuda cuda-again cpu; do
     --run.steps 1 --run-dir "$work/start-$run"
 done
 cmp "$work/start-cuda/start/model.safetensors" "$work/start-cuda-again/start/model.safetensors" || fail "two cold starts differ"
-cmp -s "$work/start-cuda/start/model.safetensors" "$work/start-cpu/start/model.safetensors" && fail "the cold start did not use the GPU"
+! cmp -s "$work/start-cuda/start/model.safetensors" "$work/start-cpu/start/model.safetensors" || fail "the cold start did not use the GPU"

@@ -127,7 +127,7 @@ CudaPasses::CudaPasses(const Parameters& parameters, bool exact)
     return offset < 0 ? at::Tensor() : parameters.flat().narrow(0, offset, count);
   };
   embedding_ = matrix(offsets_.embedding, a.vocabulary, a.hidden);
-  head_ = matrix(offsets_.head, a.vocabulary, a.hidden);
+  head_ = matrix(offsets_.head, a.scores ? 1 : a.vocabulary, a.hidden);
   final_norm_ = vector(offsets_.final_norm, a.hidden);
   for (const ModelOffsets::Block& block : offsets_.blocks) {
     blocks_.push_back({vector(block.attention_norm, a.hidden), matrix(block.qkv, width, a.hidden), vector(block.qkv_bias, width),

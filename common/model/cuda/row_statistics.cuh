@@ -89,8 +89,9 @@ inline __device__ LogitPartial combined(std::int64_t count, const Partial& parti
 #pragma unroll 8
   for (std::int64_t i = 0; i < count; ++i) {
     const LogitPartial part = partial(i);
-    const bool counts = !(part.sum == 0);  // else it is of no probability; what is not a number goes on
-    const float distance = counts ? __fsub_rn(part.max, all.max) : 0.0f, scale = counts ? exp_of(distance) : 0.0f;
+    // Without a branch, which nvcc 13.0 unrolls into sums in the place of maxima. A part of no probability has the maximum -inf; what is
+    // not a number goes on in the sums.
+    const float distance = fmaxf(__fsub_rn(part.max, all.max), -1000.0f), scale = exp_of(distance);
     all.sum = __fmaf_rn(scale, part.sum, all.sum);
     all.weighted = __fmaf_rn(scale, __fmaf_rn(distance, part.sum, part.weighted), all.weighted);
   }
