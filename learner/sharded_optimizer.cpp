@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -67,12 +68,21 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
   master_ = map_.slice_of(initial, communicator_.rank()).to(offload ? at::Device(at::kCPU) : parameters_.flat().device());
   exp_avg_ = at::zeros_like(master_);
   exp_avg_sq_ = at::zeros_like(master_);
+  if (master_.is_cuda()) decay_turns_ = at::tensor(decay_turns()).to(master_.device());
   if (!alone_on_gpu()) reduced_ = at::zeros_like(master_);
   if (parameters_.sharded()) {
     parameters_.flat().copy_(master_);
   } else {
     parameters_.flat().copy_(initial);
   }
+}
+
+std::vector<std::int64_t> ShardedOptimizer::decay_turns() const {
+  std::vector<std::int64_t> turns;
+  for (const Segment& segment : segments_) {
+    if (segment.decay == (turns.size() % 2 == 1)) turns.push_back(segment.begin);
+  }
+  return turns;
 }
 
 OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t step) {
@@ -141,23 +151,23 @@ void ShardedOptimizer::reduce_scatter(const at::Tensor& padded, const at::Tensor
   if (!part.is_cpu()) part.copy_(own);
 }
 
-std::vector<double> ShardedOptimizer::squares_of_blocks() const {
-  std::vector<double> sums(static_cast<std::size_t>(map_.slice() / kBlock), 0.0);
-  if (reduced_.is_cuda()) {
-    const at::Tensor squares = cuda::block_squares(reduced_);
-    std::copy_n(squares.const_data_ptr<double>(), std::min(squares.numel(), std::ssize(sums)), sums.begin());
-    return sums;
-  }
+at::Tensor ShardedOptimizer::squares_of_blocks() const {
+  if (reduced_.is_cuda()) return cuda::block_squares(reduced_);
+  at::Tensor squares = at::empty({map_.slice() / kBlock}, at::kDouble);
+  const std::span sums(squares.mutable_data_ptr<double>(), static_cast<std::size_t>(squares.numel()));
   const std::span<const float> reduced = floats(reduced_);
   for (std::size_t b = 0; b < sums.size(); ++b) {
+    sums[b] = 0;
     for (const float g : reduced.subspan(b * kBlock, kBlock)) sums[b] += square_of(g);
   }
-  return sums;
+  return squares;
 }
 
 double ShardedOptimizer::global_norm() {
   const int rank = communicator_.rank();
-  const std::vector<double> own = squares_of_blocks();
+  const at::Tensor squares = squares_of_blocks();
+  const std::span own(squares.const_data_ptr<double>(), static_cast<std::size_t>(squares.numel()));
+  if (map_.ranks() == 1) return std::sqrt(std::accumulate(own.begin(), own.end(), 0.0));
   std::vector<double> sums(static_cast<std::size_t>((total() + kBlock - 1) / kBlock), 0.0);
   for (const ShardMap::Unit& unit : map_.units()) {
     const std::int64_t first = unit.origin + rank * unit.part, end = std::min(first + unit.part, unit.end);
@@ -215,14 +225,16 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
                       static_cast<float>(lr / correction1),
                       static_cast<float>(std::sqrt(correction2)),
                       static_cast<float>(config_.eps)};
+  const auto decay = static_cast<float>(1.0 - lr * config_.weight_decay);
+  if (master_.is_cuda()) {
+    constants.decay = decay;
+    const auto part = [&](const at::Tensor& slice) { return slice.narrow(0, 0, reduced_.numel()); };
+    cuda::adamw_(part(master_), part(exp_avg_), part(exp_avg_sq_), reduced_, constants, decay_turns_, rounds() ? parameters_.flat() : at::Tensor());
+    return;
+  }
   for (const Segment& segment : segments_) {
-    constants.decay = segment.decay ? static_cast<float>(1.0 - lr * config_.weight_decay) : 1.0F;
+    constants.decay = segment.decay ? decay : 1.0F;
     const auto part = [&](const at::Tensor& slice) { return slice.narrow(0, segment.begin, segment.end - segment.begin); };
-    if (master_.is_cuda()) {
-      const at::Tensor rounded = rounds() ? part(parameters_.flat()) : at::Tensor();
-      cuda::adamw_(part(master_), part(exp_avg_), part(exp_avg_sq_), part(reduced_), constants, rounded);
-      continue;
-    }
     float *const p = floats(part(master_)).data(), *const m = floats(part(exp_avg_)).data(), *const v = floats(part(exp_avg_sq_)).data();
     const float* const g = floats(part(reduced_)).data();
     at::parallel_for(0, segment.end - segment.begin, kGrain, [&](std::int64_t begin, std::int64_t end) {

@@ -87,9 +87,11 @@ class ShardedOptimizer {
   /// The ranks' `part` of a unit, one behind the other, on the CPU; valid until the next collective.
   at::Tensor gather_part(const at::Tensor& part, std::string_view name);
   /// Of each block of 1024 elements of this rank's slice.
-  std::vector<double> squares_of_blocks() const;
+  at::Tensor squares_of_blocks() const;
   double global_norm();
   std::string first_bad_tensor();
+  /// Where the slice's segments that decay and those that do not take turns; the first ones decay.
+  std::vector<std::int64_t> decay_turns() const;
   void update_slice(double lr, float clip);
   /// Whether this rank's slice is all there is, on a GPU: nothing goes over the CPU then.
   bool alone_on_gpu() const { return master_.is_cuda() && communicator_.size() == 1; }
@@ -107,6 +109,7 @@ class ShardedOptimizer {
   std::int64_t updates_ = 0;
   std::vector<Segment> segments_;
   at::Tensor master_, exp_avg_, exp_avg_sq_, reduced_;  // [slice]
+  at::Tensor decay_turns_;                              // on a GPU
   std::optional<std::unique_ptr<DeviceRanks>> device_ranks_;
   at::Tensor scratch_;                                  // of collectives on the CPU: the largest padded unit, fp32
 };

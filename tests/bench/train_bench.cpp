@@ -1,8 +1,8 @@
 // How fast a learner trains on this GPU: forward, log-probabilities, GRPO loss, backward and AdamW of one step.
-//   train_bench [--model 0.5B|1.5B|Qwen3-0.6B] [--tokens N] [--length N] [--micro-tokens N] [--samples N]
+//   train_bench [--model 0.5B|1.5B|Qwen3-0.6B] [--tokens N] [--length N] [--micro-tokens N] [--samples N] [--profile]
 // Shapes are those of Qwen 2.5 and 3, sequences of 1,024 tokens (--length) of which all but the first are trained. Prints one JSON line: tokens a
 // second, the share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large
-// product, and peak memory.
+// product, and peak memory. --profile: the second step is marked for `ncu --profile-from-start off`.
 
 #include <cmath>
 #include <cstdio>
@@ -14,6 +14,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAEvent.h>
+#include <cuda_profiler_api.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 
 #include "common/base/error.h"
@@ -34,12 +35,17 @@ struct Settings {
   std::string model = "0.5B";
   std::int64_t tokens = 32768, length = 1024, micro_tokens = 32768;
   std::size_t samples = 5;
+  bool profile = false;
 };
 
 Settings parse(int argc, char** argv) {
   Settings settings;
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
+    if (option == "--profile") {
+      settings.profile = true;
+      continue;
+    }
     if (i + 1 >= argc) throw ConfigError(option + " needs a value");
     const std::string value = argv[++i];
     if (option == "--model") {
@@ -208,7 +214,9 @@ void measure(const Settings& settings) {
   const double chance = -std::log(static_cast<double>(architecture.vocabulary));
   check(std::abs(bench.logp - chance) < 1.0, "log-probabilities of random weights are those of chance");
   check(std::isfinite(bench.grad_norm) && bench.grad_norm > 0, "the gradient is a number");
+  if (settings.profile) cudaProfilerStart();
   bench.step(2);
+  if (settings.profile) cudaProfilerStop();
   bench.phases.milliseconds();
   std::vector<double> rates;
   std::map<std::string, double> sums;

@@ -21,12 +21,14 @@ float* floats(const at::Tensor& tensor, std::int64_t count) {
 }  // namespace
 
 void adamw_(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, const at::Tensor& gradient,
-            const AdamWStep& step, const at::Tensor& rounded) {
+            const AdamWStep& step, const at::Tensor& decay_turns, const at::Tensor& rounded) {
   const std::int64_t count = master.numel();
   check(!rounded.defined() || (rounded.is_cuda() && rounded.is_contiguous() && rounded.scalar_type() == at::kBFloat16 &&
                                rounded.numel() == count),
         "rounded masters are bf16, on the GPU and as long");
-  adamw(floats(master, count), floats(exp_avg, count), floats(exp_avg_sq, count), floats(gradient, count), count, step,
+  check(decay_turns.is_cuda() && decay_turns.is_contiguous() && decay_turns.scalar_type() == at::kLong, "turns are int64, on the GPU");
+  const DecayTurns turns{data_of<std::int64_t>(decay_turns), static_cast<int>(decay_turns.numel())};
+  adamw(floats(master, count), floats(exp_avg, count), floats(exp_avg_sq, count), floats(gradient, count), count, step, turns,
         rounded.defined() ? data_of<Bf16>(rounded) : nullptr, current_stream());
   check_cuda(cudaGetLastError(), "the optimizer's update");
 }
