@@ -2,11 +2,12 @@
 # are resumed and replayed.
 . "$(dirname "$0")/common.sh"
 
-low=(--model.dtype bf16 --learners.device cuda --actors.device cuda --learners.count 1 --actors.count 1 --eval.prompts 2)
+low=(--model.dtype bf16 --learners.device cuda --actors.device cuda --actors.count 1 --eval.prompts 2)
+# run NAME LEARNERS KEYS … : its hash.
 run() {
-  local name="$1"
-  shift
-  expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" --run-dir "$work/$name" "$@"
+  local name="$1" learners="$2"
+  shift 2
+  expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" --learners.count "$learners" --run-dir "$work/$name" "$@"
   audit "$work/$name"
 }
 replayed() {
@@ -14,27 +15,32 @@ replayed() {
   expect_text "the same bits as recorded" "$work/last.log"
 }
 
-whole="$(run whole)"
+whole="$(run whole 1)"
 [ -n "$whole" ] || fail "the run has no final_hash"
 replayed whole 4
 replayed whole 2 --set learners.recompute=block
 for keep in none activations block; do
-  [ "$(run "$keep" --learners.recompute "$keep")" = "$whole" ] || fail "learners.recompute = $keep ends in other bits"
+  [ "$(run "$keep" 1 --learners.recompute "$keep")" = "$whole" ] || fail "learners.recompute = $keep ends in other bits"
 done
 for offload in reference optimizer all; do
-  [ "$(run "$offload" --learners.offload "$offload")" = "$whole" ] || fail "learners.offload = $offload ends in other bits"
+  [ "$(run "$offload" 1 --learners.offload "$offload")" = "$whole" ] || fail "learners.offload = $offload ends in other bits"
 done
 
-adapters="$(run adapters --lora.rank 4)"
+# Two learners that share the GPU, or have one each.
+two="$(run two 2)"
+[ -n "$two" ] && [ "$(run stage2 2 --learners.zero_stage 2 --learners.offload optimizer)" = "$two" ] || fail "ZeRO stage 2 ends in other bits"
+replayed stage2 3
+
+adapters="$(run adapters 1 --lora.rank 4)"
 [ -n "$adapters" ] && [ "$adapters" != "$whole" ] || fail "the adapters do not change the run"
 replayed adapters 5
 
 ppo=(--loss.advantage gae --loss.kl k1 --loss.kl_in reward --loss.kl_coef 0.05 --critic.lr 1e-3 --group.size 1 --batch.prompts 16
   --batch.updates 2 --batch.epochs 2 --checkpoint.every 3)
-critic="$(run critic "${ppo[@]}")"
+critic="$(run critic 1 "${ppo[@]}")"
 replayed critic 5
-expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" "${ppo[@]}" --run-dir "$work/stopped" --run.steps 4
-[ "$(run stopped "${ppo[@]}")" = "$critic" ] || fail "the resumed critic ends in other bits"
+expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" --learners.count 1 "${ppo[@]}" --run-dir "$work/stopped" --run.steps 4
+[ "$(run stopped 1 "${ppo[@]}")" = "$critic" ] || fail "the resumed critic ends in other bits"
 
 preferences=("$troupe" reward-model configs/tinystories_reward_cpu.cfg --run.steps 48 --checkpoint.every 3 --eval.every 12 --eval.prompts 64
   --model.dtype bf16 --learners.device cuda)
@@ -53,5 +59,5 @@ summary = json.load(open(sys.argv[1]))
 assert summary["accuracy_after"] > max(0.6, summary["accuracy_before"]), summary
 PYTHON
 served=(--reward.polite.kind model --reward.polite.path "$work/preferences/checkpoints/step-48/hf" --rewarders.device cuda)
-[ -n "$(run served "${served[@]}")" ] || fail "no run with a reward model on the GPU"
+[ -n "$(run served 1 "${served[@]}")" ] || fail "no run with a reward model on the GPU"
 replayed served 3
