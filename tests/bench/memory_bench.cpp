@@ -22,6 +22,7 @@
 #include "common/collective/mpi_environment.h"
 #include "learner/gathered_units.h"
 #include "learner/stages/supervised.h"
+#include "tests/bench/bench_environment.h"
 #include "tests/bench/bench_line.h"
 
 using namespace troupe;
@@ -137,15 +138,9 @@ void measure(const Settings& settings, Communicator& communicator) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::map<std::string, std::string> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string text = *entry;
-    const auto equals = text.find('=');
-    if (equals != std::string::npos) environment[text.substr(0, equals)] = text.substr(equals + 1);
-  }
   try {
     at::set_num_threads(1);
-    MpiEnvironment mpi(read_launch_counts(environment), 30);
+    MpiEnvironment mpi(read_launch_counts(bench::environment()), 30);
     const auto ranks = mpi.learners(600);
     measure(parse(argc, argv), *ranks);
     ranks->close();

@@ -1,8 +1,9 @@
 // How fast a learner trains on this GPU: forward, log-probabilities, GRPO loss, backward and AdamW of one step.
-//   train_bench [--model 0.5B|1.5B|Qwen3-0.6B] [--tokens N] [--length N] [--micro-tokens N] [--samples N] [--profile]
+//   [mpirun -np RANKS] train_bench [--model 0.5B|1.5B|Qwen3-0.6B] [--tokens N] [--length N] [--micro-tokens N] [--samples N]
+//     [--zero-stage N] [--profile]
 // Shapes are those of Qwen 2.5 and 3, sequences of 1,024 tokens (--length) of which all but the first are trained. Prints one JSON line: tokens a
 // second, the share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large
-// product, and peak memory. --profile: the second step is marked for `ncu --profile-from-start off`.
+// product, and peak memory of rank 0. Ranks have a GPU and --tokens tokens each, and every step meets its deadline or all end. --profile: the second step is marked for `ncu --profile-from-start off`.
 
 #include <cmath>
 #include <cstdio>
@@ -18,11 +19,15 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 
 #include "common/base/error.h"
-#include "common/collective/thread_communicator.h"
+#include "common/collective/launch_counts.h"
+#include "common/collective/mpi_environment.h"
+#include "common/model/compute_device.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
 #include "learner/objective/policy_loss.h"
 #include "learner/sharded_optimizer.h"
+#include "learner/step_gradients.h"
+#include "tests/bench/bench_environment.h"
 #include "tests/bench/bench_line.h"
 #include "tests/bench/bench_models.h"
 #include "tests/bench/gemm_bound.h"
@@ -35,6 +40,7 @@ struct Settings {
   std::string model = "0.5B";
   std::int64_t tokens = 32768, length = 1024, micro_tokens = 32768;
   std::size_t samples = 5;
+  int stage = 1;
   bool profile = false;
 };
 
@@ -56,6 +62,8 @@ Settings parse(int argc, char** argv) {
       settings.length = std::stoll(value);
     } else if (option == "--micro-tokens") {
       settings.micro_tokens = std::stoll(value);
+    } else if (option == "--zero-stage") {
+      settings.stage = std::stoi(value);
     } else if (option == "--samples") {
       settings.samples = static_cast<std::size_t>(std::stoll(value));
     } else {
@@ -115,12 +123,12 @@ OptimizerConfig optimizer_config() {
 /// One learner with the sequences of a step.
 class Bench {
  public:
-  Bench(const Settings& settings, const Architecture& architecture)
+  Bench(const Settings& settings, const Architecture& architecture, Communicator& ranks)
       : settings_(settings),
         model_(random_parameters(architecture), true),
-        optimizer_(model_.parameters(), model_.parameters().flat().to(at::kFloat).cpu(), optimizer_config(), 1000, *communicator_),
-        gradients_(at::zeros({model_.parameters().layout().total}, at::TensorOptions(at::kFloat).device(at::kCUDA))),
-        ids_(at::randint(architecture.vocabulary, {settings.tokens / settings.length, settings.length}, at::kLong)),
+        optimizer_(model_.parameters(), model_.parameters().flat().to(at::kFloat).cpu(), optimizer_config(), 1000, ranks),
+        gradients_(model_, optimizer_, nullptr, ranks.size() == 1 ? 1 : settings.stage),
+        ids_(at::randint(architecture.vocabulary, {ranks.size(), settings.tokens / settings.length, settings.length}, at::kLong)[ranks.rank()]),
         advantages_(at::randn({settings.tokens / settings.length}, at::kDouble)) {
     check(ids_.size(0) > 0, "a step has a sequence");
   }
@@ -128,12 +136,12 @@ class Bench {
   /// A whole step; its loss.
   double step(std::int64_t number) {
     phases.mark("start");
-    gradients_.zero_();
+    gradients_.clear();
     phases.mark("zero gradients");
     double loss = 0;
     const std::int64_t each = std::max<std::int64_t>(1, settings_.micro_tokens / settings_.length);
     for (std::int64_t first = 0; first < ids_.size(0); first += each) loss += micro_batch(first, std::min(each, ids_.size(0) - first));
-    const OptimizerStep result = optimizer_.step(gradients_, number);
+    const OptimizerStep result = gradients_.step(number, nullptr);
     phases.mark("optimizer");
     check(!result.skipped, "the gradient is finite");
     grad_norm = result.grad_norm;
@@ -156,7 +164,7 @@ class Bench {
     phases.mark("log-probabilities");
     const at::Tensor grad_logp = loss_gradient(tokens.logp_N.cpu(), batch.sequence_starts, first).cuda();
     phases.mark("loss");
-    at::Tensor grad_head = gradients_.narrow(0, model_.head_offset(), head.numel()).view(head.sizes());
+    at::Tensor grad_head = model_.head_in(gradients_.unit(model_.head_unit()));
     const at::Tensor grad_hidden = token_logprobs_backward(hidden, head, targets, 1.0, tokens, grad_logp, grad_head);
     phases.mark("log-probabilities' backward");
     model_.backward(batch, saved_, grad_hidden, gradients_);
@@ -185,10 +193,10 @@ class Bench {
 
   Settings settings_;
   const std::int64_t trained_ = settings_.length - 1;  // of a sequence; also what the model reads
-  std::unique_ptr<Communicator> communicator_ = ThreadWorld(1).communicator(0);
   Transformer model_;
   ShardedOptimizer optimizer_;
-  at::Tensor gradients_, ids_, advantages_;
+  StepGradients gradients_;
+  at::Tensor ids_, advantages_;
   Activations saved_;
   double loss_ = 0;
 };
@@ -206,9 +214,10 @@ double product_rate() {
   return 20 * 2.0 * std::pow(8192.0, 3) / (phases.milliseconds().at("products") * 1e-3);
 }
 
-void measure(const Settings& settings) {
+void measure(const Settings& settings, Communicator& ranks) {
   const Architecture architecture = architecture_of(settings.model);
-  Bench bench(settings, architecture);
+  compute_device("cuda", "train_bench", at::kBFloat16, ranks.rank());
+  Bench bench(settings, architecture, ranks);
   bench.step(1);
   // Random weights know nothing of the ids, and their gradient is one.
   const double chance = -std::log(static_cast<double>(architecture.vocabulary));
@@ -228,15 +237,19 @@ void measure(const Settings& settings) {
       sums[phase] += time;
       whole += time;
     }
-    rates.push_back(static_cast<double>(settings.tokens) / whole * 1e3);
+    rates.push_back(static_cast<double>(settings.tokens * ranks.size()) / whole * 1e3);
     total += whole;
   }
+  if (ranks.rank() > 0) return;
   nlohmann::ordered_json phases;
   for (const auto& [phase, time] : sums) phases[phase] = std::round(time / static_cast<double>(settings.samples) * 100) / 100;
   const double bound = bench::gemm_operations(architecture, settings.tokens, true) / product_rate();
   const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(0);
   std::cout << bench::with_origin({{"bench", "train_bench"},
                                    {"model", settings.model},
+                                   {"ranks", ranks.size()},
+                                   {"zero_stage", settings.stage},
+                                   {"grad_norm", bench.grad_norm},
                                    {"gpu", at::cuda::getCurrentDeviceProperties()->name},
                                    {"tokens", settings.tokens},
                                    {"length", settings.length},
@@ -253,7 +266,11 @@ void measure(const Settings& settings) {
 
 int main(int argc, char** argv) {
   try {
-    measure(parse(argc, argv));
+    MpiEnvironment mpi(read_launch_counts(bench::environment()), 30);
+    const auto ranks = mpi.learners(600);
+    measure(parse(argc, argv), *ranks);
+    ranks->close();
+    mpi.leave_together(30);
     return EXIT_SUCCESS;
   } catch (const std::exception& error) {
     std::cerr << "train_bench: " << error.what() << "\n";
