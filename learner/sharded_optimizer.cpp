@@ -122,11 +122,17 @@ void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
     reduced_.narrow(0, 0, total()).copy_(gradients);
     return;
   }
+  DeviceRanks* const ranks = device_ranks();
+  if (ranks != nullptr) ranks->meet();
   for (const ShardMap::Unit& unit : map_.units()) {
-    const at::Tensor padded = at::zeros({unit.padded(map_.ranks())}, gradients.options());
-    padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin).copy_(gradients.narrow(0, unit.begin, unit.end - unit.begin));
+    const std::int64_t before = unit.begin - unit.origin, count = unit.end - unit.begin, all = unit.padded(map_.ranks());
+    const at::Tensor padded = at::empty({all}, gradients.options());
+    padded.narrow(0, 0, before).zero_();
+    padded.narrow(0, before, count).copy_(gradients.narrow(0, unit.begin, count));
+    padded.narrow(0, before + count, all - before - count).zero_();
     reduce_scatter(padded, reduced_.narrow(0, unit.place, unit.part));
   }
+  if (ranks != nullptr) ranks->wait();
 }
 
 void ShardedOptimizer::clear_sum() {
@@ -137,7 +143,10 @@ void ShardedOptimizer::add_to_sum(std::size_t number, const at::Tensor& padded) 
   const ShardMap::Unit& unit = map_.units()[number];
   check_flat(padded, unit.padded(map_.ranks()), "a unit's gradients");
   const at::Tensor part = at::empty({unit.part}, reduced_.options());
+  DeviceRanks* const ranks = device_ranks();
+  if (ranks != nullptr) ranks->meet();
   reduce_scatter(padded, part);
+  if (ranks != nullptr) ranks->wait();
   reduced_.narrow(0, unit.place, unit.part).add_(part);
 }
 
@@ -168,11 +177,14 @@ double ShardedOptimizer::global_norm() {
   const at::Tensor squares = squares_of_blocks();
   const std::span own(squares.const_data_ptr<double>(), static_cast<std::size_t>(squares.numel()));
   if (map_.ranks() == 1) return std::sqrt(std::accumulate(own.begin(), own.end(), 0.0));
-  std::vector<double> sums(static_cast<std::size_t>((total() + kBlock - 1) / kBlock), 0.0);
+  std::vector<double> all(own.size() * static_cast<std::size_t>(map_.ranks()));
+  communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(all)), "gradient norm");
+  std::vector<double> sums(static_cast<std::size_t>((total() + kBlock - 1) / kBlock));
   for (const ShardMap::Unit& unit : map_.units()) {
-    const std::int64_t first = unit.origin + rank * unit.part, end = std::min(first + unit.part, unit.end);
-    for (std::int64_t at = first; at < end; at += kBlock) {
-      sums[static_cast<std::size_t>(at / kBlock)] = own[static_cast<std::size_t>((unit.place + at - first) / kBlock)];
+    for (int r = 0; r < map_.ranks(); ++r) {
+      const std::int64_t first = unit.origin + r * unit.part, end = std::min(first + unit.part, unit.end);
+      const double* from = all.data() + static_cast<std::size_t>(r) * own.size() + unit.place / kBlock;
+      for (std::int64_t at = first; at < end; at += kBlock) sums[static_cast<std::size_t>(at / kBlock)] = *from++;
     }
   }
   // Of blocks in which units meet, ranks have parts: the elements themselves are put together.
@@ -188,7 +200,6 @@ double ShardedOptimizer::global_norm() {
     }
   }
   communicator_.all_reduce_sum(std::span(elements), "gradient where units meet");
-  communicator_.all_reduce_sum(std::span(sums), "gradient norm");
   for (std::size_t i = 0; i < meeting.size(); ++i) {
     double& sum = sums[static_cast<std::size_t>(meeting[i])];
     for (const float g : std::span(elements).subspan(i * kBlock, kBlock)) sum += square_of(g);
@@ -266,13 +277,15 @@ void ShardedOptimizer::publish_parameters() {
     return;
   }
   const at::Tensor rounded = master_.to(parameters_.flat().scalar_type());
+  DeviceRanks* const ranks = device_ranks();
+  if (ranks != nullptr) ranks->meet();
   for (const ShardMap::Unit& unit : map_.units()) {
     const at::Tensor part = rounded.narrow(0, unit.place, unit.part);
-    DeviceRanks* const ranks = device_ranks();
     const at::Tensor all = ranks != nullptr ? ranks->all_gather(part.to(parameters_.flat().device()), "parameters") : gather_part(part, "parameters");
     const std::int64_t count = unit.end - unit.begin;
     parameters_.flat().narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
   }
+  if (ranks != nullptr) ranks->wait();
 }
 
 void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,

@@ -31,6 +31,7 @@ class CollectiveQueue final : public Communicator {
   CollectiveProgress progress() const override { return inner_.progress(); }
   std::shared_future<void> start(std::function<void()> work) override;
   void wait_with(const Patience* patience) override { inner_.wait_with(patience); }
+  double deadline_s() const override { return inner_.deadline_s(); }
 
  private:
   void run();

@@ -57,6 +57,8 @@ class Communicator {
 
   /// From now on waits are judged by `patience`, which must outlive its use; null: the fixed deadline again.
   virtual void wait_with(const Patience* patience) = 0;
+  /// The fixed one.
+  virtual double deadline_s() const = 0;
 };
 
 }  // namespace troupe

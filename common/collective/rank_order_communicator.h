@@ -50,6 +50,7 @@ class RankOrderCommunicator : public Communicator {
   void close() final;
   CollectiveProgress progress() const final;
   void wait_with(const Patience* patience) final { patience_ = patience != nullptr ? patience : &deadline_; }
+  double deadline_s() const final { return deadline_.left_s(0, 0); }
 
  protected:
   struct Outgoing {

@@ -14,8 +14,6 @@
 namespace troupe {
 namespace {
 
-constexpr double kDeadline_s = 120;  // once all ranks have come
-
 /// Collective.
 NcclCommunicator::UniqueId common_id(Communicator& ranks) {
   NcclCommunicator::UniqueId id{};
@@ -40,16 +38,19 @@ bool share_a_gpu(Communicator& ranks) {
 
 class NcclRanks : public DeviceRanks {
  public:
-  explicit NcclRanks(Communicator& ranks) : ranks_(ranks), nccl_(common_id(ranks), ranks.rank(), ranks.size(), kDeadline_s) {}
+  explicit NcclRanks(Communicator& ranks) : ranks_(ranks), nccl_(common_id(ranks), ranks.rank(), ranks.size(), ranks.deadline_s()) {}
+
+  void meet() override {
+    ranks_.barrier();
+    fault::point("collective.nccl");
+  }
 
   // Slices are exchanged and added here, so that the order is the ranks' whatever the links between the GPUs.
   at::Tensor reduce_scatter_sum(const at::Tensor& whole, std::string_view tensor) override {
     const at::Tensor slices = at::empty_like(whole);
     const std::int64_t count = whole.numel() / ranks_.size();
     const std::size_t slice_bytes = whole.nbytes() / static_cast<std::size_t>(ranks_.size());
-    meet();
     nccl_.all_to_all(whole.const_data_ptr(), slices.mutable_data_ptr(), slice_bytes, current_stream(), tensor);
-    nccl_.wait(current_stream());
     at::Tensor sum = slices.narrow(0, 0, count).clone();
     for (int rank = 1; rank < ranks_.size(); ++rank) sum.add_(slices.narrow(0, rank * count, count));
     return sum;
@@ -57,18 +58,13 @@ class NcclRanks : public DeviceRanks {
 
   at::Tensor all_gather(const at::Tensor& own, std::string_view tensor) override {
     const at::Tensor all = at::empty({own.numel() * ranks_.size()}, own.options());
-    meet();
     nccl_.all_gather(own.const_data_ptr(), all.mutable_data_ptr(), own.nbytes(), current_stream(), tensor);
-    nccl_.wait(current_stream());
     return all;
   }
 
- private:
-  void meet() {
-    ranks_.barrier();
-    fault::point("collective.nccl");
-  }
+  void wait() override { nccl_.wait(current_stream()); }
 
+ private:
   Communicator& ranks_;
   NcclCommunicator nccl_;
 };

@@ -58,6 +58,7 @@ NcclCommunicator::NcclCommunicator(const UniqueId& id, int rank, int size, doubl
 
 NcclCommunicator::~NcclCommunicator() {
   abort();
+  for (const cudaEvent_t end : ends_) cudaEventDestroy(end);
   cudaFree(barrier_cell_);
 }
 
@@ -85,37 +86,53 @@ void NcclCommunicator::settle(ncclResult_t result, const Deadline& deadline) {
 }
 
 template <class Call>
-void NcclCommunicator::enqueue(const char* operation, std::string_view tensor, Call call) {
+void NcclCommunicator::enqueue(const char* operation, std::string_view tensor, cudaStream_t stream, Call call) {
   operation_.store(operation);
   tensor_ = tensor;
   ++sequence_;
   if (communicator_ == nullptr) fail("the communicator was closed, or failed before");
   settle(call(), Deadline::after_s(deadline_s_));
+  if (under_way_.size() == ends_.size()) {
+    ends_.push_back(nullptr);
+    demand(cudaEventCreateWithFlags(&ends_.back(), cudaEventDisableTiming), "cudaEventCreate");
+  }
+  demand(cudaEventRecord(ends_[under_way_.size()], stream), "cudaEventRecord");
+  under_way_.push_back({operation, tensor_, sequence_.load()});
+}
+
+void NcclCommunicator::name_first_under_way() {
+  for (std::size_t i = 0; i < under_way_.size(); ++i) {
+    if (cudaEventQuery(ends_[i]) == cudaSuccess) continue;
+    operation_.store(under_way_[i].operation);
+    tensor_ = under_way_[i].tensor;
+    sequence_.store(under_way_[i].sequence);
+    return;
+  }
 }
 
 void NcclCommunicator::all_reduce_sum(float* data, std::size_t count, cudaStream_t stream, std::string_view tensor) {
-  enqueue("all_reduce_sum", tensor,
+  enqueue("all_reduce_sum", tensor, stream,
           [&] { return ncclAllReduce(data, data, count, ncclFloat32, ncclSum, communicator_, stream); });
 }
 
 void NcclCommunicator::all_reduce_sum(double* data, std::size_t count, cudaStream_t stream, std::string_view tensor) {
-  enqueue("all_reduce_sum", tensor,
+  enqueue("all_reduce_sum", tensor, stream,
           [&] { return ncclAllReduce(data, data, count, ncclFloat64, ncclSum, communicator_, stream); });
 }
 
 void NcclCommunicator::reduce_scatter_sum(const float* in, float* out, std::size_t count, cudaStream_t stream,
                                           std::string_view tensor) {
-  enqueue("reduce_scatter_sum", tensor,
+  enqueue("reduce_scatter_sum", tensor, stream,
           [&] { return ncclReduceScatter(in, out, count, ncclFloat32, ncclSum, communicator_, stream); });
 }
 
 void NcclCommunicator::all_gather(const void* in, void* out, std::size_t bytes, cudaStream_t stream,
                                   std::string_view tensor) {
-  enqueue("all_gather", tensor, [&] { return ncclAllGather(in, out, bytes, ncclInt8, communicator_, stream); });
+  enqueue("all_gather", tensor, stream, [&] { return ncclAllGather(in, out, bytes, ncclInt8, communicator_, stream); });
 }
 
 void NcclCommunicator::all_to_all(const void* in, void* out, std::size_t bytes, cudaStream_t stream, std::string_view tensor) {
-  enqueue("all_to_all", tensor, [&] {
+  enqueue("all_to_all", tensor, stream, [&] {
     ncclResult_t result = ncclGroupStart();
     for (int r = 0; r < size_ && result == ncclSuccess; ++r) {
       const std::size_t at = static_cast<std::size_t>(r) * bytes;
@@ -129,11 +146,11 @@ void NcclCommunicator::all_to_all(const void* in, void* out, std::size_t bytes, 
 
 void NcclCommunicator::broadcast(void* data, std::size_t bytes, int root, cudaStream_t stream,
                                  std::string_view tensor) {
-  enqueue("broadcast", tensor, [&] { return ncclBroadcast(data, data, bytes, ncclInt8, root, communicator_, stream); });
+  enqueue("broadcast", tensor, stream, [&] { return ncclBroadcast(data, data, bytes, ncclInt8, root, communicator_, stream); });
 }
 
 void NcclCommunicator::barrier(cudaStream_t stream) {
-  enqueue("barrier", "",
+  enqueue("barrier", "", stream,
           [&] { return ncclAllReduce(barrier_cell_, barrier_cell_, 1, ncclFloat32, ncclSum, communicator_, stream); });
   wait(stream);
 }
@@ -147,9 +164,12 @@ void NcclCommunicator::wait(cudaStream_t stream) {
     ncclCommGetAsyncError(communicator_, &nccl_state);
     return state != cudaErrorNotReady || (nccl_state != ncclSuccess && nccl_state != ncclInProgress);
   });
+  const bool nccl_failed = nccl_state != ncclSuccess && nccl_state != ncclInProgress;
+  if (!in_time || nccl_failed || state != cudaSuccess) name_first_under_way();
   if (!in_time) fail("not done after " + std::to_string(deadline_s_) + " s: a rank is behind");
-  if (nccl_state != ncclSuccess && nccl_state != ncclInProgress) fail(ncclGetErrorString(nccl_state));
+  if (nccl_failed) fail(ncclGetErrorString(nccl_state));
   if (state != cudaSuccess) fail(cudaGetErrorString(state));
+  under_way_.clear();
 }
 
 void NcclCommunicator::close(cudaStream_t stream) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/clock.h"
 #include "common/collective/communicator.h"
@@ -19,7 +20,7 @@ namespace troupe {
 /// done; all ranks enqueue the same operations in the same order. Sums are in NCCL's order: the same bits in every run
 /// on the same number and kind of GPUs with NCCL_ALGO, NCCL_PROTO and channels fixed, not those of the host
 /// communicators. Where a deadline passes or NCCL reports an error the communicator is aborted, so that no kernel keeps
-/// the GPU, and DeviceError names rank, operation, tensor and sequence number (NCCL does not say who is behind). One
+/// the GPU, and DeviceError names rank and the operation, tensor and sequence number that is not done (NCCL does not say who is behind). One
 /// thread at a time; `progress` from any thread.
 class NcclCommunicator {
  public:
@@ -64,7 +65,9 @@ class NcclCommunicator {
 
  private:
   template <class Call>
-  void enqueue(const char* operation, std::string_view tensor, Call call);
+  void enqueue(const char* operation, std::string_view tensor, cudaStream_t stream, Call call);
+  /// Makes the first operation that is not done the one of errors.
+  void name_first_under_way();
   /// Polls until NCCL has finished a call that it goes on with by itself.
   void settle(ncclResult_t result, const Deadline& deadline);
   void abort() noexcept;
@@ -77,6 +80,13 @@ class NcclCommunicator {
   ncclComm_t communicator_ = nullptr;
   float* barrier_cell_ = nullptr;  // on the device
   std::string tensor_;             // of the last operation
+  struct Enqueued {
+    const char* operation;
+    std::string tensor;
+    std::uint64_t sequence;
+  };
+  std::vector<Enqueued> under_way_;  // since the last wait
+  std::vector<cudaEvent_t> ends_;    // theirs, and more from earlier
   std::atomic<std::uint64_t> sequence_{0};
   std::atomic<const char*> operation_{"init"};
 };
