@@ -7,11 +7,12 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <mutex>
 #include <span>
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/base/exact_sum.h"
 #include "common/model/adamw_step.h"
 #include "common/model/cuda/adamw.h"
 #include "learner/schedule.h"
@@ -19,7 +20,7 @@
 namespace troupe {
 namespace {
 
-// Parts are whole blocks, and the norm adds sums of blocks in block order: so it does not depend on the number of ranks.
+// Parts are whole blocks, and the norm adds sums of blocks without a rounding: so it does not depend on the number of ranks.
 constexpr std::int64_t kBlock = ShardMap::kBlock;
 constexpr std::int64_t kGrain = 64 * kBlock;  // elements below which a second thread does not pay
 
@@ -175,23 +176,29 @@ at::Tensor ShardedOptimizer::squares_of_blocks() const {
 double ShardedOptimizer::global_norm() {
   const int rank = communicator_.rank();
   const at::Tensor squares = squares_of_blocks();
-  const std::span own(squares.const_data_ptr<double>(), static_cast<std::size_t>(squares.numel()));
-  if (map_.ranks() == 1) return std::sqrt(std::accumulate(own.begin(), own.end(), 0.0));
-  std::vector<double> all(own.size() * static_cast<std::size_t>(map_.ranks()));
-  communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(all)), "gradient norm");
-  std::vector<double> sums(static_cast<std::size_t>((total() + kBlock - 1) / kBlock));
-  for (const ShardMap::Unit& unit : map_.units()) {
-    for (int r = 0; r < map_.ranks(); ++r) {
-      const std::int64_t first = unit.origin + r * unit.part, end = std::min(first + unit.part, unit.end);
-      const double* from = all.data() + static_cast<std::size_t>(r) * own.size() + unit.place / kBlock;
-      for (std::int64_t at = first; at < end; at += kBlock) sums[static_cast<std::size_t>(at / kBlock)] = *from++;
-    }
-  }
-  // Of blocks in which units meet, ranks have parts: the elements themselves are put together.
+  const double* const own = squares.const_data_ptr<double>();
   const std::vector<std::int64_t>& meeting = map_.meeting_blocks();
+  ExactSum sum;
+  std::mutex mutex;
+  for (const ShardMap::Unit& unit : map_.units()) {
+    const std::int64_t first = (unit.origin + rank * unit.part) / kBlock;
+    const std::int64_t end = std::min(first + unit.part / kBlock, (unit.end + kBlock - 1) / kBlock);
+    at::parallel_for(first, std::max(first, end), kGrain, [&](std::int64_t from, std::int64_t to) {
+      ExactSum part;
+      for (std::int64_t block = from; block < to; ++block) {
+        if (!std::binary_search(meeting.begin(), meeting.end(), block)) part.add(own[unit.place / kBlock + block - first]);
+      }
+      const std::lock_guard lock(mutex);
+      sum.add(part);
+    });
+  }
+  std::vector<ExactSum> sums(static_cast<std::size_t>(map_.ranks()));
+  communicator_.all_gather(std::as_bytes(std::span(&sum, 1)), std::as_writable_bytes(std::span(sums)), "gradient norm");
+  sum = {};
+  for (const ExactSum& ranks : sums) sum.add(ranks);
+  // Of blocks in which units meet, ranks have parts: the elements themselves are put together.
   std::vector<float> elements(meeting.size() * kBlock, 0.0F);
   for (std::size_t i = 0; i < meeting.size(); ++i) {
-    sums[static_cast<std::size_t>(meeting[i])] = 0;
     for (const ShardMap::Piece& piece : map_.pieces(rank)) {
       const std::int64_t begin = std::max(piece.begin, meeting[i] * kBlock), end = std::min(piece.end, (meeting[i] + 1) * kBlock);
       if (begin >= end) continue;
@@ -201,12 +208,11 @@ double ShardedOptimizer::global_norm() {
   }
   communicator_.all_reduce_sum(std::span(elements), "gradient where units meet");
   for (std::size_t i = 0; i < meeting.size(); ++i) {
-    double& sum = sums[static_cast<std::size_t>(meeting[i])];
-    for (const float g : std::span(elements).subspan(i * kBlock, kBlock)) sum += square_of(g);
+    double block = 0;
+    for (const float g : std::span(elements).subspan(i * kBlock, kBlock)) block += square_of(g);
+    sum.add(block);
   }
-  double sum = 0;
-  for (const double block : sums) sum += block;
-  return std::sqrt(sum);
+  return std::sqrt(sum.value());
 }
 
 std::string ShardedOptimizer::first_bad_tensor() {
