@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <utility>
 
 namespace troupe {
 
@@ -13,21 +15,27 @@ namespace troupe {
 class ExactSum {
  public:
   /// What is negative or no finite number makes the value NaN or infinite.
-  void add(double x) {
-    const auto bits = std::bit_cast<std::uint64_t>(x);
-    const std::uint64_t exponent = bits >> 52;
-    if (exponent >= 0x7ff) {
-      special_ += x < 0 ? std::nan("") : x;
-      return;
+  void add(std::span<const double> values) {
+    unsigned __int128 pending = 0;  // of numbers that begin in the same limb
+    std::size_t limb = 0;
+    for (const double x : values) {
+      const auto bits = std::bit_cast<std::uint64_t>(x);
+      const std::uint64_t exponent = bits >> 52;
+      if (exponent >= 0x7ff) {
+        special_ += x < 0 ? std::nan("") : x;
+        continue;
+      }
+      const std::uint64_t mantissa = (bits & kFraction) | (exponent > 0 ? kFraction + 1 : 0);
+      const std::uint64_t place = exponent > 0 ? exponent - 1 : 0;  // of its lowest bit, above 2^-1074
+      if (place / 32 != limb) {
+        put(limb, std::exchange(pending, 0));
+        limb = place / 32;
+      }
+      pending += static_cast<unsigned __int128>(mantissa) << place % 32;
     }
-    const std::uint64_t mantissa = (bits & kFraction) | (exponent > 0 ? kFraction + 1 : 0);
-    const std::uint64_t place = exponent > 0 ? exponent - 1 : 0;  // of its lowest bit, above 2^-1074
-    const auto wide = static_cast<unsigned __int128>(mantissa) << place % 32;
-    std::uint64_t* const at = limbs_.data() + place / 32;
-    at[0] += static_cast<std::uint32_t>(wide);
-    at[1] += static_cast<std::uint32_t>(wide >> 32);
-    at[2] += static_cast<std::uint32_t>(wide >> 64);
+    put(limb, pending);
   }
+  void add(double x) { add(std::span(&x, 1)); }
 
   void add(const ExactSum& other) {
     for (std::size_t i = 0; i < limbs_.size(); ++i) limbs_[i] += other.limbs_[i];
@@ -49,6 +57,10 @@ class ExactSum {
   }
 
  private:
+  void put(std::size_t limb, unsigned __int128 sum) {
+    for (std::size_t i = limb; sum != 0; ++i, sum >>= 32) limbs_[i] += static_cast<std::uint32_t>(sum);
+  }
+
   static constexpr std::uint64_t kFraction = (std::uint64_t{1} << 52) - 1;
   static constexpr std::size_t kLimbs = 67;
   std::array<std::uint64_t, kLimbs> limbs_{};  // of 32 bits, and room for what is carried

@@ -34,6 +34,9 @@ TEST_SUITE("base/exact_sum") {
       ExactSum parts = sum_of({values.begin(), values.begin() + 777});
       parts.add(sum_of({values.begin() + 777, values.end()}));
       CHECK(parts.value() == expected);
+      ExactSum together;
+      together.add(values);
+      CHECK(together.value() == expected);
     }
   }
 
