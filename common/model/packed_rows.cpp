@@ -78,7 +78,10 @@ at::Tensor PackedRows::gradient(const at::Tensor& grad_NH) const {
   const at::ScalarType dtype = grad_NH.scalar_type();
   at::Tensor grad_TH = at::zeros({sequences.ids_T.numel(), grad_NH.size(1)}, grad_NH.options().dtype(shared ? at::kFloat : dtype));
   if (!shared) return grad_TH.index_copy_(0, rows_N, grad_NH);
-  return grad_TH.index_add_(0, rows_N, grad_NH.to(at::kFloat)).to(dtype);
+  const at::Tensor grad = grad_NH.to(at::kFloat);
+  // Of ATen's two ways one adds in order on the CPU, the other on a GPU.
+  if (rows_N.is_cuda()) return grad_TH.index_put_({rows_N}, grad, /*accumulate=*/true).to(dtype);
+  return grad_TH.index_add_(0, rows_N, grad).to(dtype);
 }
 
 }  // namespace troupe

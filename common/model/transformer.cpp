@@ -87,7 +87,6 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
   check_packing(batch);
   const std::vector<std::int64_t> positions = packed_positions(batch);
   check_tokens(batch.ids_T, positions, a);
-  check(!cuda_ || batch.prefixes.empty(), "a GPU's passes take sequences without prefixes");
   if (cuda_) return cuda_->forward(batch, rope(positions_in_use(positions)), saved);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;

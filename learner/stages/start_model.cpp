@@ -94,9 +94,6 @@ at::Device learner_device(const Config& config, const Communicator& communicator
   if (device.is_cpu() && config.learners.offload != "none") {
     throw ConfigError("learners.offload = " + config.learners.offload + ": expected none on a CPU, everything lies in the host's memory there");
   }
-  if (!device.is_cpu() && config.batch.share_prompts) {
-    throw ConfigError("batch.share_prompts = true: expected false on a GPU, whose passes read each sequence by itself; learners.device = cpu shares");
-  }
   return device;
 }
 

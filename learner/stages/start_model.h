@@ -18,8 +18,7 @@ namespace troupe {
 /// The Hugging Face directory that a run starts from: model.path, or RUN/start where the run makes its own.
 std::filesystem::path start_folder(const Config& config, const RunFolder& folder);
 
-/// Where this rank computes (learners.device). @throws ConfigError where there is no such place, or nothing to offload from it, or
-/// prompts are to be shared where passes cannot.
+/// Where this rank computes (learners.device). @throws ConfigError where there is no such place, or nothing to offload from it.
 at::Device learner_device(const Config& config, const Communicator& communicator);
 
 /// What a rank's collectives go through: above zero_stage 1 on CPUs a queue beside what the rank computes, else nothing.
