@@ -74,12 +74,8 @@ Balance balance(Pieces pieces, std::size_t ranks) {
 
 /// Large pieces read a prompt seldom, small ones lie evenly on the ranks.
 Balance balance_shared(const Sequences& sequences, std::int64_t budget_tokens, std::size_t ranks) {
-  std::int64_t total = 0;
-  for (const Piece& piece : shared(sequences, budget_tokens)) total += piece.tokens;
-  const auto parts = static_cast<std::int64_t>(ranks);
-  const std::int64_t share = (total + parts - 1) / parts;
-  Balance best = balance(shared(sequences, std::min(budget_tokens, share)), ranks);
-  for (std::int64_t limit = std::min(budget_tokens, share) / 2; limit > 0; limit /= 2) {
+  Balance best = balance(shared(sequences, budget_tokens), ranks);
+  for (std::int64_t limit = budget_tokens / 2; limit > 0; limit /= 2) {
     Balance other = balance(shared(sequences, limit), ranks);
     if (other.fullest < best.fullest) best = std::move(other);
   }

@@ -187,6 +187,7 @@ TEST_SUITE("objective/packer") {
     // Group 1 has 4 + 11 tokens, group 0 4 + 6.
     CHECK(lengths_of(pack_step(batch, packing(1, 1, 25, true), 1)[0].updates.at(0)) == Lengths{{10, 7, 6, 9, 5}});
     CHECK(lengths_of(pack_step(batch, packing(1, 1, 24, true), 1)[0].updates.at(0)) == Lengths{{10, 7, 6}, {9, 5}});
+    CHECK(lengths_of(pack_step(batch, packing(1, 1, 15, true), 1)[0].updates.at(0)) == Lengths{{10, 7, 6}, {9, 5}});
     // Group 1 no longer fits a micro-batch: 4 + 6 and 4 + 3 + 2.
     CHECK(lengths_of(pack_step(batch, packing(1, 1, 12, true), 1)[0].updates.at(0)) == Lengths{{9, 5}, {10}, {7, 6}});
     CHECK(lengths_of(pack_step(batch, packing(1, 1, 3, true), 1)[0].updates.at(0)) == Lengths{{10}, {9}, {7}, {6}, {5}});
