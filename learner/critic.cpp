@@ -17,8 +17,8 @@ namespace troupe {
 namespace {
 
 /// The texts before each completion token: the last token is read by none of them.
-std::vector<TextToScore> states_of(std::span<const Trajectory> micro_batch) {
-  std::vector<TextToScore> texts;
+std::vector<TextRows> states_of(std::span<const Trajectory> micro_batch) {
+  std::vector<TextRows> texts;
   for (const Trajectory& trajectory : micro_batch) {
     texts.push_back({std::span(trajectory.ids).first(trajectory.ids.size() - 1), trajectory.prompt_tokens - 1});
   }
@@ -50,7 +50,7 @@ void Critic::look_ahead(const StepPlan& plan, const Logprobs& old, const Logprob
     for (const auto& micro_batch : update.micro_batches) {
       // Later epochs repeat the completions of the first.
       if (micro_batch.empty() || expected_.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
-      const ScorePass pass(model_, states_of(micro_batch), std::nullopt);
+      const ScorePass pass(model_, states_of(micro_batch), std::nullopt, config_.batch.share_prompts);
       auto score = pass.scores().begin();
       for (const Trajectory& trajectory : micro_batch) {
         Expected& expected = expected_[{trajectory.group, trajectory.sample}];
@@ -101,7 +101,7 @@ std::vector<double> Critic::advantages(std::span<const Trajectory> micro_batch) 
 }
 
 void Critic::train_micro_batch(std::span<const Trajectory> micro_batch, std::span<const double> weights) {
-  ScorePass pass(model_, states_of(micro_batch), recompute_);
+  ScorePass pass(model_, states_of(micro_batch), recompute_, config_.batch.share_prompts);
   const std::vector<double> values(pass.scores().begin(), pass.scores().end());
   std::vector<double> old_values, returns;
   for (const Trajectory& trajectory : micro_batch) {

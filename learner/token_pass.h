@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "common/model/packed_rows.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
 
@@ -23,8 +24,11 @@ struct TokenSequence {
 /// One forward pass of packed sequences up to the log-probability of each completion token, and what its backward needs.
 class TokenPass {
  public:
-  /// Runs the model. `keep` saves the activations that backward needs, but for what it says that backward computes again.
-  TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, std::optional<Recompute> keep);
+  /// Runs the model. `keep` saves the activations that backward needs, but for what it says that backward computes again. With
+  /// `share_prompts` neighbours of one prompt read it once: the same log-probabilities, to the bit; gradients whose sums are taken in
+  /// another order.
+  TokenPass(const Transformer& model, std::span<const TokenSequence> sequences, double temperature, std::optional<Recompute> keep,
+            bool share_prompts = false);
 
   /// log p of the completion tokens and the entropy of their distributions: [N] fp32 each, on the CPU.
   const TokenLogprobs& tokens() const { return tokens_; }
@@ -35,12 +39,10 @@ class TokenPass {
  private:
   const Transformer& model_;
   double temperature_;
-  PackedSequences packed_;
+  PackedRows packed_;  // the rows that predict completion tokens are used
   Activations saved_;
-  at::Tensor rows_N;       // which of the T rows predicts each completion token; where the model lies
-  at::Tensor targets_N;    // on the CPU
+  at::Tensor targets_N;  // on the CPU
   at::Tensor hidden_NH;
-  std::int64_t total_rows_ = 0;
   TokenLogprobs tokens_;
 };
 

@@ -87,7 +87,7 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   }
   fault::point("learner.forward");
   const std::vector<TokenSequence> sequences = sequences_of(micro_batch);
-  TokenPass pass(model_, sequences, config_.sampling.temperature, recompute_);
+  TokenPass pass(model_, sequences, config_.sampling.temperature, recompute_, config_.batch.share_prompts);
   TokenTargets targets = token_targets(micro_batch, update, config_.loss, config_.sampling.max_tokens);
   if (critic_ != nullptr) targets.advantage = critic_->advantages(micro_batch);
   const std::span<const float> logp = span_of(pass.tokens().logp_N);
@@ -154,7 +154,7 @@ Trainer::FrozenLogprobs Trainer::frozen_logprobs(const Transformer& model, const
   for (std::size_t m = 0; m < all; ++m) {
     const std::vector<Trajectory> none;
     const std::vector<Trajectory>& micro_batch = m < first_seen.size() ? *first_seen[m] : none;
-    const TokenPass pass(model, sequences_of(micro_batch), config_.sampling.temperature, std::nullopt);
+    const TokenPass pass(model, sequences_of(micro_batch), config_.sampling.temperature, std::nullopt, config_.batch.share_prompts);
     const std::span<const float> logp = span_of(pass.tokens().logp_N);
     std::size_t at = 0;
     for (const Trajectory& trajectory : micro_batch) {

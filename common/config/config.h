@@ -96,6 +96,7 @@ struct BatchConfig {
   int updates = 1;             // optimizer updates (mini-batches) an epoch
   int epochs = 1;
   std::int64_t micro_tokens = 4096;  // token budget of one forward and backward of a rank
+  bool share_prompts = false;        // a micro-batch reads a prompt of several completions once
   bool dynamic_sampling = false;     // drop and refill groups whose rewards are all equal (DAPO)
   bool operator==(const BatchConfig&) const = default;
 };

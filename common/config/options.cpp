@@ -210,6 +210,8 @@ void add_data(std::vector<Option>& options) {
   batch("epochs", &BatchConfig::epochs, kNumbers, at_least(1), "passes over a step's groups");
   batch("micro_tokens", &BatchConfig::micro_tokens, kNumbers, at_least(1),
         "token budget of one forward and backward of a rank");
+  batch("share_prompts", &BatchConfig::share_prompts, kNumbers, any(),
+        "completions of one prompt are trained behind one copy of it: the same gradient, its sums in another order");
   batch("dynamic_sampling", &BatchConfig::dynamic_sampling, kNumbers, any(),
         "drop and refill groups whose rewards are all equal (DAPO)");
   const auto sampling = section("sampling", &Config::sampling, options);

@@ -71,12 +71,19 @@ ActivationView<T>::ActivationView(const ModelView<T>& model, const Activations& 
 template class ActivationView<float>;
 template class ActivationView<Bf16>;
 
+PackedSequences::Rows PackedSequences::rows(std::int64_t sequence) const {
+  const auto begin = [&](std::int64_t s) { return sequence_starts[static_cast<std::size_t>(s)]; };
+  const std::int64_t first = begin(sequence), tokens = begin(sequence + 1) - first, before = prefix(sequence);
+  if (before < 0) return {first, tokens, first, 0};
+  return {first, tokens, begin(before), begin(before + 1) - begin(before)};
+}
+
 std::vector<std::int64_t> packed_positions(const PackedSequences& batch) {
   std::vector<std::int64_t> positions;
   positions.reserve(static_cast<std::size_t>(batch.ids_T.numel()));
-  for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
-    const std::int64_t length = batch.sequence_starts[s + 1] - batch.sequence_starts[s];
-    for (std::int64_t position = 0; position < length; ++position) positions.push_back(position);
+  for (std::int64_t s = 0; s < batch.sequences(); ++s) {
+    const PackedSequences::Rows rows = batch.rows(s);
+    for (std::int64_t i = 0; i < rows.tokens; ++i) positions.push_back(rows.prefix_tokens + i);
   }
   return positions;
 }

@@ -1,5 +1,6 @@
 #include "common/model/attention.h"
 
+#include <array>
 #include <cstring>
 
 #include <ATen/Functions.h>
@@ -38,27 +39,32 @@ AttentionRun<T> attention_run(const ModelView<T>& model, const ActivationView<T>
 }  // namespace
 
 template <typename T>
-void attend_packed(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer,
-                   const std::vector<std::int64_t>& sequence_starts) {
+void attend_packed(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer, const PackedSequences& batch) {
   const Architecture& a = model.architecture;
-  const std::int64_t width = model.qkv_width(), sequences = static_cast<std::int64_t>(sequence_starts.size()) - 1;
+  const std::int64_t width = model.qkv_width();
   std::int64_t longest = 0;
-  for (std::size_t s = 0; s + 1 < sequence_starts.size(); ++s) {
-    longest = std::max(longest, sequence_starts[s + 1] - sequence_starts[s]);
-  }
-  at::parallel_for(0, sequences * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+  for (std::int64_t s = 0; s < batch.sequences(); ++s) longest = std::max(longest, batch.rows(s).prefix_tokens + batch.rows(s).tokens);
+  at::parallel_for(0, batch.sequences() * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor scratch = at::empty({attention_scratch(longest, a.head_size)}, at::kFloat);
-    const at::Tensor packed_keys = at::empty({(longest + kKeyBlock) * a.head_size}, view.dtype());
+    const at::Tensor packed_keys = at::empty({(longest + 2 * kKeyBlock) * a.head_size}, view.dtype());
     for (std::int64_t item = begin; item < end; ++item) {
-      const auto sequence = static_cast<std::size_t>(item / a.kv_heads);
-      const std::int64_t row = sequence_starts[sequence], tokens = sequence_starts[sequence + 1] - row;
+      const PackedSequences::Rows rows = batch.rows(item / a.kv_heads);
       const std::int64_t kv_head = item % a.kv_heads;
-      AttentionRun<T> attention = attention_run(model, view, layer, row, tokens, kv_head);
-      const T* keys = view.qkv(layer) + row * width + (a.heads + kv_head) * a.head_size;
-      kernels<T>().pack_keys(keys, width, tokens, a.head_size, 0, data_of<T>(packed_keys));
-      const KeyRange<T> range{data_of<T>(packed_keys), keys + a.kv_heads * a.head_size, tokens};
-      attention.ranges = &range;
-      attention.range_count = 1;
+      std::array<KeyRange<T>, 2> ranges;
+      std::int64_t count = 0;
+      T* packed = data_of<T>(packed_keys);
+      const auto add = [&](std::int64_t row, std::int64_t tokens) {
+        const T* keys = view.qkv(layer) + row * width + (a.heads + kv_head) * a.head_size;
+        kernels<T>().pack_keys(keys, width, tokens, a.head_size, 0, packed);
+        ranges[static_cast<std::size_t>(count++)] = {packed, keys + a.kv_heads * a.head_size, tokens};
+        packed += (tokens + kKeyBlock - 1) / kKeyBlock * kKeyBlock * a.head_size;
+      };
+      if (rows.prefix_tokens > 0) add(rows.prefix_begin, rows.prefix_tokens);
+      add(rows.begin, rows.tokens);
+      AttentionRun<T> attention = attention_run(model, view, layer, rows.begin, rows.tokens, kv_head);
+      attention.first_position = rows.prefix_tokens;
+      attention.ranges = ranges.data();
+      attention.range_count = count;
       attention.value_stride = width;
       kernels<T>().attend(attention, data_of<float>(scratch));
     }
@@ -173,8 +179,8 @@ void CachedAttention<T>::attend(std::int64_t layer) const {
   });
 }
 
-template void attend_packed(const ModelView<float>&, const ActivationView<float>&, std::int64_t, const std::vector<std::int64_t>&);
-template void attend_packed(const ModelView<Bf16>&, const ActivationView<Bf16>&, std::int64_t, const std::vector<std::int64_t>&);
+template void attend_packed(const ModelView<float>&, const ActivationView<float>&, std::int64_t, const PackedSequences&);
+template void attend_packed(const ModelView<Bf16>&, const ActivationView<Bf16>&, std::int64_t, const PackedSequences&);
 template class CachedAttention<float>;
 template class CachedAttention<Bf16>;
 

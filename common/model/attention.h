@@ -11,10 +11,9 @@
 
 namespace troupe {
 
-/// Each row attends to the rows of its sequence up to itself. `sequence_starts` as in PackedSequences.
+/// Each row attends to the rows of its sequence's prefix and of its sequence up to itself: to the same bits as if they were one.
 template <typename T>
-void attend_packed(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer,
-                   const std::vector<std::int64_t>& sequence_starts);
+void attend_packed(const ModelView<T>& model, const ActivationView<T>& view, std::int64_t layer, const PackedSequences& batch);
 
 /// Writes the rows' keys and values to the cache and attends to what it holds of their sequences.
 template <typename T>

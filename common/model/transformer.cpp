@@ -30,6 +30,16 @@ void check_tokens(const at::Tensor& ids_T, const std::vector<std::int64_t>& posi
   }
 }
 
+void check_packing(const PackedSequences& batch) {
+  check(!batch.sequence_starts.empty() && batch.sequence_starts.front() == 0 && batch.sequence_starts.back() == batch.ids_T.numel(),
+        "sequence_starts run from 0 to the number of ids");
+  check(batch.prefixes.empty() || std::ssize(batch.prefixes) == batch.sequences(), "there is one prefix a sequence, or none at all");
+  for (std::int64_t s = 0; s < batch.sequences(); ++s) {
+    const std::int64_t prefix = batch.prefix(s);
+    check(prefix >= -1 && prefix < s && (prefix < 0 || batch.prefix(prefix) < 0), "a prefix is an earlier sequence that has none");
+  }
+}
+
 /// One past the largest.
 std::int64_t positions_in_use(const std::vector<std::int64_t>& positions) {
   return positions.empty() ? 0 : *std::ranges::max_element(positions) + 1;
@@ -74,9 +84,7 @@ const at::Tensor& Transformer::rope(std::int64_t positions) const {
 
 at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved) const {
   const Architecture& a = parameters_.architecture();
-  check(!batch.sequence_starts.empty() && batch.sequence_starts.front() == 0 &&
-            batch.sequence_starts.back() == batch.ids_T.numel(),
-        "sequence_starts run from 0 to the number of ids");
+  check_packing(batch);
   const std::vector<std::int64_t> positions = packed_positions(batch);
   check_tokens(batch.ids_T, positions, a);
   if (cuda_) return cuda_->forward(batch, rope(positions_in_use(positions)), saved);
@@ -88,7 +96,7 @@ at::Tensor Transformer::forward(const PackedSequences& batch, Activations* saved
     const ActivationView<T> view(model, batch.ids_T.numel(), saved != nullptr, storage);
     ForwardPass<T> pass(model, packed_blocks<T>(), view, positions);
     pass.run(data_of<std::int64_t>(batch.ids_T),
-             [&](std::int64_t layer) { attend_packed(model, view, layer, batch.sequence_starts); });
+             [&](std::int64_t layer) { attend_packed(model, view, layer, batch); });
     return storage.values.narrow(0, view.normed_offset(2 * a.layers), view.rows() * a.hidden).view({view.rows(), a.hidden});
   });
 }

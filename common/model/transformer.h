@@ -20,10 +20,21 @@
 
 namespace troupe {
 
-/// Sequences packed without padding.
+/// Sequences packed without padding. One may go on behind the rows of another, its prefix: its rows see those too, and its positions
+/// count on from theirs.
 struct PackedSequences {
   at::Tensor ids_T;                           // int64
-  std::vector<std::int64_t> sequence_starts;  // S + 1 offsets into T; positions count from each start
+  std::vector<std::int64_t> sequence_starts;  // S + 1 offsets into T
+  std::vector<std::int64_t> prefixes = {};    // S, each an earlier sequence that has none itself, or -1; empty: there are none
+
+  /// Where a sequence's rows lie, and those of its prefix.
+  struct Rows {
+    std::int64_t begin, tokens, prefix_begin, prefix_tokens;
+  };
+  std::int64_t sequences() const { return static_cast<std::int64_t>(sequence_starts.size()) - 1; }
+  /// The sequence's prefix, or -1.
+  std::int64_t prefix(std::int64_t sequence) const { return prefixes.empty() ? -1 : prefixes[static_cast<std::size_t>(sequence)]; }
+  Rows rows(std::int64_t sequence) const;
 };
 
 /// What backward computes again instead of finding it in Activations; the bits are the same.

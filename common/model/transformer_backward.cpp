@@ -22,6 +22,7 @@ class BackwardPass {
         gradients_(gradients),
         chunks_(view_.rows()),
         again_(model, packed, view_, positions_) {
+    find_families();
     const Architecture& a = model.architecture;
     const std::int64_t rows = view_.rows(), chunk = chunks_.largest();
     stream_storage_ = at::zeros({rows * a.hidden}, at::kFloat);
@@ -86,7 +87,7 @@ class BackwardPass {
     const Weights weights(model_, block(layer), unit_);
     if (view_.recompute() != Recompute::kNone) again_.enter(layer, unit_);
     if (view_.recompute() == Recompute::kBlock) {
-      again_.repeat_attention(layer, [&](std::int64_t of) { attend_packed(model_, view_, of, batch_.sequence_starts); });
+      again_.repeat_attention(layer, [&](std::int64_t of) { attend_packed(model_, view_, of, batch_); });
     }
     for (std::int64_t chunk = 0; chunk < chunks_.count; ++chunk) {
       mlp_and_output(layer, weights, chunks_.begin(chunk), chunks_.begin(chunk + 1));
@@ -140,15 +141,29 @@ class BackwardPass {
                         width);
   }
 
+  void find_families() {
+    std::vector<std::size_t> family_of;  // of each sequence
+    for (std::int64_t s = 0; s < batch_.sequences(); ++s) {
+      const PackedSequences::Rows rows = batch_.rows(s);
+      const std::int64_t prefix = batch_.prefix(s);
+      family_of.push_back(prefix < 0 ? families_.size() : family_of[static_cast<std::size_t>(prefix)]);
+      if (prefix < 0) {
+        families_.push_back({rows.begin, rows.tokens, {}});
+      } else {
+        families_[family_of.back()].continuations.push_back({rows.begin - rows.prefix_begin, rows.tokens});
+      }
+      longest_ = std::max(longest_, rows.prefix_tokens + rows.tokens);
+    }
+  }
+
   void attention(std::int64_t layer) {
     const Architecture& a = model_.architecture;
-    const std::int64_t width = model_.qkv_width(), sequences = static_cast<std::int64_t>(batch_.sequence_starts.size()) - 1;
-    std::int64_t longest = 0;
-    for (std::int64_t s = 0; s < sequences; ++s) longest = std::max(longest, start(s + 1) - start(s));
-    at::parallel_for(0, sequences * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-      const at::Tensor scratch = at::empty({attention_backward_scratch(longest, a.head_size)}, at::kFloat);
+    const std::int64_t width = model_.qkv_width();
+    at::parallel_for(0, std::ssize(families_) * a.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+      const at::Tensor scratch = at::empty({attention_backward_scratch(longest_, a.head_size)}, at::kFloat);
       for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t row = start(item / a.kv_heads), kv_head = item % a.kv_heads, head = kv_head * model_.group();
+        const Family& family = families_[static_cast<std::size_t>(item / a.kv_heads)];
+        const std::int64_t row = family.begin, kv_head = item % a.kv_heads, head = kv_head * model_.group();
         const std::int64_t query = row * width + head * a.head_size;
         const std::int64_t key = row * width + (a.heads + kv_head) * a.head_size, value = key + a.kv_heads * a.head_size;
         const std::int64_t output = row * model_.attended_width() + head * a.head_size;
@@ -156,7 +171,8 @@ class BackwardPass {
         kernels<T>().attend_backward(
             {qkv + query, qkv + key, qkv + value, width, view_.attended(layer) + output, grad_attended_ + output,
              model_.attended_width(), view_.lse(layer) + row * a.heads + head, a.heads, grad_qkv_ + query, grad_qkv_ + key,
-             grad_qkv_ + value, start(item / a.kv_heads + 1) - row, model_.group(), a.head_size},
+             grad_qkv_ + value, family.tokens, model_.group(), a.head_size, family.continuations.data(),
+             std::ssize(family.continuations)},
             data_of<float>(scratch));
       }
     });
@@ -206,12 +222,18 @@ class BackwardPass {
     }
   }
 
-  std::int64_t start(std::int64_t sequence) const { return batch_.sequence_starts[static_cast<std::size_t>(sequence)]; }
+  /// A sequence without prefix, and those that go on behind it, counted from its first row.
+  struct Family {
+    std::int64_t begin, tokens;
+    std::vector<RowRange> continuations;
+  };
 
   const ModelView<T>& model_;
   const PackedSequences& batch_;
   ActivationView<T> view_;
   std::vector<std::int64_t> positions_;
+  std::vector<Family> families_;
+  std::int64_t longest_ = 0;  // positions
   GradientUnits& gradients_;
   UnitView<T> unit_;       // the present unit's
   UnitView<float> grads_;

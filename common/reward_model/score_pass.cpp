@@ -7,8 +7,8 @@
 namespace troupe {
 namespace {
 
-std::vector<TextToScore> last_tokens(std::span<const std::span<const std::int32_t>> texts) {
-  std::vector<TextToScore> result;
+std::vector<TextRows> last_tokens(std::span<const std::span<const std::int32_t>> texts) {
+  std::vector<TextRows> result;
   for (const std::span<const std::int32_t> text : texts) result.push_back({text, static_cast<std::int64_t>(text.size()) - 1});
   return result;
 }
@@ -18,22 +18,11 @@ std::vector<TextToScore> last_tokens(std::span<const std::span<const std::int32_
 ScorePass::ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, std::optional<Recompute> keep)
     : ScorePass(model, last_tokens(texts), keep) {}
 
-ScorePass::ScorePass(const Transformer& model, std::span<const TextToScore> texts, std::optional<Recompute> keep) : model_(model) {
+ScorePass::ScorePass(const Transformer& model, std::span<const TextRows> texts, std::optional<Recompute> keep, bool share)
+    : model_(model), packed_(pack_rows(texts, share, model.parameters().flat().device())) {
   check(model.parameters().architecture().scores, "a score is a reward model's");
-  std::vector<std::int64_t> ids, rows;
-  packed_.sequence_starts.push_back(0);
-  for (const TextToScore& text : texts) {
-    const auto length = static_cast<std::int64_t>(text.ids.size());
-    check(text.first >= 0 && text.first < length, "a text that is scored has a token that is");
-    for (std::int64_t i = text.first; i < length; ++i) rows.push_back(packed_.sequence_starts.back() + i);
-    ids.insert(ids.end(), text.ids.begin(), text.ids.end());
-    packed_.sequence_starts.push_back(static_cast<std::int64_t>(ids.size()));
-  }
-  packed_.ids_T = at::tensor(ids, at::kLong);
-  rows_S = at::tensor(rows, at::kLong).to(model.parameters().flat().device());
-  total_tokens_ = packed_.ids_T.numel();
   if (keep) saved_.recompute = *keep;
-  hidden_SH = model.forward(packed_, keep ? &saved_ : nullptr).index_select(0, rows_S).to(at::kFloat);
+  hidden_SH = model.forward(packed_.sequences, keep ? &saved_ : nullptr).index_select(0, packed_.rows_N).to(at::kFloat);
   const at::Tensor states_SH = hidden_SH.cpu();
   const at::Tensor weight_H = model.head_VH().to(at::kFloat).cpu().contiguous();
   const float* const w = weight_H.const_data_ptr<float>();
@@ -50,9 +39,8 @@ void ScorePass::backward(std::span<const double> grad_scores, at::Tensor& gradie
   const at::Tensor grad_S = at::tensor(std::vector<double>(grad_scores.begin(), grad_scores.end()), at::kDouble).to(hidden_SH.device());
   const at::Tensor weight_1H = model_.head_VH();
   gradients.narrow(0, model_.head_offset(), weight_1H.numel()).add_(grad_S.matmul(hidden_SH.to(at::kDouble)));
-  at::Tensor grad_TH = at::zeros({total_tokens_, weight_1H.size(1)}, weight_1H.options());
-  grad_TH.index_copy_(0, rows_S, (grad_S.unsqueeze(1) * weight_1H.to(at::kDouble)).to(weight_1H.scalar_type()));
-  model_.backward(packed_, saved_, grad_TH, gradients);
+  const at::Tensor grad_SH = (grad_S.unsqueeze(1) * weight_1H.to(at::kDouble)).to(weight_1H.scalar_type());
+  model_.backward(packed_.sequences, saved_, packed_.gradient(grad_SH), gradients);
 }
 
 }  // namespace troupe

@@ -7,17 +7,11 @@
 #include <span>
 #include <vector>
 
-#include "common/model/transformer.h"
+#include "common/model/packed_rows.h"
 
-// S scores, T tokens of all texts, H hidden.
+// S scores, H hidden.
 
 namespace troupe {
-
-/// A text, and which of its tokens are scored: those from `first` on.
-struct TextToScore {
-  std::span<const std::int32_t> ids;
-  std::int64_t first = 0;
-};
 
 /// One forward pass of a reward model over packed texts up to the scores of their tokens, and what its backward needs. A token's score
 /// is w · h, w = score.weight and h its final normed hidden state; the last token's is what transformers' …ForSequenceClassification
@@ -28,8 +22,9 @@ class ScorePass {
   /// needs, but for what it says that backward computes again. @throws ConfigError naming a token that is not in the vocabulary, or a
   /// position past the model's.
   ScorePass(const Transformer& model, std::span<const std::span<const std::int32_t>> texts, std::optional<Recompute> keep);
-  /// The same of the tokens that each text says, at least one.
-  ScorePass(const Transformer& model, std::span<const TextToScore> texts, std::optional<Recompute> keep);
+  /// The same of the tokens whose rows each text uses. With `share` neighbours that are equal up to the first of them read that much
+  /// once: the same scores, to the bit; gradients whose sums are taken in another order.
+  ScorePass(const Transformer& model, std::span<const TextRows> texts, std::optional<Recompute> keep, bool share = false);
 
   /// One a scored token, text after text.
   const std::vector<float>& scores() const { return scores_; }
@@ -39,11 +34,9 @@ class ScorePass {
 
  private:
   const Transformer& model_;
-  PackedSequences packed_;
+  PackedRows packed_;  // the rows of scored tokens are used
   Activations saved_;
-  at::Tensor rows_S;     // which of the T tokens are scored; where the model lies, as the next
-  at::Tensor hidden_SH;  // fp32
-  std::int64_t total_tokens_ = 0;
+  at::Tensor hidden_SH;  // fp32; where the model lies
   std::vector<float> scores_;
 };
 

@@ -51,10 +51,10 @@ SupervisedLoss preference_loss(const SupervisedMicroBatch& batch, std::span<cons
 
 }  // namespace
 
-SupervisedObjective dpo_objective(const Transformer& reference, double beta) {
-  const auto loss = [&reference, beta](const SupervisedMicroBatch& batch, const at::Tensor& logp_N, double scale,
+SupervisedObjective dpo_objective(const Transformer& reference, double beta, bool share_prompts) {
+  const auto loss = [&reference, beta, share_prompts](const SupervisedMicroBatch& batch, const at::Tensor& logp_N, double scale,
                                        UpdateTrace* trace) {
-    const TokenPass frozen(reference, batch.sequences, 1.0, std::nullopt);
+    const TokenPass frozen(reference, batch.sequences, 1.0, std::nullopt, share_prompts);
     const std::span<const float> reference_logp = span_of(frozen.tokens().logp_N);
     SupervisedLoss result = preference_loss(batch, span_of(logp_N), reference_logp, beta);
     if (trace != nullptr) {

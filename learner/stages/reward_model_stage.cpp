@@ -44,6 +44,7 @@ Parameters initial_model(const Config& config) {
   if (config.learners.offload != "none") {
     throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, a reward model and its optimizer stay where they are trained");
   }
+  if (config.batch.share_prompts) throw ConfigError("batch.share_prompts = true: expected false, reward models read each text by itself");
   if (config.model.path.empty()) throw ConfigError("model.path: expected a Hugging Face directory, found none");
   if (config.data.train.empty())
     throw ConfigError(

@@ -16,8 +16,15 @@ std::size_t length_of(const SupervisedUnit& unit) {
   return tokens;
 }
 
+/// Tokens that the model reads of a unit whose neighbours share their prompts.
+std::size_t shared_length_of(const SupervisedUnit& unit) {
+  std::size_t tokens = length_of(unit);
+  for (std::size_t i = 1; i < unit.size(); ++i) tokens -= unit[i].prompt == unit[i - 1].prompt ? unit[i].prompt.size() : 0;
+  return tokens;
+}
+
 /// Neighbouring units up to `budget` tokens together, each sequence's ids in `ids`.
-std::vector<SupervisedMicroBatch> micro_batches_of(const std::vector<SupervisedUnit>& units, std::size_t budget,
+std::vector<SupervisedMicroBatch> micro_batches_of(const std::vector<SupervisedUnit>& units, std::size_t budget, bool share_prompts,
                                                    std::vector<std::vector<std::int32_t>>& ids) {
   std::size_t sequences = 0;
   for (const SupervisedUnit& unit : units) sequences += unit.size();
@@ -25,7 +32,7 @@ std::vector<SupervisedMicroBatch> micro_batches_of(const std::vector<SupervisedU
   std::vector<SupervisedMicroBatch> batches;
   std::size_t used = 0;
   for (const SupervisedUnit& unit : units) {
-    const std::size_t length = length_of(unit);
+    const std::size_t length = share_prompts ? shared_length_of(unit) : length_of(unit);
     if (batches.empty() || used + length > budget) {
       batches.emplace_back();
       used = 0;
@@ -107,10 +114,11 @@ SupervisedStep SupervisedTrainer::pass(const std::vector<SupervisedUnit>& units,
   SupervisedStep result{std::vector<double>(objective.metrics.size(), 0.0), totals[0], static_cast<std::int64_t>(totals[1]), {}};
   const double scale = 1.0 / totals[0];
   std::vector<std::vector<std::int32_t>> ids;
-  std::vector<SupervisedMicroBatch> batches = micro_batches_of(units, static_cast<std::size_t>(options_.micro_tokens), ids);
+  std::vector<SupervisedMicroBatch> batches =
+      micro_batches_of(units, static_cast<std::size_t>(options_.micro_tokens), options_.share_prompts, ids);
   if (gradients_.in_step()) batches.resize(static_cast<std::size_t>(largest(std::ssize(batches), communicator_)));
   for (const SupervisedMicroBatch& batch : batches) {
-    TokenPass pass(model_, batch.sequences, 1.0, backward ? std::optional(options_.recompute) : std::nullopt);
+    TokenPass pass(model_, batch.sequences, 1.0, backward ? std::optional(options_.recompute) : std::nullopt, options_.share_prompts);
     if (trace != nullptr) trace->add(batch.sequences, pass.tokens());
     const SupervisedLoss loss = objective.loss(batch, pass.tokens().logp_N, scale, trace);
     for (std::size_t i = 0; i < result.means.size(); ++i) result.means[i] += loss.sums[i] / totals[0];

@@ -60,6 +60,7 @@ struct SupervisedOptions {
   SupervisedObjective objective;
   int zero_stage = 1;
   Recompute recompute = Recompute::kNone;
+  bool share_prompts = false;  // neighbouring sequences of one prompt read it once
 };
 
 /// What a step did, over all ranks.

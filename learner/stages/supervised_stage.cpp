@@ -48,7 +48,7 @@ class Stage {
         memory_(plan_memory(config_, model_.parameters(), communicator_)),
         trainer_(model_, optimizer_,
                  {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_, zero_stage_of(config_, communicator_),
-                  memory_.recompute},
+                  memory_.recompute, config_.batch.share_prompts},
                  communicator_, lora_ ? &*lora_ : nullptr) {
     if (record_ != nullptr) logger_.info(memory_.text());
   }
@@ -83,7 +83,7 @@ class Stage {
     const Parameters frozen = compute_parameters(config_, initial_->architecture(), communicator_);
     set_from_whole_(frozen, initial_->flat(), communicator_);
     reference_.emplace(frozen, false);
-    return dpo_objective(*reference_, config_.dpo.beta);
+    return dpo_objective(*reference_, config_.dpo.beta, config_.batch.share_prompts);
   }
 
   void train() {
@@ -208,6 +208,9 @@ int run_supervised_stage(const StageOptions& options, Communicator& communicator
   const Config& config = options.config;
   if (config.model.path.empty() && config.cold_start.steps == 0 && options.kind != SupervisedKind::kPretrain) {
     throw ConfigError("model.path: expected a Hugging Face directory (or a [cold_start]), found none");
+  }
+  if (config.batch.share_prompts && options.kind != SupervisedKind::kDpo) {
+    throw ConfigError("batch.share_prompts = true: expected false, the texts of this stage have no prompts in common (those of dpo have)");
   }
   std::optional<StageRecord> record;
   if (communicator.rank() == 0) {

@@ -14,6 +14,7 @@
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
 #include "common/model/cuda/hopper/attention_backward.h"
+#include "common/model/cuda/packed_inputs.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -61,14 +62,8 @@ class CudaPasses::Backward {
         rope_table_(rope),
         rope_(data_of<float>(rope)),
         gradients_(gradients),
-        rows_(saved.rows) {
-    positions_ = ints_.add(packed_positions(batch));
-    starts_ = ints_.add(batch.sequence_starts);
-    ints_.upload();
-    starts_S_ = ints_.at(starts_, std::ssize(batch.sequence_starts));
-    for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
-      longest_ = std::max(longest_, batch.sequence_starts[s + 1] - batch.sequence_starts[s]);
-    }
+        rows_(saved.rows),
+        inputs_(batch) {
     const std::int64_t attended = a_.heads * a_.head_size, qkv = attended + 2 * a_.kv_heads * a_.head_size;
     stream_ = at::zeros({rows_, a_.hidden}, on_gpu(at::kFloat));
     scratch_ = at::empty({cuda::row_sum_scratch(rows_, std::max({a_.hidden, qkv, 2 * a_.head_size}))}, on_gpu(at::kFloat));
@@ -131,8 +126,8 @@ class CudaPasses::Backward {
     if (buffers_.recompute() == Recompute::kBlock) {
       model_.add_and_norm(buffers_, 2 * layer, {});
       multiply_transposed(buffers_.normed_TH(2 * layer), block(layer).qkv, buffers_.qkv(layer), exactness);
-      cuda::finish_qkv(model_.qkv_rows(buffers_, {nullptr, ints_.data(positions_)}, rope_table_, layer), current_stream());
-      std::tie(attended_, lse_) = model_.attend_packed(buffers_, layer, starts_S_, longest_);
+      cuda::finish_qkv(model_.qkv_rows(buffers_, {nullptr, inputs_.positions()}, rope_table_, layer), current_stream());
+      std::tie(attended_, lse_) = model_.attend_packed(buffers_, layer, inputs_);
       multiply_transposed(attended_rows(), block(layer).output, grad_normed_, exactness);  // a place for the rows that are added
       model_.add_and_norm(buffers_, 2 * layer + 1, grad_normed_);
     } else {
@@ -160,7 +155,7 @@ class CudaPasses::Backward {
   /// From grad_attended_ to the gradient of the block's normed rows.
   void attention(std::int64_t layer) const {
     const cuda::AttentionGradient own = attention_gradient(layer);
-    if (cuda::attention_backward_serves(own)) {
+    if (!inputs_.shares() && cuda::attention_backward_serves(own)) {
       cuda::attention_backward(own, current_stream());
       const std::int64_t width = grad_qkv_.size(1), keys = a_.heads * a_.head_size, values = keys + a_.kv_heads * a_.head_size;
       finish_qkv(layer, placed(own.grad_qkv, own.grad_qkv + keys, own.grad_qkv + values, width, width));
@@ -183,28 +178,33 @@ class CudaPasses::Backward {
     g.heads = static_cast<std::int32_t>(a_.heads);
     g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
     g.head_size = static_cast<std::int32_t>(a_.head_size);
-    g.starts = ints_.data(starts_);
-    g.sequences = static_cast<std::int32_t>(starts_S_.numel() - 1);
-    g.longest = static_cast<std::int32_t>(longest_);
-    g.positions = ints_.data(positions_);
+    g.starts = data_of<std::int32_t>(inputs_.starts());
+    g.sequences = static_cast<std::int32_t>(inputs_.sequences());
+    g.longest = static_cast<std::int32_t>(inputs_.longest());
+    g.positions = inputs_.positions();
     g.rope = rope_;
     g.products = data_of<float>(products_);
     g.grad_qkv = bf16_of(grad_qkv_);
     return g;
   }
 
-  /// ATen's kernels, for the heads and GPUs that attention_backward does not take.
+  /// ATen's kernels, for the heads, the GPUs and the sequences (behind a prefix) that attention_backward does not take.
   void aten_attention(std::int64_t layer) const {
     const at::Tensor heads = buffers_.qkv(layer).view({rows_, a_.heads + 2 * a_.kv_heads, a_.head_size});
+    const at::Tensor keys = inputs_.keys_of(heads.narrow(1, a_.heads, 2 * a_.kv_heads));
     const at::Tensor no_random = at::empty({0}, on_gpu(at::kLong));
     const auto [grad_q, grad_k, grad_v] = [&] {
       const DeterministicAten deterministic;
       return at::_flash_attention_backward(grad_attended_.view({rows_, a_.heads, a_.head_size}), heads.narrow(1, 0, a_.heads),
-                                           heads.narrow(1, a_.heads, a_.kv_heads), heads.narrow(1, a_.heads + a_.kv_heads, a_.kv_heads),
-                                           attended_, lse_, starts_S_, starts_S_, longest_, longest_, 0.0, true, no_random, no_random);
+                                           keys.narrow(1, 0, a_.kv_heads), keys.narrow(1, a_.kv_heads, a_.kv_heads), attended_, lse_,
+                                           inputs_.starts(), inputs_.key_starts(), inputs_.longest(), inputs_.longest_keys(), 0.0, true,
+                                           no_random, no_random);
     }();
     check(grad_q.is_contiguous() && grad_k.is_contiguous() && grad_v.is_contiguous(), "gradients of attention are contiguous");
-    cuda::QkvGradient g = placed(bf16_of(grad_q), bf16_of(grad_k), bf16_of(grad_v), a_.heads * a_.head_size, a_.kv_heads * a_.head_size);
+    const std::int64_t width = a_.kv_heads * a_.head_size;
+    const at::Tensor shared = inputs_.shares() ? inputs_.sum_over_keys(at::cat({grad_k, grad_v}, 1)) : at::Tensor();
+    cuda::QkvGradient g = shared.defined() ? placed(bf16_of(grad_q), bf16_of(shared), bf16_of(shared) + width, a_.heads * a_.head_size, 2 * width)
+                                           : placed(bf16_of(grad_q), bf16_of(grad_k), bf16_of(grad_v), a_.heads * a_.head_size, width);
     g.rope = rope_;
     finish_qkv(layer, g);
   }
@@ -225,7 +225,7 @@ class CudaPasses::Backward {
     g.heads = static_cast<std::int32_t>(a_.heads);
     g.kv_heads = static_cast<std::int32_t>(a_.kv_heads);
     g.head_size = static_cast<std::int32_t>(a_.head_size);
-    g.positions = ints_.data(positions_);
+    g.positions = inputs_.positions();
     g.unnormed = bf16_of(buffers_.unnormed(layer));
     g.q_norm = bf16_of(block(layer).q_norm);
     g.k_norm = bf16_of(block(layer).k_norm);
@@ -252,9 +252,8 @@ class CudaPasses::Backward {
   GradientUnits& gradients_;
   UnitView<float> grads_;  // of the present unit
   const std::int64_t rows_;
-  DeviceInts ints_;
-  std::int64_t positions_ = 0, starts_ = 0, longest_ = 0;
-  at::Tensor starts_S_, stream_, scratch_, products_;
+  const PackedInputs inputs_;
+  at::Tensor stream_, scratch_, products_;
   at::Tensor attended_, lse_;  // of the present block
   at::Tensor rounded_, grad_qkv_, grad_attended_, grad_activated_, activated_, grad_gate_up_, grad_normed_;
 };

@@ -13,6 +13,7 @@
 #include "common/model/cuda/gemm.h"
 #include "common/model/cuda/hopper/few_rows.h"
 #include "common/model/cuda/hopper/swiglu.h"
+#include "common/model/cuda/packed_inputs.h"
 #include "common/model/passes.h"
 
 namespace troupe {
@@ -217,15 +218,8 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
 at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& rope, Activations* saved) const {
   const Architecture& a = architecture_;
   const std::int64_t rows = batch.ids_T.numel();
-  std::int64_t longest = 0;
-  for (std::size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s) {
-    longest = std::max(longest, batch.sequence_starts[s + 1] - batch.sequence_starts[s]);
-  }
   const at::Tensor ids = batch.ids_T.to(at::kCUDA);
-  DeviceInts ints;
-  const std::int64_t positions = ints.add(packed_positions(batch)), starts = ints.add(batch.sequence_starts);
-  ints.upload();
-  const at::Tensor starts_S = ints.at(starts, std::ssize(batch.sequence_starts));
+  const PackedInputs inputs(batch);
 
   Activations unsaved;
   Activations& storage = saved == nullptr ? unsaved : *saved;
@@ -233,8 +227,8 @@ at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& r
   storage.lse.clear();
   const CudaActivations buffers(a, rows, saved != nullptr, storage);
   if (rows == 0) return buffers.normed_TH(2 * a.layers);
-  return run(buffers, {data_of<std::int64_t>(ids), ints.data(positions)}, rope, [&](std::int64_t layer) {
-    const auto [attended, lse] = attend_packed(buffers, layer, starts_S, longest);
+  return run(buffers, {data_of<std::int64_t>(ids), inputs.positions()}, rope, [&](std::int64_t layer) {
+    const auto [attended, lse] = attend_packed(buffers, layer, inputs);
     if (saved != nullptr && buffers.keeps_attention()) {
       storage.attended.push_back(attended);
       storage.lse.push_back(lse);
@@ -243,12 +237,12 @@ at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& r
   });
 }
 
-std::pair<at::Tensor, at::Tensor> CudaPasses::attend_packed(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& starts_S,
-                                                            std::int64_t longest) const {
+std::pair<at::Tensor, at::Tensor> CudaPasses::attend_packed(const CudaActivations& buffers, std::int64_t layer, const PackedInputs& inputs) const {
   const Architecture& a = architecture_;
   const at::Tensor heads = buffers.qkv(layer).view({buffers.rows(), a.heads + 2 * a.kv_heads, a.head_size});
-  return flash_attention(heads.narrow(1, 0, a.heads), heads.narrow(1, a.heads, a.kv_heads),
-                         heads.narrow(1, a.heads + a.kv_heads, a.kv_heads), starts_S, starts_S, longest, longest);
+  const at::Tensor keys = inputs.keys_of(heads.narrow(1, a.heads, 2 * a.kv_heads));
+  return flash_attention(heads.narrow(1, 0, a.heads), keys.narrow(1, 0, a.kv_heads), keys.narrow(1, a.kv_heads, a.kv_heads), inputs.starts(),
+                         inputs.key_starts(), inputs.longest(), inputs.longest_keys());
 }
 
 at::Tensor CudaPasses::forward_cached(const at::Tensor& ids_T, std::span<const CachedRun> runs, const at::Tensor& rope, KvCache& cache) const {

@@ -20,6 +20,7 @@ namespace troupe {
 struct Activations;
 struct PackedSequences;
 class CudaActivations;
+class PackedInputs;
 namespace cuda {
 struct QkvRows;
 }
@@ -74,10 +75,8 @@ class CudaPasses {
   template <typename Attend>
   at::Tensor run_few(const CudaActivations& buffers, const Batch& rows, const Attend& attend) const;
   bool few(std::int64_t rows) const;
-  /// The attended rows [T, heads, D] of sequences packed behind one another, of which `starts_S` says where they begin, and the
-  /// log-sum-exps.
-  std::pair<at::Tensor, at::Tensor> attend_packed(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& starts_S,
-                                                  std::int64_t longest) const;
+  /// The attended rows [T, heads, D] of packed sequences, and the log-sum-exps.
+  std::pair<at::Tensor, at::Tensor> attend_packed(const CudaActivations& buffers, std::int64_t layer, const PackedInputs& inputs) const;
   cuda::QkvRows qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
   at::Tensor attend_decoding(const CudaActivations& buffers, const Batch& batch, const at::Tensor& rope, std::int64_t layer,
                              const DecodeInputs& inputs, const at::Tensor& attended) const;

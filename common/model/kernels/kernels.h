@@ -42,7 +42,13 @@ struct AttentionRun {
   std::int64_t next_range_count;   // may be 0; ranges to be fetched are as large in memory as those of this run
 };
 
-/// The backward pass of a whole sequence (first_position 0) for one key and value head.
+/// Neighbouring rows, counted from where an operand's pointer points.
+struct RowRange {
+  std::int64_t first, count;
+};
+
+/// The backward pass of a whole sequence (first_position 0) for one key and value head, and of sequences that each go on behind it:
+/// their rows see all of its rows and their own up to themselves.
 template <typename T>
 struct AttentionGradient {
   const T* queries;  // keys and values have the same stride
@@ -60,6 +66,8 @@ struct AttentionGradient {
   std::int64_t tokens;
   std::int64_t group;
   std::int64_t head_size;
+  const RowRange* continuations;
+  std::int64_t continuation_count;  // may be 0
 };
 
 /// `heads` neighbouring heads of each of `rows` rows: row r begins at values + r * stride.
@@ -104,7 +112,8 @@ struct Kernels {
                     std::int64_t first_position, T* key_blocks);
   /// Causal attention of one run. `scratch` has attention_scratch() floats.
   void (*attend)(const AttentionRun<T>& run, float* scratch);
-  /// `scratch` has attention_backward_scratch() floats.
+  /// The gradient of a key or value is the sum over the rows that see it in their order, those of continuations behind the sequence's
+  /// own, one after the other. `scratch` has attention_backward_scratch() floats for the sequence and its longest continuation together.
   void (*attend_backward)(const AttentionGradient<T>& run, float* scratch);
   /// activated = silu(gate) * up for rows of [gate, up].
   void (*swiglu)(const T* gate_up, std::int64_t rows, std::int64_t width, T* activated);

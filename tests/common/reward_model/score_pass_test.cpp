@@ -45,7 +45,7 @@ TEST_SUITE("reward_model/score_pass") {
     const Transformer model(load_reward_model(reward_model_folder("qwen2"), at::kFloat));
     const std::vector<std::int32_t> text = {3, 1, 4, 1, 5, 9, 2, 6};
     const std::vector<std::int32_t> other = {2, 7, 1};
-    const std::vector<TextToScore> texts = {{text, 5}, {other, 2}};
+    const std::vector<TextRows> texts = {{text, 5}, {other, 2}};
     at::Tensor together = at::zeros({model.parameters().layout().total}, at::kFloat);
     at::Tensor apart = at::zeros_like(together);
 
@@ -64,6 +64,22 @@ TEST_SUITE("reward_model/score_pass") {
     // Sums of fp32 terms in another order.
     const float most = at::max(at::abs(apart)).item().toFloat();
     CHECK(at::max(at::abs(at::sub(together, apart))).item().toFloat() < 1e-5F * most);
+  }
+
+  TEST_CASE("texts that share what stands before their scores have the same ones, and their gradients but for rounding") {
+    const Transformer model(load_reward_model(reward_model_folder("qwen3"), at::kFloat));
+    const std::vector<std::int32_t> first = {3, 1, 4, 1, 5}, second = {3, 1, 4, 2}, third = {3, 1, 4};
+    const std::vector<TextRows> texts = {{first, 2}, {second, 2}, {third, 2}};
+    const std::vector<double> grad = {0.5, -1, 2, 0.25, 4, 1};
+    at::Tensor plain = at::zeros({model.parameters().layout().total}, at::kFloat), shared = at::zeros_like(plain);
+
+    ScorePass apart(model, texts, Recompute::kNone), together(model, texts, Recompute::kNone, true);
+    apart.backward(grad, plain);
+    together.backward(grad, shared);
+
+    CHECK(together.scores() == apart.scores());
+    CHECK_FALSE(at::equal(shared, plain));  // the three tokens were read once
+    CHECK(at::max(at::abs(at::sub(shared, plain))).item().toFloat() < 1e-5F * at::max(at::abs(plain)).item().toFloat());
   }
 
   TEST_CASE("bf16 scores stay near") {

@@ -50,8 +50,28 @@ StepBatch batch_of(std::vector<std::vector<Trajectory>> groups) {
   return batch;
 }
 
-BatchConfig packing(int updates, int epochs, std::int64_t micro_tokens) {
+// One group with completions of these lengths behind a prompt of 4 tokens.
+std::vector<Trajectory> sharing_group(std::uint64_t number, const std::vector<std::int64_t>& completions) {
+  std::vector<Trajectory> result;
+  for (const std::int64_t tokens : completions) {
+    result.push_back(trajectory(number, static_cast<std::uint32_t>(result.size()), 4, tokens));
+  }
+  return result;
+}
+
+// Tokens that the model reads of a micro-batch where neighbours of a group share their prompt.
+std::int64_t shared_tokens(const std::vector<Trajectory>& micro_batch) {
+  std::int64_t tokens = 0;
+  for (std::size_t i = 0; i < micro_batch.size(); ++i) {
+    const bool shares = i > 0 && micro_batch[i].group == micro_batch[i - 1].group;
+    tokens += micro_batch[i].completion_tokens() + (shares ? 0 : micro_batch[i].prompt_tokens);
+  }
+  return tokens;
+}
+
+BatchConfig packing(int updates, int epochs, std::int64_t micro_tokens, bool share_prompts = false) {
   BatchConfig config;
+  config.share_prompts = share_prompts;
   config.updates = updates;
   config.epochs = epochs;
   config.micro_tokens = micro_tokens;
@@ -158,6 +178,69 @@ TEST_SUITE("objective/packer") {
       }
       CHECK(seen.size() == 13 * 7);
       CHECK(*std::max_element(loads.begin(), loads.end()) - *std::min_element(loads.begin(), loads.end()) < longest);
+    }
+  }
+
+  TEST_CASE("with shared prompts a group's sequences stay together, longest first, and its prompt counts once") {
+    const StepBatch batch = batch_of({sharing_group(0, {1, 5}), sharing_group(1, {2, 6, 3})});
+
+    // Group 1 has 4 + 11 tokens, group 0 4 + 6.
+    CHECK(lengths_of(pack_step(batch, packing(1, 1, 25, true), 1)[0].updates.at(0)) == Lengths{{10, 7, 6, 9, 5}});
+    CHECK(lengths_of(pack_step(batch, packing(1, 1, 24, true), 1)[0].updates.at(0)) == Lengths{{10, 7, 6}, {9, 5}});
+    CHECK(lengths_of(pack_step(batch, packing(1, 1, 15, true), 1)[0].updates.at(0)) == Lengths{{10, 7, 6}, {9, 5}});
+    // Group 1 no longer fits a micro-batch: 4 + 6 and 4 + 3 + 2.
+    CHECK(lengths_of(pack_step(batch, packing(1, 1, 12, true), 1)[0].updates.at(0)) == Lengths{{9, 5}, {10}, {7, 6}});
+    CHECK(lengths_of(pack_step(batch, packing(1, 1, 3, true), 1)[0].updates.at(0)) == Lengths{{10}, {9}, {7}, {6}, {5}});
+  }
+
+  TEST_CASE("a group is cut where its ranks would otherwise wait for one another") {
+    // Whole, one rank would have 16 tokens and the other none.
+    auto plans = pack_step(batch_of({sharing_group(0, {6, 6})}), packing(1, 1, 100, true), 2);
+    CHECK(lengths_of(plans[0].updates.at(0)) == Lengths{{10}});
+    CHECK(lengths_of(plans[1].updates.at(0)) == Lengths{{10}});
+
+    // Whole groups of 12 tokens fill the ranks with 24 and 12; cut into pieces of 8 the fullest would have 24 as well.
+    plans = pack_step(batch_of({sharing_group(0, {4, 4}), sharing_group(1, {4, 4}), sharing_group(2, {4, 4})}), packing(1, 1, 100, true), 2);
+    CHECK(lengths_of(plans[0].updates.at(0)) == Lengths{{8, 8, 8, 8}});
+    CHECK(lengths_of(plans[1].updates.at(0)) == Lengths{{8, 8}});
+
+    // Whole groups of 20 tokens: 40 and 20, pieces of 12: 36 each.
+    plans = pack_step(batch_of({sharing_group(0, {8, 8}), sharing_group(1, {8, 8}), sharing_group(2, {8, 8})}), packing(1, 1, 100, true), 2);
+    CHECK(lengths_of(plans[0].updates.at(0)) == Lengths{{12, 12, 12}});
+    CHECK(lengths_of(plans[1].updates.at(0)) == Lengths{{12, 12, 12}});
+  }
+
+  TEST_CASE("with shared prompts, too, each sequence is trained once within the budget, and no rank reads more than without") {
+    std::vector<std::vector<Trajectory>> groups;
+    for (std::uint64_t g = 0; g < 11; ++g) {
+      std::vector<std::int64_t> completions;
+      for (std::uint64_t s = 0; s < 6; ++s) completions.push_back(static_cast<std::int64_t>(1 + (g * 31 + s * 17) % 43));
+      groups.push_back(sharing_group(g, completions));
+    }
+    const StepBatch batch = batch_of(groups);
+
+    for (const int world : {1, 2, 3, 8}) {
+      CAPTURE(world);
+      const auto plans = pack_step(batch, packing(1, 1, 64, true), world), plain = pack_step(batch, packing(1, 1, 64), world);
+      CHECK(plans == pack_step(batch, packing(1, 1, 64, true), world));
+      std::set<std::pair<std::uint64_t, std::uint32_t>> seen;
+      std::int64_t fullest = 0, fullest_plain = 0;
+      for (std::size_t rank = 0; rank < plans.size(); ++rank) {
+        std::int64_t tokens = 0, tokens_plain = 0;
+        for (const auto& micro_batch : plans[rank].updates.at(0).micro_batches) {
+          for (const Trajectory& t : micro_batch) CHECK(seen.emplace(t.group, t.sample).second);
+          CHECK(shared_tokens(micro_batch) <= 64);
+          tokens += shared_tokens(micro_batch);
+        }
+        for (const auto& micro_batch : plain[rank].updates.at(0).micro_batches) {
+          for (const Trajectory& t : micro_batch) tokens_plain += static_cast<std::int64_t>(t.ids.size());
+        }
+        fullest = std::max(fullest, tokens);
+        fullest_plain = std::max(fullest_plain, tokens_plain);
+        CHECK(plans[rank].updates.at(0).global_tokens == plain[rank].updates.at(0).global_tokens);
+      }
+      CHECK(seen.size() == 11 * 6);
+      CHECK(fullest < fullest_plain);
     }
   }
 

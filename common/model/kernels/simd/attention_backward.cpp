@@ -54,9 +54,15 @@ static float dot(const float* a, const float* b, std::int64_t size) {
   return sum_lanes(sum);
 }
 
-/// The query rows first … first + count of the run.
+/// Rows of the run, and what comes before them: the position of the first, 0 or that behind the sequence.
+struct Part {
+  RowRange rows;
+  std::int64_t first_position;
+};
+
+/// The query rows first … first + count of the part.
 template <typename T>
-static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std::int64_t count, const Operands& to,
+static void query_rows(const AttentionGradient<T>& run, const Part& part, std::int64_t first, std::int64_t count, const Operands& to,
                        std::int64_t stride, float* scratch) {
   const std::int64_t d = run.head_size, row_floats = kQueryRows * (d + 16);
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
@@ -64,8 +70,8 @@ static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std:
   float *scores = outputs + row_floats, *products = scores + kQueryRows * stride;
   std::int64_t limits[kQueryRows];
   for (std::int64_t r = 0; r < count; ++r) {
-    const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
-    limits[r] = token + 1;
+    const std::int64_t token = part.rows.first + (first + r) / run.group, head = (first + r) % run.group;
+    limits[r] = part.first_position + (first + r) / run.group + 1;
     read_row(run.queries + token * run.qkv_stride + head * d, d, 1.0f, queries + r * d);
     read_row(run.queries + token * run.qkv_stride + head * d, d, scale, scaled + r * d);
     read_row(run.grad_outputs + token * run.output_stride + head * d, d, 1.0f, grads + r * d);
@@ -75,7 +81,7 @@ static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std:
   score<float>(count, scaled, d, to.key_blocks, blocks, nullptr, scores, stride);
   score<float>(count, grads, d, to.value_blocks, blocks, nullptr, products, stride);
   for (std::int64_t r = 0; r < count; ++r) {
-    const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
+    const std::int64_t token = part.rows.first + (first + r) / run.group, head = (first + r) % run.group;
     score_gradients(scores + r * stride, products + r * stride, limits[r], run.lse[token * run.lse_stride + head],
                     dot(grads + r * d, outputs + r * d, d), scale);
   }
@@ -83,35 +89,66 @@ static void query_rows(const AttentionGradient<T>& run, std::int64_t first, std:
   add_outer(count, products, stride, limits, queries, d, to.grad_keys);
   weighted_sum<float>(count, products, stride, limits, to.keys, d, d, nullptr, false, outputs);
   for (std::int64_t r = 0; r < count; ++r) {
-    const std::int64_t token = (first + r) / run.group, head = (first + r) % run.group;
+    const std::int64_t token = part.rows.first + (first + r) / run.group, head = (first + r) % run.group;
     write_row(outputs + r * d, d, run.grad_queries + token * run.qkv_stride + head * d);
+  }
+}
+
+/// Makes the part's keys and values be at its positions, with gradients of 0. `row` is room for one.
+template <typename T>
+static void read_part(const AttentionGradient<T>& run, const Part& part, const Operands& to, float* row) {
+  const std::int64_t d = run.head_size;
+  for (std::int64_t i = 0; i < part.rows.count; ++i) {
+    const std::int64_t token = part.rows.first + i, position = part.first_position + i;
+    float* key = to.keys + position * d;
+    read_row(run.keys + token * run.qkv_stride, d, 1.0f, key);
+    read_row(run.values + token * run.qkv_stride, d, 1.0f, row);
+    const std::int64_t block = position / kKeyBlock * d * kKeyBlock + position % kKeyBlock;
+    for (std::int64_t c = 0; c < d; ++c) {
+      to.key_blocks[block + c * kKeyBlock] = key[c];
+      to.value_blocks[block + c * kKeyBlock] = row[c];
+    }
+  }
+  const auto bytes = sizeof(float) * static_cast<std::size_t>(part.rows.count * d);
+  std::memset(to.grad_keys + part.first_position * d, 0, bytes);
+  std::memset(to.grad_values + part.first_position * d, 0, bytes);
+}
+
+template <typename T>
+static void write_part(const AttentionGradient<T>& run, const Part& part, const Operands& from) {
+  const std::int64_t d = run.head_size;
+  for (std::int64_t i = 0; i < part.rows.count; ++i) {
+    const std::int64_t token = part.rows.first + i, position = part.first_position + i;
+    write_row(from.grad_keys + position * d, d, run.grad_keys + token * run.qkv_stride);
+    write_row(from.grad_values + position * d, d, run.grad_values + token * run.qkv_stride);
   }
 }
 
 template <typename T>
 void attend_backward(const AttentionGradient<T>& run, float* scratch) {
-  const std::int64_t d = run.head_size, rows = run.tokens * run.group;
-  const std::int64_t stride = blocks_of(run.tokens) * kKeyBlock, matrix = stride * d;
+  std::int64_t longest = 0;
+  for (std::int64_t c = 0; c < run.continuation_count; ++c) {
+    if (run.continuations[c].count > longest) longest = run.continuations[c].count;
+  }
+  const std::int64_t stride = blocks_of(run.tokens + longest) * kKeyBlock, matrix = stride * run.head_size;
   const Operands to{scratch, scratch + matrix, scratch + 2 * matrix, scratch + 3 * matrix, scratch + 4 * matrix};
-  std::memset(to.key_blocks, 0, sizeof(float) * static_cast<std::size_t>(4 * matrix));
-  for (std::int64_t token = 0; token < run.tokens; ++token) {
-    float* key = to.keys + token * d;
-    read_row(run.keys + token * run.qkv_stride, d, 1.0f, key);
-    const std::int64_t block = token / kKeyBlock * d * kKeyBlock + token % kKeyBlock;
-    for (std::int64_t c = 0; c < d; ++c) to.key_blocks[block + c * kKeyBlock] = key[c];
-    float* value = to.grad_values;  // its first row serves as a buffer
-    read_row(run.values + token * run.qkv_stride, d, 1.0f, value);
-    for (std::int64_t c = 0; c < d; ++c) to.value_blocks[block + c * kKeyBlock] = value[c];
+  float* rest = scratch + 5 * matrix;
+  std::memset(to.key_blocks, 0, sizeof(float) * static_cast<std::size_t>(2 * matrix));
+  const Part sequence{{0, run.tokens}, 0};
+  const auto add = [&](const Part& part) {
+    read_part(run, part, to, rest);
+    const std::int64_t rows = part.rows.count * run.group;
+    for (std::int64_t first = 0; first < rows; first += kQueryRows) {
+      query_rows(run, part, first, rows - first < kQueryRows ? rows - first : kQueryRows, to, stride, rest);
+    }
+  };
+  add(sequence);
+  for (std::int64_t c = 0; c < run.continuation_count; ++c) {
+    const Part part{run.continuations[c], run.tokens};
+    add(part);
+    write_part(run, part, to);
   }
-  std::memset(to.grad_values, 0, sizeof(float) * static_cast<std::size_t>(d));
-  for (std::int64_t first = 0; first < rows; first += kQueryRows) {
-    const std::int64_t count = rows - first < kQueryRows ? rows - first : kQueryRows;
-    query_rows(run, first, count, to, stride, scratch + 5 * matrix);
-  }
-  for (std::int64_t token = 0; token < run.tokens; ++token) {
-    write_row(to.grad_keys + token * d, d, run.grad_keys + token * run.qkv_stride);
-    write_row(to.grad_values + token * d, d, run.grad_values + token * run.qkv_stride);
-  }
+  write_part(run, sequence, to);
 }
 
 template <typename T>

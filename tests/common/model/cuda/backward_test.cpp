@@ -57,6 +57,33 @@ std::vector<std::pair<std::string, Architecture>> architectures() {
   return {{"llama", llama}, {"qwen2", untied}, {"qwen3", normed}, {"wide", wide}};
 }
 
+/// Two prompts, each with what goes on behind it.
+PackedSequences sharing(std::int64_t vocabulary) {
+  PackedSequences batch = sequences_of({130, 300, 1, 77, 17, 5, 200}, vocabulary);
+  batch.prefixes = {-1, 0, 0, 0, -1, 4, 4};
+  return batch;
+}
+
+/// The rows of `batch` that its sequences see, sequence after sequence.
+at::Tensor rows_seen(const PackedSequences& batch) {
+  std::vector<at::Tensor> parts;
+  for (std::int64_t s = 0; s < batch.sequences(); ++s) {
+    const PackedSequences::Rows rows = batch.rows(s);
+    parts.push_back(at::arange(rows.prefix_begin, rows.prefix_begin + rows.prefix_tokens, at::kLong));
+    parts.push_back(at::arange(rows.begin, rows.begin + rows.tokens, at::kLong));
+  }
+  return at::cat(parts);
+}
+
+/// The same sequences with a copy of the prefix each.
+PackedSequences apart(const PackedSequences& batch) {
+  PackedSequences copies{batch.ids_T.index_select(0, rows_seen(batch)), {0}};
+  for (std::int64_t s = 0; s < batch.sequences(); ++s) {
+    copies.sequence_starts.push_back(copies.sequence_starts.back() + batch.rows(s).prefix_tokens + batch.rows(s).tokens);
+  }
+  return copies;
+}
+
 }  // namespace
 
 TEST_SUITE("model/cuda/backward") {
@@ -102,6 +129,34 @@ TEST_SUITE("model/cuda/backward") {
         CHECK(bf16 < 0.05);
         CHECK(rms_error_of(part(found), part(expected)) < 1.5 * bf16);
       }
+    }
+  }
+
+  TEST_CASE("rows behind a shared prefix have the bits that they have behind one of their own, and the CPU's gradients") {
+    for (const auto& [name, architecture] : architectures()) {
+      CAPTURE(name);
+      const PackedSequences batch = sharing(architecture.vocabulary);
+      const Parameters low = random_parameters(architecture, at::kBFloat16), parameters = copy_of(low, at::kBFloat16, at::kCUDA);
+
+      const Result found = run(parameters, batch);
+
+      const Transformer model(parameters);
+      const at::Tensor plain = model.forward(apart(batch), nullptr).to(at::kFloat).cpu();
+      CHECK(plain.equal(found.hidden_TH.index_select(0, rows_seen(batch))));
+      const Result expected = run(copy_of(low, at::kFloat, at::kCPU), batch), rounded = run(low, batch);
+      for (const ParameterSpec& spec : low.layout().tensors) {
+        if (spec.name == "lm_head.weight") continue;  // token_logprobs' business
+        CAPTURE(spec.name);
+        const auto part = [&](const Result& result) { return result.gradients.narrow(0, spec.offset, spec.numel); };
+        // The GPU rounds each sequence's part of a prefix's gradients to bf16 before they are added, the CPU their sum.
+        const double bf16 = rms_error_of(part(rounded), part(expected));
+        CHECK(bf16 < 0.05);
+        CHECK(rms_error_of(part(found), part(expected)) < 2.0 * bf16);
+      }
+      CHECK(run(parameters, batch).gradients.equal(found.gradients));
+      const Result again = run(parameters, batch, Recompute::kBlock);
+      CHECK(again.hidden_TH.equal(found.hidden_TH));
+      CHECK(again.gradients.equal(found.gradients));
     }
   }
 
