@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <span>
 #include <utility>
 
@@ -179,12 +180,18 @@ double ShardedOptimizer::global_norm() {
   const std::vector<std::int64_t>& meeting = map_.meeting_blocks();
   const auto meets = [&](std::int64_t block) { return std::binary_search(meeting.begin(), meeting.end(), block); };
   ExactSum sum;
+  std::mutex mutex;
   for (const ShardMap::Unit& unit : map_.units()) {
     const std::int64_t origin = (unit.origin + rank * unit.part) / kBlock;
     std::int64_t first = origin, end = std::min(first + unit.part / kBlock, (unit.end + kBlock - 1) / kBlock);
     while (first < end && meets(first)) ++first;
     while (first < end && meets(end - 1)) --end;
-    if (first < end) sum.add(std::span(own + unit.place / kBlock + first - origin, static_cast<std::size_t>(end - first)));
+    at::parallel_for(first, std::max(first, end), kGrain, [&](std::int64_t from, std::int64_t to) {
+      ExactSum part;
+      part.add(std::span(own + unit.place / kBlock + from - origin, static_cast<std::size_t>(to - from)));
+      const std::lock_guard lock(mutex);
+      sum.add(part);
+    });
   }
   std::vector<ExactSum> sums(static_cast<std::size_t>(map_.ranks()));
   communicator_.all_gather(std::as_bytes(std::span(&sum, 1)), std::as_writable_bytes(std::span(sums)), "gradient norm");
