@@ -126,7 +126,7 @@ class Supervisor {
                     " times in a row without a step: giving up; the same command resumes");
       return kExitResumable;
     }
-    logger_.warning("the learners " + describe_end(code) + " after step " + std::to_string(steps) + ": starting them again");
+    logger_.warning("a learner " + describe_end(code) + " after step " + std::to_string(steps) + ": starting them again");
     std::this_thread::sleep_for(std::chrono::milliseconds(200 << restarts_));
     start_learners();
     return std::nullopt;

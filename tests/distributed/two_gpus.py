@@ -157,7 +157,7 @@ def learner_killed_in_a_step(bench):
     run = bench.supervised("learners", bench.faulty, "collective.nccl:learner1:61:kill", learners__count=2)
     result = run.result()
     expect(run.mark.exists(), "the learner was not killed")
-    said = re.search(r"the learners .*: starting them again", run.text())
+    said = re.search(r"a learner .*: starting them again", run.text())
     expect(said, f"the learners were not started again:\n{run.text()[-3000:]}")
     result["said"] = said[0]
     expect(nobody_left(), "a process is left on a GPU")
