@@ -13,6 +13,7 @@
 #include "common/config/config.h"
 #include "common/data/rows.h"
 #include "common/model/architecture.h"
+#include "common/model/tensor_cut.h"
 #include "common/tokenizer/tokenizer.h"
 #include "launch/commands.h"
 #include "launch/role_options.h"
@@ -76,6 +77,7 @@ bool check_config(const Config& config) {
   if (config.cold_start.steps == 0 && (rewarded || !config.model.path.empty())) {
     good &= checked("model " + config.model.path, [&] {
       const Architecture a = read_architecture(config.model.path);
+      part_of(a, config.learners.tensor_parallel);
       Tokenizer::load(config.model.path);
       return a.model_type + ", " + std::to_string(a.layers) + " layers, hidden " + std::to_string(a.hidden);
     });

@@ -79,7 +79,7 @@ void require_finite(const ShardedOptimizer& optimizer) {
     const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
     if (bad == values.end()) continue;
     const std::int64_t element = optimizer.map().element(optimizer.communicator().rank(), bad - values.begin());
-    const auto& tensors = optimizer.parameters().layout().tensors;
+    const auto& tensors = optimizer.layout().tensors;
     const auto spec = std::find_if(tensors.begin(), tensors.end(),
                                    [&](const ParameterSpec& tensor) { return element < tensor.offset + tensor.numel; });
     throw Error(std::string("no checkpoint is written: the ") + kNames[k] + " of " + (spec == tensors.end() ? "?" : spec->name) +
@@ -167,7 +167,7 @@ void complete(const fs::path& temporary, const fs::path& final, CheckpointManife
 
 void require_same_model(const CheckpointManifest& manifest, const ShardedOptimizer& optimizer,
                         const std::string& where) {
-  const auto& ours = optimizer.parameters().layout().tensors;
+  const auto& ours = optimizer.layout().tensors;
   const auto& theirs = manifest.tensors;
   for (std::size_t i = 0; i < std::max(ours.size(), theirs.size()); ++i) {
     if (i < ours.size() && i < theirs.size() && ours[i] == theirs[i]) continue;
@@ -282,7 +282,7 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
       manifest.world_size = ranks.size();
       manifest.slice = optimizer.slice();
       manifest.units = optimizer.map().bounds();
-      manifest.tensors = optimizer.parameters().layout().tensors;
+      manifest.tensors = optimizer.layout().tensors;
       if (export_more) export_more(temporary);
       fault::point("checkpoint.export");
       complete(temporary, checkpoint_folder(root, info.step), manifest);

@@ -8,11 +8,33 @@
 #include <utility>
 
 #include "common/base/error.h"
+#include "common/model/tensor_cut.h"
 
 namespace troupe {
 namespace {
 
 std::uint32_t version_of(const at::Tensor& tensor) { return tensor.unsafeGetTensorImpl()->version_counter().current_version(); }
+
+std::int64_t units_of(const ParameterLayout& layout) { return std::ssize(layout.units) - 1; }
+
+at::Tensor unit_of(const at::Tensor& flat, const ParameterLayout& layout, std::int64_t number) {
+  const std::int64_t begin = layout.units[static_cast<std::size_t>(number)];
+  return flat.narrow(0, begin, layout.units[static_cast<std::size_t>(number) + 1] - begin);
+}
+
+/// Of parts of a model, which the group that has rank 0 puts together.
+at::Tensor put_together(const Parameters& parameters, const Communicator& communicator) {
+  const TensorCut& cut = *parameters.cut();
+  if (communicator.rank() >= cut.group().size()) return {};
+  at::Tensor whole;
+  if (communicator.rank() == 0) whole = at::zeros({parameters.whole_layout().total}, parameters.flat().options().device(at::kCPU));
+  for (std::int64_t number = 0; number < units_of(parameters.layout()); ++number) {
+    const at::Tensor parts = cut.group().gather(parameters.unit(number));
+    if (!whole.defined()) continue;
+    for (int rank = 0; rank < cut.group().size(); ++rank) cut.put_(number, parts.select(0, rank), rank, unit_of(whole, parameters.whole_layout(), number));
+  }
+  return whole;
+}
 
 }  // namespace
 
@@ -80,21 +102,22 @@ Parameters sharded_parameters(const Architecture& architecture, at::ScalarType d
 }
 
 at::Tensor whole_of(const Parameters& parameters, const Communicator& communicator) {
+  if (parameters.cut() != nullptr) return put_together(parameters, communicator);
   if (!parameters.sharded()) return parameters.flat().cpu();
-  const std::vector<std::int64_t>& units = parameters.layout().units;
   at::Tensor whole;
   if (communicator.rank() == 0) whole = at::empty({parameters.layout().total}, parameters.flat().options());
-  const std::int64_t count = std::ssize(units) - 1;
+  const std::int64_t count = units_of(parameters.layout());
   for (std::int64_t number = 0; number < count; ++number) {
     const at::Tensor unit = parameters.unit(number, number + 1 < count ? number + 1 : -1);
-    if (whole.defined()) whole.narrow(0, units[static_cast<std::size_t>(number)], unit.numel()).copy_(unit);
+    if (whole.defined()) unit_of(whole, parameters.layout(), number).copy_(unit);
   }
   return whole;
 }
 
 void set_from_whole_(const Parameters& parameters, const at::Tensor& whole, const Communicator& communicator) {
   if (!parameters.sharded()) {
-    parameters.flat().copy_(whole);
+    const ParameterLayout& layout = parameters.whole_layout();
+    for (std::int64_t number = 0; number < units_of(layout); ++number) parameters.set_unit_(number, unit_of(whole, layout, number));
     return;
   }
   const ShardMap map(parameters.layout().units, communicator.size());

@@ -46,11 +46,12 @@ class GatheredUnits final : public ParameterUnits {
 /// Parameters of a model for stage 3: this rank's slice, zeros of `dtype`, gathered over `communicator`, which must outlive them.
 Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator);
 
-/// Parameters as one tensor [total] in their dtype on rank 0's CPU, undefined on the others. Whole ones are themselves, on every rank.
-/// Collective.
+/// Parameters of a whole model as one tensor [total] in their dtype on rank 0's CPU, undefined on the others; those that each rank has
+/// whole are themselves, on every rank. Collective.
 at::Tensor whole_of(const Parameters& parameters, const Communicator& communicator);
 
-/// Sets `parameters` to `whole` ([total], any dtype, the same on every rank), or to this rank's slice of it. Not collective.
+/// Sets `parameters` to `whole` ([total] of the whole model, any dtype, the same on every rank), or to this rank's slice or part of it.
+/// Not collective.
 void set_from_whole_(const Parameters& parameters, const at::Tensor& whole, const Communicator& communicator);
 
 }  // namespace troupe

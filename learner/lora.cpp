@@ -135,8 +135,8 @@ ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const P
 }
 
 void merge_(const LoraAdapters& lora, const Parameters& model, const Communicator& communicator) {
-  if (!model.sharded()) return lora.merge_into_(model);
-  const Parameters whole(model.architecture(), model.flat().scalar_type());
+  if (!model.sharded() && model.cut() == nullptr) return lora.merge_into_(model);
+  const Parameters whole(model.whole_architecture(), model.flat().scalar_type());
   lora.merge_into_(whole);
   set_from_whole_(model, whole.flat(), communicator);
 }

@@ -71,7 +71,7 @@ std::optional<LoraAdapters> make_lora(const Config& config, const Parameters& ba
 ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const Parameters& model, const Parameters& initial,
                                 const Config& config, Communicator& communicator);
 
-/// Sets `model`, which may be sharded over `communicator`, to base plus adapters. Not collective.
+/// Sets `model`, which may be sharded over `communicator` or be a rank's part, to base plus adapters. Not collective.
 void merge_(const LoraAdapters& lora, const Parameters& model, const Communicator& communicator);
 
 /// Writes the model as transformers loads it to `folder`/hf, and where there are adapters these, as PEFT loads them, to

@@ -15,6 +15,7 @@
 #include "common/base/exact_sum.h"
 #include "common/model/adamw_step.h"
 #include "common/model/cuda/adamw.h"
+#include "learner/gathered_units.h"
 #include "learner/schedule.h"
 
 namespace troupe {
@@ -57,11 +58,11 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
       config_(config),
       total_steps_(total_steps),
       communicator_(communicator),
-      map_(communicator.size() == 1 ? std::vector<std::int64_t>{0, total()} : parameters_.layout().units, communicator.size()) {
+      map_(communicator.size() == 1 ? std::vector<std::int64_t>{0, total()} : layout().units, communicator.size()) {
   check_flat(initial, total(), "the initial parameters");
   check(initial.is_cpu(), "the initial parameters lie on the CPU");
   for (const ShardMap::Piece& piece : map_.pieces(communicator_.rank())) {
-    for (const ParameterSpec& spec : parameters_.layout().tensors) {
+    for (const ParameterSpec& spec : layout().tensors) {
       const std::int64_t begin = std::max(spec.offset, piece.begin), end = std::min(spec.offset + spec.numel, piece.end);
       if (begin < end) segments_.push_back({piece.place + begin - piece.begin, piece.place + end - piece.begin, spec.shape.size() >= 2});
     }
@@ -71,11 +72,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
   exp_avg_sq_ = at::zeros_like(master_);
   if (master_.is_cuda()) decay_turns_ = at::tensor(decay_turns()).to(master_.device());
   if (!alone_on_gpu()) reduced_ = at::zeros_like(master_);
-  if (parameters_.sharded()) {
-    parameters_.flat().copy_(master_);
-  } else {
-    parameters_.flat().copy_(initial);
-  }
+  set_from_whole_(parameters_, initial, communicator_);
 }
 
 std::vector<std::int64_t> ShardedOptimizer::decay_turns() const {
@@ -226,7 +223,7 @@ std::string ShardedOptimizer::first_bad_tensor() {
                                 : map_.element(communicator_.rank(), bad - reduced.begin());
   communicator_.all_gather(std::as_bytes(own), std::as_writable_bytes(std::span(firsts)), "first bad gradient");
   const std::int64_t first = *std::min_element(firsts.begin(), firsts.end());
-  for (const ParameterSpec& spec : parameters_.layout().tensors) {
+  for (const ParameterSpec& spec : layout().tensors) {
     if (first < spec.offset + spec.numel) return spec.name;
   }
   return "?";  // in the padding, where the model has no gradient
@@ -286,11 +283,11 @@ void ShardedOptimizer::publish_parameters() {
   const at::Tensor rounded = master_.to(parameters_.flat().scalar_type());
   DeviceRanks* const ranks = device_ranks();
   if (ranks != nullptr) ranks->meet();
-  for (const ShardMap::Unit& unit : map_.units()) {
+  for (std::size_t number = 0; number < map_.units().size(); ++number) {
+    const ShardMap::Unit& unit = map_.units()[number];
     const at::Tensor part = rounded.narrow(0, unit.place, unit.part);
     const at::Tensor all = ranks != nullptr ? ranks->all_gather(part.to(parameters_.flat().device()), "parameters") : gather_part(part, "parameters");
-    const std::int64_t count = unit.end - unit.begin;
-    parameters_.flat().narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
+    parameters_.set_unit_(static_cast<std::int64_t>(number), all.narrow(0, unit.begin - unit.origin, unit.end - unit.begin));
   }
   if (ranks != nullptr) ranks->wait();
 }

@@ -32,8 +32,8 @@ struct OptimizerStep {
 /// NCCL, or over the CPU where ranks share a GPU. One thread at a time.
 class ShardedOptimizer {
  public:
-  /// Starts from `initial` ([total], fp32, on the CPU, laid out as parameters.layout(); the same on every rank) and sets
-  /// `parameters` (fp32 or bf16; a shared handle, whole or this rank's slice) to its rounding. Not collective. `total_steps` is for the schedule.
+  /// Starts from `initial` ([total], fp32, on the CPU, laid out as parameters.whole_layout(); the same on every rank) and sets
+  /// `parameters` (fp32 or bf16; a shared handle, whole, this rank's slice or its part of a model) to its rounding. Not collective. `total_steps` is for the schedule.
   /// `offload`: the slices lie on the CPU and are updated there, wherever the parameters lie.
   ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
                    std::int64_t total_steps, Communicator& communicator, bool offload = false);
@@ -62,7 +62,9 @@ class ShardedOptimizer {
   /// The last step's summed gradient before clipping. Of one rank on a GPU it is `step`'s argument itself, without the padding.
   const at::Tensor& gradient() const { return reduced_; }
   std::int64_t slice() const { return map_.slice(); }
-  std::int64_t total() const { return parameters_.layout().total; }
+  /// Of what is trained, whole, whatever this rank computes with.
+  const ParameterLayout& layout() const { return parameters_.whole_layout(); }
+  std::int64_t total() const { return layout().total; }
   /// Updates applied, skipped ones not counted: t of Adam's bias correction.
   std::int64_t updates() const { return updates_; }
   const Parameters& parameters() const { return parameters_; }

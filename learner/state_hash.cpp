@@ -23,7 +23,7 @@ void add_tensors(Hasher& hasher, const ParameterLayout& layout, const at::Tensor
 
 void add_gathered(Hasher& hasher, ShardedOptimizer& optimizer, const at::Tensor& slice, std::string_view name) {
   const at::Tensor whole = optimizer.gather(slice, name);
-  if (optimizer.communicator().rank() == 0) add_tensors(hasher, optimizer.parameters().layout(), whole);
+  if (optimizer.communicator().rank() == 0) add_tensors(hasher, optimizer.layout(), whole);
 }
 
 std::string on_rank_0(const Hasher& hasher, const ShardedOptimizer& optimizer) {
@@ -47,7 +47,7 @@ WeightsDigest weights_digest(const ParameterLayout& layout, const at::Tensor& fl
 WeightsDigest weights_digest(ShardedOptimizer& optimizer) {
   const at::Tensor whole = optimizer.gather(optimizer.master(), "parameters for their hash");
   if (optimizer.communicator().rank() != 0) return {};
-  return weights_digest(optimizer.parameters().layout(), whole);
+  return weights_digest(optimizer.layout(), whole);
 }
 
 std::string final_hash(ShardedOptimizer& optimizer, std::span<const TrainedStep> steps) {

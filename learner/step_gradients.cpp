@@ -7,6 +7,8 @@
 #include <limits>
 #include <vector>
 
+#include "common/model/tensor_cut.h"
+
 namespace troupe {
 namespace {
 
@@ -19,10 +21,10 @@ StepGradients::StepGradients(const Transformer& model, ShardedOptimizer& optimiz
       optimizer_(optimizer),
       lora_(lora),
       stage_(zero_stage),
-      map_(model.parameters().layout().units, optimizer.communicator().size()) {
+      map_(model.parameters().whole_layout().units, optimizer.communicator().size()) {
   const at::TensorOptions options = model.parameters().flat().options().dtype(at::kFloat);
   if (!in_step()) flat_ = at::zeros({model.parameters().layout().total}, options);
-  if (in_step() && lora != nullptr) flat_ = at::zeros({optimizer.total()}, options);
+  if (by_units() && lora != nullptr) projected_ = at::zeros({optimizer.total()}, options);
 }
 
 StepGradients::~StepGradients() {
@@ -31,31 +33,56 @@ StepGradients::~StepGradients() {
 
 void StepGradients::clear() {
   if (flat_.defined()) flat_.zero_();
-  if (in_step() && lora_ == nullptr) optimizer_.clear_sum();
+  if (projected_.defined()) projected_.zero_();
+  if (by_units() && lora_ == nullptr) optimizer_.clear_sum();
+}
+
+at::Tensor StepGradients::own_unit(const at::Tensor& flat, std::int64_t number) const {
+  const std::vector<std::int64_t>& units = model_.parameters().layout().units;
+  const std::int64_t begin = units[static_cast<std::size_t>(number)];
+  return flat.narrow(0, begin, units[static_cast<std::size_t>(number) + 1] - begin);
 }
 
 at::Tensor& StepGradients::open(std::int64_t number) {
-  at::Tensor& padded = open_[number];
-  if (padded.defined()) return padded;
+  at::Tensor& opened = open_[number];
+  if (opened.defined()) return opened;
   wait(kMostOnTheirWay - 1);
-  const std::int64_t count = map_.units()[static_cast<std::size_t>(number)].padded(map_.ranks());
-  padded = at::zeros({count}, model_.parameters().flat().options().dtype(at::kFloat));
-  return padded;
+  const std::vector<std::int64_t>& units = model_.parameters().layout().units;
+  const auto place = static_cast<std::size_t>(number);
+  const bool part = model_.parameters().cut() != nullptr;
+  const std::int64_t count = part ? units[place + 1] - units[place] : map_.units()[place].padded(map_.ranks());
+  opened = at::zeros({count}, model_.parameters().flat().options().dtype(at::kFloat));
+  return opened;
 }
 
 at::Tensor StepGradients::unit(std::int64_t number) {
+  if (!in_step()) return own_unit(flat_, number);
+  if (model_.parameters().cut() != nullptr) return open(number);
   const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
-  if (!in_step()) return flat_.narrow(0, unit.begin, unit.end - unit.begin);
   return open(number).narrow(0, unit.begin - unit.origin, unit.end - unit.begin);
 }
 
 void StepGradients::finished(std::int64_t number) {
   if (!in_step()) return;
-  const at::Tensor padded = open(number);
+  const at::Tensor opened = open(number);
   open_.erase(number);
+  pass_on(number, opened);
+}
+
+at::Tensor StepGradients::padded_whole(std::int64_t number, const at::Tensor& own) const {
+  const TensorCut* const cut = model_.parameters().cut();
+  if (cut == nullptr) return own;
+  const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
+  at::Tensor padded = at::zeros({unit.padded(map_.ranks())}, own.options());
+  cut->put_(number, own, cut->group().rank(), padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin));
+  return padded;
+}
+
+void StepGradients::pass_on(std::int64_t number, const at::Tensor& own) {
+  const at::Tensor padded = padded_whole(number, own);
   if (lora_ != nullptr) {
     const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
-    lora_->add_projection_(flat_, padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin), unit.begin);
+    lora_->add_projection_(projected_, padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin), unit.begin);
     return;
   }
   wait(kMostOnTheirWay - 1);
@@ -74,15 +101,18 @@ void StepGradients::wait(std::size_t left) {
 
 void StepGradients::spoil() {
   wait(0);
-  (flat_.defined() ? flat_ : optimizer_.gradient()).narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
+  (flat_.defined() ? flat_ : projected_.defined() ? projected_ : optimizer_.gradient()).narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
 }
 
 OptimizerStep StepGradients::step(std::int64_t step, UpdateTrace* trace) {
+  if (by_units() && !in_step()) {
+    for (std::int64_t number = 0; number < std::ssize(map_.units()); ++number) pass_on(number, own_unit(flat_, number));
+  }
   wait(0);
-  if (in_step() && lora_ == nullptr) {
+  if (by_units() && lora_ == nullptr) {
     return traced_step(optimizer_, [&] { return optimizer_.update(step); }, trace);
   }
-  const at::Tensor gradients = lora_ != nullptr && !in_step() ? lora_->project(flat_) : flat_;
+  const at::Tensor gradients = lora_ == nullptr ? flat_ : by_units() ? projected_ : lora_->project(flat_);
   const OptimizerStep result = traced_step(optimizer_, [&] { return optimizer_.step(gradients, step); }, trace);
   if (lora_ != nullptr) merge_(*lora_, model_.parameters(), optimizer_.communicator());
   return result;

@@ -20,19 +20,20 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
     targets.insert(targets.end(), completion.begin(), completion.end());
   }
   packed_ = pack_rows(texts, share_prompts, model.parameters().flat().device());
-  targets_N = at::tensor(targets, at::kLong);
+  share_.emplace(model.parameters(), std::ssize(targets));
+  targets_N = share_->own(at::tensor(targets, at::kLong));
   if (keep) saved_.recompute = *keep;
-  hidden_NH = model.forward(packed_.sequences, keep ? &saved_ : nullptr).index_select(0, packed_.rows_N);
-  tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature);
-  tokens_.logp_N = tokens_.logp_N.cpu();
-  tokens_.entropy_N = tokens_.entropy_N.cpu();
+  hidden_NH = model.forward(packed_.sequences, keep ? &saved_ : nullptr).index_select(0, share_->own(packed_.rows_N));
+  own_tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature);
+  tokens_.logp_N = share_->all(own_tokens_.logp_N).cpu();
+  tokens_.entropy_N = share_->all(own_tokens_.entropy_N).cpu();
 }
 
 void TokenPass::backward(const at::Tensor& grad_logp_N, GradientUnits& gradients) {
   const at::Tensor head_VH = model_.head_VH();
   at::Tensor grad_head_VH = model_.head_in(gradients.unit(model_.head_unit()));
-  const at::Tensor grad_NH =
-      token_logprobs_backward(hidden_NH, head_VH, targets_N, temperature_, tokens_, grad_logp_N.to(hidden_NH.device()), grad_head_VH);
+  const at::Tensor grad_NH = share_->all(token_logprobs_backward(hidden_NH, head_VH, targets_N, temperature_, own_tokens_,
+                                                                 share_->own(grad_logp_N).to(hidden_NH.device()), grad_head_VH));
   model_.backward(packed_.sequences, saved_, packed_.gradient(grad_NH), gradients);
 }
 

@@ -10,6 +10,7 @@
 #include "common/model/packed_rows.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
+#include "learner/row_share.h"
 
 // N completion tokens of all sequences, one sequence after the other; T tokens that the model reads; H hidden.
 
@@ -21,7 +22,8 @@ struct TokenSequence {
   std::int64_t prompt_tokens = 0;
 };
 
-/// One forward pass of packed sequences up to the log-probability of each completion token, and what its backward needs.
+/// One forward pass of packed sequences up to the log-probability of each completion token, and what its backward needs. Ranks that hold
+/// the model together share out the rows of the head.
 class TokenPass {
  public:
   /// Runs the model. `keep` saves the activations that backward needs, but for what it says that backward computes again. With
@@ -41,8 +43,10 @@ class TokenPass {
   double temperature_;
   PackedRows packed_;  // the rows that predict completion tokens are used
   Activations saved_;
-  at::Tensor targets_N;  // on the CPU
+  at::Tensor targets_N;            // on the CPU; this rank's share, as hidden_NH
   at::Tensor hidden_NH;
+  std::optional<RowShare> share_;  // of the N rows
+  TokenLogprobs own_tokens_;       // of its share
   TokenLogprobs tokens_;
 };
 

@@ -39,7 +39,7 @@ Trainer::Trainer(const Config& config, Transformer& model, const Transformer* re
       communicator_(communicator),
       critic_(critic),
       recompute_(recompute),
-      gradients_(model, optimizer, lora, zero_stage_of(config, communicator)),
+      gradients_(model, optimizer, lora, zero_stage_of(config, optimizer.communicator())),
       exact_(config.run.exact && exactness_obstacles(config).empty()) {}
 
 TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const std::string&)>& phase,

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/base/error.h"
+
 namespace troupe {
 
 CollectiveQueue::CollectiveQueue(Communicator& inner) : inner_(inner), thread_([this] { run(); }) {}
@@ -64,6 +66,7 @@ void CollectiveQueue::broadcast(std::span<std::byte> data, int root, std::string
 void CollectiveQueue::barrier() {
   in_turn([&] { inner_.barrier(); });
 }
+std::unique_ptr<Communicator> CollectiveQueue::split(int) { throw InternalError("a queue of collectives cannot be split"); }
 void CollectiveQueue::close() {
   in_turn([&] { inner_.close(); });
 }

@@ -11,7 +11,7 @@ namespace troupe {
 
 /// A communicator's operations on a thread of their own, one after the other in the order in which they are asked for: `start` returns
 /// at once, so that they overlap what its caller computes; every other operation waits for its end. While it lives nobody else uses the
-/// communicator, whose properties it has. One thread at a time, beside work that it runs.
+/// communicator, whose properties it has; it cannot be split. One thread at a time, beside work that it runs.
 class CollectiveQueue final : public Communicator {
  public:
   /// Refers to `inner`.
@@ -29,6 +29,8 @@ class CollectiveQueue final : public Communicator {
   void barrier() override;
   void close() override;
   CollectiveProgress progress() const override { return inner_.progress(); }
+  /// @throws InternalError: a group's collectives would run beside the queue's, on another thread.
+  std::unique_ptr<Communicator> split(int color) override;
   std::shared_future<void> start(std::function<void()> work) override;
   void wait_with(const Patience* patience) override { inner_.wait_with(patience); }
   double deadline_s() const override { return inner_.deadline_s(); }

@@ -14,7 +14,7 @@ namespace troupe {
 
 /// What a rank is doing, readable by its heartbeat thread while a collective runs.
 struct CollectiveProgress {
-  std::uint64_t sequence = 0;       // number of the collective that runs or ran last, from 1
+  std::uint64_t sequence = 0;       // number of the collective that runs or ran last, from 1; those of groups count
   std::string_view operation = "";  // its name; a string literal
 };
 
@@ -50,6 +50,11 @@ class Communicator {
   virtual void close() = 0;
 
   virtual CollectiveProgress progress() const = 0;
+
+  /// The ranks that give the same `color`, in the order that they have here, as a communicator of their own. It moves its bytes over
+  /// this one, which must outlive it and is used by the same thread; it waits as this one does, and errors name ranks by their numbers
+  /// here. Collective.
+  virtual std::unique_ptr<Communicator> split(int color) = 0;
 
   /// Runs `work`, whose collectives on this communicator come in this place of the order. It may still run when this returns: get() of
   /// the result waits for it, and throws what it threw. What is called later comes after it. Here it runs at once.

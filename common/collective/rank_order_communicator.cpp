@@ -8,6 +8,7 @@
 
 #include "common/base/error.h"
 #include "common/base/fault.h"
+#include "common/collective/group_communicator.h"
 
 namespace troupe {
 namespace {
@@ -95,6 +96,7 @@ RankOrderCommunicator::RankOrderCommunicator(int rank, int size, double deadline
 RankOrderCommunicator::Running RankOrderCommunicator::begin(CollectiveOperation operation, std::size_t bytes,
                                                             std::string_view tensor) {
   fault::point("collective.begin");
+  speaker_ = this;
   tensor_ = tensor;
   operation_.store(operation);
   const std::uint64_t sequence = sequence_.fetch_add(1) + 1;
@@ -237,14 +239,33 @@ void RankOrderCommunicator::close() {
   release();
 }
 
-CollectiveProgress RankOrderCommunicator::progress() const { return {sequence_.load(), name_of(operation_.load())}; }
+CollectiveProgress RankOrderCommunicator::progress() const {
+  return {sequence_.load() + exchanges_of_groups_.load(), name_of(operation_.load())};
+}
+
+std::unique_ptr<Communicator> RankOrderCommunicator::split(int color) {
+  std::vector<int> colors(static_cast<std::size_t>(size_));
+  all_gather(std::as_bytes(std::span(&color, 1)), std::as_writable_bytes(std::span(colors)), "colors of a split");
+  std::vector<int> members;
+  for (int r = 0; r < size_; ++r) {
+    if (colors[static_cast<std::size_t>(r)] == color) members.push_back(r);
+  }
+  return std::make_unique<GroupCommunicator>(*this, members);
+}
+
+void RankOrderCommunicator::exchange_for(const RankOrderCommunicator& group, const PieceHeader& header, std::span<const Outgoing> out,
+                                         std::span<const Incoming> in) {
+  exchanges_of_groups_.fetch_add(1);
+  speaker_ = &group;
+  exchange(header, out, in);
+}
 
 void RankOrderCommunicator::fail(const std::string& what) const {
   std::string where = "learner rank " + std::to_string(rank_) + " of " + std::to_string(size_);
   if (const std::string self = patience_->last_seen(rank_); !self.empty()) where += " (" + self + ")";
-  where += ": " + std::string(name_of(operation_.load()));
-  if (!tensor_.empty()) where += " of " + std::string(tensor_);
-  throw DeviceError(where + ", sequence " + std::to_string(sequence_.load()) + ": " + what);
+  where += ": " + std::string(name_of(speaker_->operation_.load()));
+  if (!speaker_->tensor_.empty()) where += " of " + std::string(speaker_->tensor_);
+  throw DeviceError(where + ", sequence " + std::to_string(speaker_->sequence_.load()) + ": " + what);
 }
 
 double RankOrderCommunicator::require_patience(const std::vector<int>& behind, double waited_s) const {

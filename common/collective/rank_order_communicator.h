@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,7 +50,8 @@ class RankOrderCommunicator : public Communicator {
   void barrier() final;
   void close() final;
   CollectiveProgress progress() const final;
-  void wait_with(const Patience* patience) final { patience_ = patience != nullptr ? patience : &deadline_; }
+  std::unique_ptr<Communicator> split(int color) final;
+  void wait_with(const Patience* patience) override { patience_ = patience != nullptr ? patience : &deadline_; }
   double deadline_s() const final { return deadline_.left_s(0, 0); }
 
  protected:
@@ -67,6 +69,9 @@ class RankOrderCommunicator : public Communicator {
   /// Sends `header` and bytes to each of `out` and receives the same from each of `in`; returns when all of it is done
   /// and the buffers are free. Calls check_header on what arrives, and require_patience while nothing does.
   virtual void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) = 0;
+  /// The same for a group of these ranks, whose numbers here `out` and `in` have; errors say what the group does.
+  void exchange_for(const RankOrderCommunicator& group, const PieceHeader& header, std::span<const Outgoing> out,
+                    std::span<const Incoming> in);
   /// After the last barrier: lets the transport go.
   virtual void release() {}
 
@@ -80,6 +85,7 @@ class RankOrderCommunicator : public Communicator {
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
+  friend class GroupCommunicator;
   struct Running;
   Running begin(CollectiveOperation operation, std::size_t bytes, std::string_view tensor);
   template <class T>
@@ -97,6 +103,8 @@ class RankOrderCommunicator : public Communicator {
   std::string_view tensor_;  // of the running operation; valid while it runs
   std::atomic<std::uint64_t> sequence_{0};
   std::atomic<CollectiveOperation> operation_{CollectiveOperation::kNone};
+  const RankOrderCommunicator* speaker_ = this;  // whose operation an exchange is of: this one's or a group's
+  std::atomic<std::uint64_t> exchanges_of_groups_{0};
   bool broken_ = false;  // an operation failed, or close() was called
   std::vector<std::byte> scratch_;
 };

@@ -28,6 +28,7 @@ struct LearnersConfig {
   std::string device = "auto";  // auto | cpu | cuda
   std::string recompute = "auto";  // auto | none | activations | block
   int zero_stage = 1;
+  int tensor_parallel = 1;  // 1 | 2 | 4 | 8
   std::string offload = "none";  // none | optimizer | reference | all
   bool operator==(const LearnersConfig&) const = default;
 };
@@ -246,6 +247,9 @@ struct Config {
 
   /// Checks ranges and the keys' relations. @throws ConfigError naming the key, its value and what was expected.
   void validate() const;
+
+  /// Checks what learners.tensor_parallel asks of the number of learners. @throws ConfigError.
+  void validate_ranks(int ranks) const;
 
   /// Checks that everything is there that a training run needs: a model or a cold start, rows, rewards. Commands that need
   /// less do not call it. @throws ConfigError naming the key.

@@ -75,9 +75,9 @@ std::string print(const T& value) {
 
 template <class T>
 bool holds(const Limits& limits, const T& value) {
+  if (!limits.choices.empty()) return std::find(limits.choices.begin(), limits.choices.end(), print(value)) != limits.choices.end();
   if constexpr (std::is_same_v<T, std::string>) {
-    return limits.choices.empty() ||
-           std::find(limits.choices.begin(), limits.choices.end(), value) != limits.choices.end();
+    return true;
   } else {
     const double number = static_cast<double>(value);
     if (!std::isfinite(number)) return false;
@@ -137,6 +137,8 @@ void add_roles(std::vector<Option>& options) {
            "block but its input; auto: none, or what memory asks for");
   learners("zero_stage", &LearnersConfig::zero_stage, kConduct, between(1, 3),
            "what is shared out over the ranks: 1 the optimizer's state, 2 gradients too, 3 parameters and the reference too");
+  learners("tensor_parallel", &LearnersConfig::tensor_parallel, kConduct, one_of({"1", "2", "4", "8"}),
+           "ranks that hold one model together, each a share of its heads and of its MLPs' inner width");
   learners("offload", &LearnersConfig::offload, kConduct, one_of({"none", "optimizer", "reference", "all"}),
            "what lies in the host's memory instead of the GPU's: the optimizer's state, which is updated there, the reference, which is "
            "brought over for each step, or both");

@@ -18,6 +18,22 @@ void expect(bool condition, const std::string& message) {
 
 std::string number(std::int64_t value) { return std::to_string(value); }
 
+void check_tensor_parallel(const Config& config) {
+  const std::string what = "learners.tensor_parallel = " + number(config.learners.tensor_parallel) + ": expected ";
+  if (config.learners.tensor_parallel == 1) return;
+  expect(config.loss.advantage != "gae", what + "1 beside loss.advantage = gae, whose critic every rank has whole");
+  expect(config.learners.zero_stage < 3, what + "1 beside learners.zero_stage = " + number(config.learners.zero_stage) +
+                                             ", which gathers whole blocks");
+  const ColdStartConfig& cold = config.cold_start;
+  if (cold.steps == 0) return;
+  const auto divides = [&](std::int64_t value, const char* key) {
+    expect(value % config.learners.tensor_parallel == 0, what + "a divisor of cold_start." + key + " = " + number(value));
+  };
+  divides(cold.heads, "heads");
+  divides(cold.kv_heads, "kv_heads");
+  divides(cold.intermediate, "intermediate");
+}
+
 void check_cold_start(const ColdStartConfig& cold) {
   if (cold.steps == 0) return;
   expect(cold.hidden % cold.heads == 0, "cold_start.heads = " + number(cold.heads) +
@@ -106,13 +122,20 @@ void Config::validate() const {
   expect(sampling.min_tokens < sampling.max_tokens, "sampling.min_tokens = " + number(sampling.min_tokens) +
                                                         ": expected less than sampling.max_tokens = " + number(sampling.max_tokens));
   check_cold_start(cold_start);
+  check_tensor_parallel(*this);
   check_loss(*this);
   check_lora(lora);
   check_rewards(rewards);
   check_hub(hub);
 }
 
+void Config::validate_ranks(int ranks) const {
+  expect(ranks % learners.tensor_parallel == 0, "learners.tensor_parallel = " + number(learners.tensor_parallel) +
+                                                    ": expected a divisor of the number of learners, " + number(ranks));
+}
+
 void Config::validate_for_training() const {
+  validate_ranks(learners.count);
   expect(!model.path.empty() || cold_start.steps > 0,
          "model.path is empty: expected a model directory, or cold_start.steps above 0 for random weights");
   expect(cold_start.steps == 0 || !cold_start.data.empty(),
@@ -149,6 +172,8 @@ std::vector<std::string> exactness_obstacles(const Config& config) {
   add(config.sampling.min_tokens > 0, "sampling.min_tokens = " + number(config.sampling.min_tokens) + " keeps stop tokens back");
   add(config.actors.device != config.learners.device,
       "actors.device = " + config.actors.device + " beside learners.device = " + config.learners.device + ": their kernels may differ");
+  add(config.learners.tensor_parallel > 1, "learners.tensor_parallel = " + number(config.learners.tensor_parallel) +
+                                               " adds the parts of a row in another order than an actor does");
   add(config.run.max_lag > 0, "run.max_lag = " + number(config.run.max_lag) + " trains tokens of older weights");
   add(config.actors.on_new_weights == "keep", "actors.on_new_weights = keep mixes versions in the KV cache");
   return obstacles;

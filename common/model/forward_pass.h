@@ -6,8 +6,20 @@
 
 #include "common/model/packed_weights.h"
 #include "common/model/passes.h"
+#include "common/model/tensor_cut.h"
 
 namespace troupe {
+
+/// out[rows, hidden] = x · right; where ranks hold the model together, the sum of their products, rounded once.
+template <typename T>
+void multiply_jointly(const ModelView<T>& model, const RightOperand<T>& right, const T* x, std::int64_t rows, T* out) {
+  const TensorCut* const cut = model.parameters.cut();
+  if (cut == nullptr) return right.multiply(x, rows, out);
+  const at::Tensor sum = at::empty({rows, model.architecture.hidden}, at::kFloat);
+  right.multiply_to_float(x, rows, data_of<float>(sum));
+  cut->group().sum_(sum);
+  kernels<T>().from_float(data_of<float>(sum), sum.numel(), out);
+}
 
 /// A forward pass over rows: everything but attention goes row by row, in chunks that the GEMM treats alike. Refers to all of its
 /// arguments. `packed`: all blocks' weights; null: each block's are packed when it is entered.
@@ -142,7 +154,7 @@ class ForwardPass {
 
   void project_output(std::int64_t layer, std::int64_t begin, std::int64_t end) {
     const std::int64_t width = model_.attended_width();
-    layer_of(layer).weights.output.multiply(view_.attended(layer) + begin * width, end - begin, delta_);
+    multiply_jointly<T>(model_, layer_of(layer).weights.output, view_.attended(layer) + begin * width, end - begin, delta_);
     add_and_norm(2 * layer + 1, begin, end, delta_);
   }
 
@@ -158,7 +170,7 @@ class ForwardPass {
     for_rows(rows, inner, [&](std::int64_t from, std::int64_t to) {
       kernels<T>().swiglu(gate_up + from * 2 * inner, to - from, inner, activated_ + from * inner);
     });
-    layer_of(layer).weights.down.multiply(activated_, rows, delta_);
+    multiply_jointly<T>(model_, layer_of(layer).weights.down, activated_, rows, delta_);
     add_and_norm(2 * layer + 2, begin, end, delta_);
   }
 

@@ -7,6 +7,7 @@
 
 #include "common/base/error.h"
 #include "common/base/random.h"
+#include "common/model/tensor_cut.h"
 
 namespace troupe {
 namespace {
@@ -115,6 +116,24 @@ Parameters::Parameters(const Architecture& architecture, ParameterLayout layout,
 Parameters::Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units)
     : architecture_(architecture), layout_(architecture), flat_(std::move(slice)), units_(std::move(units)) {}
 
+Parameters::Parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, at::Device device) : Parameters(cut->part(), dtype, device) {
+  cut_ = std::move(cut);
+}
+
+const Architecture& Parameters::whole_architecture() const { return cut_ ? cut_->whole() : architecture_; }
+
+const ParameterLayout& Parameters::whole_layout() const { return cut_ ? cut_->whole_layout() : layout_; }
+
+void Parameters::set_unit_(std::int64_t number, const at::Tensor& whole) const {
+  check(!sharded(), "units of sharded parameters are set a slice at a time");
+  const at::Tensor own = unit(number);
+  if (cut_) {
+    cut_->take_(number, whole, cut_->group().rank(), own);
+  } else {
+    own.copy_(whole);
+  }
+}
+
 at::Tensor Parameters::unit(std::int64_t number, std::int64_t next) const {
   if (sharded()) return units_->take(number, next);
   const std::int64_t begin = layout_.units[static_cast<std::size_t>(number)];
@@ -123,8 +142,8 @@ at::Tensor Parameters::unit(std::int64_t number, std::int64_t next) const {
 
 Parameters Parameters::on(at::Device device) const {
   check(!sharded(), "whole parameters are copied");
-  Parameters copy(architecture_, layout_, flat_.scalar_type(), device);
-  copy.flat_.copy_(flat_);
+  Parameters copy = *this;
+  copy.flat_ = flat_.to(device, flat_.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   return copy;
 }
 

@@ -49,7 +49,10 @@ class ParameterUnits {
   virtual at::Tensor take(std::int64_t number, std::int64_t next) = 0;
 };
 
-/// Parameters as one flat tensor and named views into it, or as a rank's slice of that. A shared handle like a tensor.
+class TensorCut;
+
+/// Parameters as one flat tensor and named views into it, or as a rank's slice of that; of a whole model, or of a rank's part of one that a
+/// tensor group holds together, which is a model itself. A shared handle like a tensor.
 class Parameters {
  public:
   /// Zeros of `dtype` (at::kFloat or at::kBFloat16) in the memory of `device`.
@@ -60,6 +63,9 @@ class Parameters {
   /// This rank's `slice` of a model's parameters, of which `units` gives the whole.
   Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units);
 
+  /// Zeros of a rank's part of a model.
+  Parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, at::Device device = at::kCPU);
+
   /// A copy of them in the memory of `device`.
   Parameters on(at::Device device) const;
 
@@ -68,6 +74,13 @@ class Parameters {
   /// [total], contiguous; where they are sharded, this rank's slice.
   const at::Tensor& flat() const { return flat_; }
   bool sharded() const { return units_ != nullptr; }
+  /// What this is a part of; null where it is the whole model.
+  const TensorCut* cut() const { return cut_.get(); }
+  const Architecture& whole_architecture() const;
+  const ParameterLayout& whole_layout() const;
+  /// Sets a unit, of this rank's part, from `whole`, the elements of the unit in the whole model, of any type and place. Not of sharded
+  /// ones.
+  void set_unit_(std::int64_t number, const at::Tensor& whole) const;
   /// The elements of a unit of the layout. Of sharded parameters as ParameterUnits::take says.
   at::Tensor unit(std::int64_t number, std::int64_t next = -1) const;
   /// The view of tensor `name`, of its shape.
@@ -78,6 +91,7 @@ class Parameters {
   ParameterLayout layout_;
   at::Tensor flat_;
   std::shared_ptr<ParameterUnits> units_;  // shared by the handles; null where the parameters are whole
+  std::shared_ptr<const TensorCut> cut_;   // shared by the models of a rank
 };
 
 /// Random start: matrices N(0, 0.02²), with the two residual outputs of a block (o_proj, down_proj) divided by

@@ -59,7 +59,7 @@ class CudaPasses;
 /// One thread at a time.
 class Transformer {
  public:
-  /// Uses `parameters` (shared handle; sharded ones make each pass collective): changing them in place by ATen's operations changes the model. Who writes to their
+  /// Uses `parameters` (shared handle; sharded ones, and parts of a model, make each pass collective): changing them in place by ATen's operations changes the model. Who writes to their
   /// memory past ATen calls weights_changed. It computes where the parameters lie. `exact`: a row's bits do not depend on the other
   /// rows, which is always so on the CPU.
   explicit Transformer(Parameters parameters, bool exact = true);
@@ -70,7 +70,7 @@ class Transformer {
   at::Tensor forward(const PackedSequences& batch, Activations* saved) const;
 
   /// Adds dL/dparameter to `gradients` given dL/d(forward's result), finishing the units from the last to the first. Tied
-  /// embeddings get both contributions (the head's comes from token_logprobs_backward).
+  /// embeddings get both contributions (the head's comes from token_logprobs_backward). Of a part of a model, what TensorCut says.
   void backward(const PackedSequences& batch, const Activations& saved, const at::Tensor& grad_hidden_TH,
                 GradientUnits& gradients) const;
   /// The same to a flat tensor (fp32, laid out as parameters().layout()).

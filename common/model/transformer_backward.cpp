@@ -117,7 +117,7 @@ class BackwardPass {
                                        partial.data() + part * hidden);
       }
     });
-    kernels<float>().add_rows(partial.data(), parts, hidden, grads_.at(weight));
+    if (place() == 0) kernels<float>().add_rows(partial.data(), parts, hidden, grads_.at(weight));
   }
 
   void mlp_and_output(std::int64_t layer, const Weights& weights, std::int64_t begin, std::int64_t end) {
@@ -134,7 +134,7 @@ class BackwardPass {
     add_weight_gradient(grad, activated_, grads_.at(block(layer).down), rows, a.hidden, inner);
     add_weight_gradient(grad_gate_up_, view_.normed(2 * layer + 1) + begin * a.hidden, grads_.at(block(layer).gate_up),
                         rows, 2 * inner, a.hidden);
-    weights.gate_up.multiply(grad_gate_up_, rows, grad_normed_);
+    multiply_jointly<T>(model_, weights.gate_up, grad_gate_up_, rows, grad_normed_);
     norm(2 * layer + 1, begin, end, grad_normed_);
     weights.output.multiply(grad, rows, grad_attended_ + begin * width);
     add_weight_gradient(grad, view_.attended(layer) + begin * width, grads_.at(block(layer).output), rows, a.hidden,
@@ -191,7 +191,7 @@ class BackwardPass {
     if (block(layer).qkv_bias >= 0) kernels<T>().add_rows(grad, rows, width, grads_.at(block(layer).qkv_bias));
     add_weight_gradient(grad, view_.normed(2 * layer) + begin * a.hidden, grads_.at(block(layer).qkv), rows, width,
                         a.hidden);
-    weights.qkv.multiply(grad, rows, grad_normed_);
+    multiply_jointly<T>(model_, weights.qkv, grad, rows, grad_normed_);
     norm(2 * layer, begin, end, grad_normed_);
   }
 
@@ -217,10 +217,15 @@ class BackwardPass {
     const std::int64_t hidden = model_.architecture.hidden;
     const std::int64_t* ids = data_of<std::int64_t>(batch_.ids_T);
     grads_ = {gradients_.unit(0), model_.unit_begin(0)};
-    for (std::int64_t row = 0; row < view_.rows(); ++row) {
+    const std::int64_t rows = view_.rows(), ranks = model_.parameters.cut() ? model_.parameters.cut()->group().size() : 1;
+    for (std::int64_t row = rows * place() / ranks; row < rows * (place() + 1) / ranks; ++row) {
       kernels<float>().add_rows(stream_ + row * hidden, 1, hidden, grads_.at(model_.offsets.embedding + ids[row] * hidden));
     }
   }
+
+  /// Of this rank among those that hold the model together. What all of them know, the gradients of norms and rows of the embedding, each
+  /// adds a share of.
+  std::int64_t place() const { return model_.parameters.cut() ? model_.parameters.cut()->group().rank() : 0; }
 
   /// A sequence without prefix, and those that go on behind it, counted from its first row.
   struct Family {

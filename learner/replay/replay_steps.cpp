@@ -63,17 +63,18 @@ class Replay {
     begin(learner, leads);
     std::vector<UpdateTrace> traces;
     for (std::int64_t step = job_.first; step <= job_.last; ++step) {
-      if (leads) plans_ = pack_step(make_step(job_.config, step, run_.batch(step)), job_.config.batch, job_.ranks);
+      const int together = job_.config.learners.tensor_parallel;  // ranks that train one plan
+      if (leads) plans_ = pack_step(make_step(job_.config, step, run_.batch(step)), job_.config.batch, job_.ranks / together);
       ranks.barrier();
       const bool trace = job_.trace && step == job_.last;
-      const TrainStats stats = learner.train(plans_[static_cast<std::size_t>(ranks.rank())], trace ? &traces : nullptr);
+      const TrainStats stats = learner.train(plans_[static_cast<std::size_t>(ranks.rank() / together)], trace ? &traces : nullptr);
       const WeightsDigest digest = learner.digest();
       if (!leads) continue;
       result_.steps.push_back(step_record(step, stats, digest, job_.config, job_.ranks));
       if (job_.on_version) job_.on_version(step, learner.parameters());
     }
     for (UpdateTrace& trace : traces) {
-      UpdateTrace whole = joined(std::move(trace), ranks);
+      UpdateTrace whole = joined(std::move(trace), learner.data_ranks());
       if (leads) result_.updates.push_back(std::move(whole));
     }
     LearnerState state = learner.state();

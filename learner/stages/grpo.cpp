@@ -102,9 +102,11 @@ class Leader {
     const bool recorded = step <= record_last_;
     const StepBatch batch = make_step(config_, step, groups);
     if (!recorded) conductor_.look_at_batch(step, batch.metrics);
-    const std::vector<StepPlan> plans = pack_step(batch, config_.batch, communicator_.size());
+    const int together = config_.learners.tensor_parallel;  // ranks that train one plan
+    const std::vector<StepPlan> plans = pack_step(batch, config_.batch, communicator_.size() / together);
     for (int rank = 1; rank < communicator_.size(); ++rank) {
-      order(rank, step, recorded ? Order::kRollForward : Order::kTrain, encode_step_plan(plans[static_cast<std::size_t>(rank)]));
+      const StepPlan& plan = plans[static_cast<std::size_t>(rank / together)];
+      order(rank, step, recorded ? Order::kRollForward : Order::kTrain, encode_step_plan(plan));
     }
     const std::int64_t train_ms = SteadyClock().now_ms();
     StepReport report;

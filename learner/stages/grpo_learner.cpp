@@ -40,19 +40,17 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       start_(start_folder(config, folder)),
       initial_(load_parameters(start_, at::kFloat)),
       initial_hash_(weights_hash(initial_->layout(), initial_->flat())),
-      queue_(make_queue(config, communicator)),
-      ranks_(queue_ ? *queue_ : communicator),
+      ranks_(config, communicator),
       model_(compute_parameters(config, initial_->architecture(), ranks_), exact(config)),
       lora_(make_lora(config, *initial_, model_.parameters().flat().device())),
-      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_)) {
+      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_.all())) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
     const bool offload = config.learners.offload == "reference" || config.learners.offload == "all";
-    const Parameters frozen = offload ? Parameters(initial_->architecture(), model_.parameters().flat().scalar_type())
-                                      : compute_parameters(config, initial_->architecture(), ranks_);
-    set_from_whole_(frozen, initial_->flat(), ranks_);
+    const Parameters frozen = compute_parameters(config, initial_->architecture(), ranks_, offload);
+    set_from_whole_(frozen, initial_->flat(), ranks_.all());
     reference_.emplace(frozen, exact(config));
   }
-  if (model_.parameters().sharded() && ranks_.rank() == 0) {
+  if (!whole() && ranks_.all().rank() == 0) {
     published_.emplace(initial_->architecture(), model_.parameters().flat().scalar_type());
     published_->flat().copy_(initial_->flat());
   }
@@ -61,11 +59,11 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       throw ConfigError("learners.zero_stage = 3: expected 1 or 2 beside loss.advantage = gae, whose critic is whole on every rank");
     }
     const Parameters fresh = fresh_critic(config, *initial_);
-    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), ranks_), fresh, ranks_);
+    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), ranks_), fresh, ranks_.all());
   }
   initial_.reset();
-  memory_ = plan_memory(config_, model_.parameters(), ranks_);
-  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, ranks_, lora_ ? &*lora_ : nullptr,
+  memory_ = plan_memory(config_, model_.parameters(), ranks_.all());
+  trainer_.emplace(config_, model_, reference_ ? &*reference_ : nullptr, optimizer_, ranks_.data(), lora_ ? &*lora_ : nullptr,
                    critic_ ? &*critic_ : nullptr, memory_.recompute);
 }
 
@@ -78,9 +76,9 @@ TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* tr
 }
 
 void GrpoLearner::publish() {
-  if (!model_.parameters().sharded()) return;
-  const at::Tensor whole = whole_of(model_.parameters(), ranks_);
-  if (published_) published_->flat().copy_(whole);
+  if (whole()) return;
+  const at::Tensor now = whole_of(model_.parameters(), ranks_.all());
+  if (published_) published_->flat().copy_(now);
 }
 
 void GrpoLearner::refresh_reference(std::int64_t step) {
@@ -89,13 +87,13 @@ void GrpoLearner::refresh_reference(std::int64_t step) {
 }
 
 void GrpoLearner::loaded(std::int64_t step) {
-  if (lora_) merge_(*lora_, model_.parameters(), ranks_);
+  if (lora_) merge_(*lora_, model_.parameters(), ranks_.all());
   if (critic_) critic_->restore(read_state(checkpoint_folder(folder_.checkpoints(), step) / kCriticFile, critic_->total()));
   refresh_reference(step);
   publish();
   if (!reference_ || !keeps_reference(config_, step)) return;
   const auto file = checkpoint_folder(folder_.checkpoints(), step) / kReferenceFile;
-  set_from_whole_(reference_->parameters(), read_safetensors(file).at(kReferenceName), ranks_);
+  set_from_whole_(reference_->parameters(), read_safetensors(file).at(kReferenceName), ranks_.all());
 }
 
 WeightsDigest GrpoLearner::digest_after(std::int64_t step) {
@@ -119,16 +117,16 @@ LearnerState GrpoLearner::state() {
   if (critic_) state.critic = critic_->state();
   const bool refreshed = reference_ && config_.loss.reference_refresh_steps > 0;
   if (!refreshed) return state;
-  const at::Tensor reference = whole_of(reference_->parameters(), ranks_);
-  if (ranks_.rank() == 0) state.reference = reference.clone();
+  const at::Tensor reference = whole_of(reference_->parameters(), ranks_.all());
+  if (ranks_.all().rank() == 0) state.reference = reference.clone();
   return state;
 }
 
 void GrpoLearner::restore(const LearnerState& state) {
   restore_(optimizer_, state);
   if (critic_) critic_->restore(state.critic);
-  if (lora_) merge_(*lora_, model_.parameters(), ranks_);
-  if (reference_ && state.reference.defined()) set_from_whole_(reference_->parameters(), state.reference, ranks_);
+  if (lora_) merge_(*lora_, model_.parameters(), ranks_.all());
+  if (reference_ && state.reference.defined()) set_from_whole_(reference_->parameters(), state.reference, ranks_.all());
   publish();
 }
 
@@ -138,9 +136,9 @@ void GrpoLearner::checkpoint(std::int64_t step, std::uint64_t ledger_bytes) {
   const AdamState critic = critic_ ? critic_->state() : AdamState();
   const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
   const bool keeps = reference_ && keeps_reference(config_, step);
-  const at::Tensor reference = keeps ? whole_of(reference_->parameters(), ranks_) : at::Tensor();
+  const at::Tensor reference = keeps ? whole_of(reference_->parameters(), ranks_.all()) : at::Tensor();
   save_checkpoint(folder_.checkpoints(), info, optimizer_, [&](const std::filesystem::path& folder) {
-    export_model(lora_, model_.parameters().architecture(), master, start_, folder);
+    export_model(lora_, model_.parameters().whole_architecture(), master, start_, folder);
     if (critic_) write_state(critic, folder / kCriticFile);
     if (keeps) write_safetensors(folder / kReferenceFile, {{kReferenceName, reference}});
   });

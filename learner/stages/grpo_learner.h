@@ -21,6 +21,7 @@
 #include "learner/lora.h"
 #include "learner/memory_plan.h"
 #include "learner/sharded_optimizer.h"
+#include "learner/stages/learner_ranks.h"
 #include "learner/state_hash.h"
 #include "learner/trainer.h"
 
@@ -39,13 +40,15 @@ StepTrained step_record(std::int64_t step, const TrainStats& stats, const Weight
 /// replay. One thread at a time; borrows everything that it is given.
 class GrpoLearner {
  public:
-  /// Loads the model that the run starts from (start_folder). Not collective. @throws ConfigError. From now on the communicator is used
-  /// through it alone until it is gone.
+  /// Loads the model that the run starts from (start_folder). Collective as LearnerRanks. @throws ConfigError. From now on the communicator
+  /// is used through it alone until it is gone.
   GrpoLearner(const Config& config, const RunFolder& folder, Communicator& communicator, RankBoard& board);
 
   /// The Hugging Face directory that the run starts from.
   const std::filesystem::path& start() const { return start_; }
-  /// The whole model; where it is sharded only rank 0 has it, as it was after the last step that this did or loaded.
+  /// The ranks that each train data of their own.
+  Communicator& data_ranks() { return ranks_.data(); }
+  /// The whole model; where ranks have slices or parts of it only rank 0 has it, as it was after the last step that this did or loaded.
   const Parameters& parameters() const { return published_ ? *published_ : model_.parameters(); }
   const std::string& initial_hash() const { return initial_hash_; }
   const MemoryPlan& memory() const { return memory_; }
@@ -82,6 +85,8 @@ class GrpoLearner {
   void loaded(std::int64_t step);
   void refresh_reference(std::int64_t step);
   TrainStats train(const StepPlan& plan, std::vector<UpdateTrace>* traces, bool recorded);
+  /// Whether each rank has all parameters.
+  bool whole() const { return !model_.parameters().sharded() && model_.parameters().cut() == nullptr; }
   /// Collective. Puts the model as it is now where parameters() has it.
   void publish();
 
@@ -91,14 +96,13 @@ class GrpoLearner {
   std::filesystem::path start_;
   std::optional<Parameters> initial_;  // fp32; while the learner is made
   std::string initial_hash_;
-  std::unique_ptr<Communicator> queue_;  // above zero_stage 1: the communicator, beside what the rank computes
-  Communicator& ranks_;
+  LearnerRanks ranks_;
   Transformer model_;
   std::optional<LoraAdapters> lora_;
   ShardedOptimizer optimizer_;
   std::optional<Transformer> reference_;
   std::optional<Critic> critic_;
-  std::optional<Parameters> published_;  // of sharded parameters, on rank 0
+  std::optional<Parameters> published_;  // where ranks have slices or parts, on rank 0
   MemoryPlan memory_;
   std::optional<Trainer> trainer_;
 };

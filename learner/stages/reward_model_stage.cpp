@@ -41,6 +41,10 @@ Parameters initial_model(const Config& config) {
     throw ConfigError("learners.zero_stage = " + std::to_string(config.learners.zero_stage) +
                       ": expected 1, reward models are trained with whole gradients on each rank");
   }
+  if (config.learners.tensor_parallel > 1) {
+    throw ConfigError("learners.tensor_parallel = " + std::to_string(config.learners.tensor_parallel) +
+                      ": expected 1, a reward model is trained whole on each rank");
+  }
   if (config.learners.offload != "none") {
     throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, a reward model and its optimizer stay where they are trained");
   }
@@ -63,12 +67,13 @@ class RewardModelRun {
         ranks_(communicator),
         logger_(logger),
         initial_(initial_model(config)),
+        learners_(config, communicator),
         tokenizer_(Tokenizer::load(config.model.path)),
         form_{config.data.prompt, config.data.question_key, config.data.date},
         texts_(form_, tokenizer_, config.model.path),
         rows_("data.train", open_rows(config.data.train, seed_for(config.run.seed, Stream::kData)), config.data, texts_,
               initial_.architecture().max_positions, logger),
-        trainer_(compute_parameters(config, initial_.architecture(), communicator), initial_.flat(), config, communicator) {
+        trainer_(compute_parameters(config, initial_.architecture(), learners_), initial_.flat(), config, communicator) {
     if (config.data.eval.empty()) return;
     const RewardRows held_out("data.eval", open_rows(config.data.eval, 0), config.data, texts_,
                               initial_.architecture().max_positions, logger);
@@ -175,6 +180,7 @@ class RewardModelRun {
   Communicator& ranks_;
   const Logger& logger_;
   Parameters initial_;
+  LearnerRanks learners_;
   Tokenizer tokenizer_;
   TextForm form_;
   ScoredText texts_;

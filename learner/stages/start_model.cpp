@@ -6,7 +6,6 @@
 #include "common/base/fault.h"
 #include "common/base/files.h"
 #include "common/base/random.h"
-#include "common/collective/collective_queue.h"
 #include "common/data/rows.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/compute_device.h"
@@ -97,19 +96,15 @@ at::Device learner_device(const Config& config, const Communicator& communicator
   return device;
 }
 
-std::unique_ptr<Communicator> make_queue(const Config& config, Communicator& communicator) {
-  if (zero_stage_of(config, communicator) == 1 || !learner_device(config, communicator).is_cpu()) return nullptr;
-  return std::make_unique<CollectiveQueue>(communicator);
-}
-
-Parameters compute_parameters(const Config& config, const Architecture& architecture, Communicator& communicator) {
+Parameters compute_parameters(const Config& config, const Architecture& architecture, LearnerRanks& ranks, bool offloaded) {
   const at::ScalarType dtype = dtype_of(config);
-  const at::Device device = learner_device(config, communicator);
-  if (zero_stage_of(config, communicator) < 3) return Parameters(architecture, dtype, device);
+  const at::Device device = offloaded ? at::Device(at::kCPU) : learner_device(config, ranks.all());
+  if (ranks.tensor()) return Parameters(std::make_shared<TensorCut>(architecture, ranks.tensor()), dtype, device);
+  if (offloaded || zero_stage_of(config, ranks.all()) < 3) return Parameters(architecture, dtype, device);
   if (!device.is_cpu()) {
     throw ConfigError("learners.zero_stage = 3: expected 1 or 2 on a GPU, whose passes take whole parameters; learners.device = cpu shards them");
   }
-  return sharded_parameters(architecture, dtype, communicator);
+  return sharded_parameters(architecture, dtype, ranks.all());
 }
 
 void prepare_start(const Config& config, const RunFolder& folder) {

@@ -12,6 +12,7 @@
 #include "common/model/architecture.h"
 #include "common/model/parameters.h"
 #include "common/tokenizer/tokenizer.h"
+#include "learner/stages/learner_ranks.h"
 
 namespace troupe {
 
@@ -21,12 +22,9 @@ std::filesystem::path start_folder(const Config& config, const RunFolder& folder
 /// Where this rank computes (learners.device). @throws ConfigError where there is no such place, or nothing to offload from it.
 at::Device learner_device(const Config& config, const Communicator& communicator);
 
-/// What a rank's collectives go through: above zero_stage 1 on CPUs a queue beside what the rank computes, else nothing.
-std::unique_ptr<Communicator> make_queue(const Config& config, Communicator& communicator);
-
-/// Parameters of zeros of the type (model.dtype) and in the place (learners.device) that this rank computes in, or at zero_stage 3 its
-/// slice of them. @throws ConfigError.
-Parameters compute_parameters(const Config& config, const Architecture& architecture, Communicator& communicator);
+/// Parameters of zeros of the type (model.dtype) and in the place (learners.device, or where they are `offloaded` the host's memory) that
+/// this rank computes in: at zero_stage 3 its slice of them, with tensor_parallel its part of the model. @throws ConfigError.
+Parameters compute_parameters(const Config& config, const Architecture& architecture, LearnerRanks& ranks, bool offloaded = false);
 
 /// Writes what must be known before the first weights are: RUN/start/config.json and tokenizer files of a cold start.
 /// Nothing to do where model.path is given. Rank 0 only.

@@ -39,9 +39,9 @@ class Stage {
         display_(config_.run.steps, options.terminal),
         units_(open_units(options.kind, config_, start, record != nullptr, logger)),
         initial_(load_parameters(start, at::kFloat)),
-        queue_(make_queue(config_, communicator)),
-        communicator_(queue_ ? *queue_ : communicator),
-        model_(compute_parameters(config_, initial_->architecture(), communicator_), false),
+        ranks_(config_, communicator),
+        communicator_(ranks_.all()),
+        model_(compute_parameters(config_, initial_->architecture(), ranks_), false),
         lora_(make_lora(config_, *initial_, model_.parameters().flat().device())),
         optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config_, communicator_)),
         objective_(objective()),
@@ -49,7 +49,7 @@ class Stage {
         trainer_(model_, optimizer_,
                  {config_.batch.prompts, config_.batch.micro_tokens, units_.train, objective_, zero_stage_of(config_, communicator_),
                   memory_.recompute, config_.batch.share_prompts},
-                 communicator_, lora_ ? &*lora_ : nullptr) {
+                 ranks_.data(), lora_ ? &*lora_ : nullptr) {
     if (record_ != nullptr) logger_.info(memory_.text());
   }
 
@@ -80,7 +80,7 @@ class Stage {
     if (config_.learners.offload == "reference" || config_.learners.offload == "all") {
       throw ConfigError("learners.offload = " + config_.learners.offload + ": expected none or optimizer, dpo needs its reference beside the model");
     }
-    const Parameters frozen = compute_parameters(config_, initial_->architecture(), communicator_);
+    const Parameters frozen = compute_parameters(config_, initial_->architecture(), ranks_);
     set_from_whole_(frozen, initial_->flat(), communicator_);
     reference_.emplace(frozen, false);
     return dpo_objective(*reference_, config_.dpo.beta, config_.batch.share_prompts);
@@ -94,7 +94,7 @@ class Stage {
     const SupervisedStep step = trainer_.train(step_, trace ? &*trace : nullptr);
     dumped_ = true;
     if (trace && record_ != nullptr) {
-      write_dump(options_.dump, optimizer_.parameters().layout(), *trace,
+      write_dump(options_.dump, optimizer_.layout(), *trace,
                  {{"step", std::to_string(step_)}, {"update", "1"}, {"config", print_config(config_)}});
     }
     skipped_in_row_ = step.update.skipped ? skipped_in_row_ + 1 : 0;
@@ -159,7 +159,7 @@ class Stage {
     if (checkpointed_ == step_) return;
     const at::Tensor master = optimizer_.gather(optimizer_.master(), "master parameters");
     save_checkpoint(options_.folder.checkpoints(), {step_, config_hash(config_), 0}, optimizer_,
-                    [&](const std::filesystem::path& folder) { export_model(lora_, model_.parameters().architecture(), master, start_, folder); });
+                    [&](const std::filesystem::path& folder) { export_model(lora_, model_.parameters().whole_architecture(), master, start_, folder); });
     if (record_ != nullptr) retire_checkpoints(options_.folder.checkpoints(), config_.checkpoint);
     checkpointed_ = step_;
   }
@@ -186,8 +186,8 @@ class Stage {
   ProgressDisplay display_;
   StageUnits units_;
   std::optional<Parameters> initial_;  // fp32; until the run begins
-  std::unique_ptr<Communicator> queue_;  // above zero_stage 1: the communicator, beside what the rank computes
-  Communicator& communicator_;
+  LearnerRanks ranks_;
+  Communicator& communicator_;  // all of them
   Transformer model_;
   std::optional<LoraAdapters> lora_;
   std::optional<Transformer> reference_;
@@ -212,6 +212,7 @@ int run_supervised_stage(const StageOptions& options, Communicator& communicator
   if (config.batch.share_prompts && options.kind != SupervisedKind::kDpo) {
     throw ConfigError("batch.share_prompts = true: expected false, the texts of this stage have no prompts in common (those of dpo have)");
   }
+  config.validate_ranks(communicator.size());
   std::optional<StageRecord> record;
   if (communicator.rank() == 0) {
     record.emplace(options.kind, config, options.folder, logger);

@@ -1,6 +1,6 @@
 // What a learner rank's memory and step time come to at each ZeRO stage and with activations computed again, on CPUs.
-//   mpirun -np N memory_bench [--stage S] [--recompute none|activations|block] [--tokens N] [--dtype fp32|bf16] [--steps N]
-// A Llama of 64 M parameters learns random texts of 512 tokens; `tokens` are a rank's. Prints one JSON line: the largest rank's
+//   mpirun -np N memory_bench [--stage S] [--tensor N] [--recompute none|activations|block] [--tokens N] [--dtype fp32|bf16] [--steps N]
+// A Llama of 64 M parameters learns random texts of 512 tokens; `tokens` are those of a rank, or of the ranks that hold a model together. Prints one JSON line: the largest rank's
 // resident memory at its peak beyond what the process had before there was a model, and seconds a step.
 
 #include <chrono>
@@ -18,9 +18,8 @@
 #include <ATen/Parallel.h>
 
 #include "common/base/error.h"
-#include "common/collective/collective_queue.h"
 #include "common/collective/mpi_environment.h"
-#include "learner/gathered_units.h"
+#include "learner/stages/start_model.h"
 #include "learner/stages/supervised.h"
 #include "tests/bench/bench_environment.h"
 #include "tests/bench/bench_line.h"
@@ -34,7 +33,7 @@ const std::map<std::string, Recompute> kRecompute = {
     {"none", Recompute::kNone}, {"activations", Recompute::kActivations}, {"block", Recompute::kBlock}};
 
 struct Settings {
-  int stage = 1;
+  int stage = 1, tensor = 1;
   std::string recompute = "none", dtype = "fp32";
   std::int64_t tokens = 4096, steps = 3;
 };
@@ -45,6 +44,8 @@ Settings parse(int argc, char** argv) {
     const std::string option = argv[i], value = argv[i + 1];
     if (option == "--stage") {
       settings.stage = std::stoi(value);
+    } else if (option == "--tensor") {
+      settings.tensor = std::stoi(value);
     } else if (option == "--recompute" && kRecompute.contains(value)) {
       settings.recompute = value;
     } else if (option == "--dtype") {
@@ -100,17 +101,21 @@ std::unique_ptr<ShardedOptimizer> optimizer_of(const Parameters& parameters, con
 
 void measure(const Settings& settings, Communicator& communicator) {
   const double before_mib = status_mib("VmRSS");
-  const auto queue = settings.stage > 1 ? std::make_unique<CollectiveQueue>(communicator) : nullptr;
-  Communicator& ranks = queue ? *queue : communicator;
-  const at::ScalarType dtype = settings.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  const Parameters parameters = settings.stage == 3 ? sharded_parameters(architecture(), dtype, ranks) : Parameters(architecture(), dtype);
+  Config config;
+  config.learners.device = "cpu";
+  config.learners.zero_stage = settings.stage;
+  config.learners.tensor_parallel = settings.tensor;
+  config.model.dtype = settings.dtype;
+  LearnerRanks learners(config, communicator);
+  Communicator& ranks = learners.all();
+  const Parameters parameters = compute_parameters(config, architecture(), learners);
   const Transformer model(parameters);
   const auto optimizer = optimizer_of(parameters, {}, settings.steps, ranks);
   std::ofstream("/proc/self/clear_refs") << 5;  // the peak counts from here: what loading takes is another matter
   SupervisedTrainer trainer(model, *optimizer,
-                            {settings.tokens / kLength * ranks.size(), settings.tokens, unit, next_token_objective(), settings.stage,
+                            {settings.tokens / kLength * learners.data().size(), settings.tokens, unit, next_token_objective(), settings.stage,
                              kRecompute.at(settings.recompute)},
-                            ranks);
+                            learners.data());
   std::vector<double> seconds;
   for (std::int64_t step = 1; step <= settings.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
@@ -125,9 +130,10 @@ void measure(const Settings& settings, Communicator& communicator) {
   std::cout << bench::with_origin({{"bench", "memory_bench"},
                                    {"ranks", ranks.size()},
                                    {"zero_stage", settings.stage},
+                                   {"tensor_parallel", settings.tensor},
                                    {"recompute", settings.recompute},
                                    {"dtype", settings.dtype},
-                                   {"parameters", parameters.layout().total},
+                                   {"parameters", parameters.whole_layout().total},
                                    {"tokens_a_rank", settings.tokens},
                                    {"peak_mib", std::round(*std::max_element(peaks.begin(), peaks.end()))},
                                    {"step_s", bench::percentiles(seconds)}})

@@ -171,20 +171,38 @@ def actor_killed_in_a_job(bench, point, most):
     return bench.same_end(run)
 
 
-def learner_missing_in_a_job(bench, point, action):
-    """Under mpirun --enable-recovery the other learner names the missing one within the deadline and leaves with 75."""
-    run = bench.run()
-    child = run.job(f"{point}:learner1:{bench.dice.randint(2, 6)}:{action}")
+def missing_rank_is_named(run, fault):
+    """Rank 1 of a job does not go on; what rank 0 says of it within the deadline, and then the job ends."""
+    child = run.job(fault)
     run.wait_mark(child)
     start = time.monotonic()
-    patience = (run.options["deadline.collective_s"] * (2 if action == "stop" else 1) + 1 * SCALE)
+    patience = (run.options["deadline.collective_s"] * (2 if fault.endswith("stop") else 1) + 1 * SCALE)
     named = wait_for(30, "the other learner to name rank 1", lambda: re.search(r"rank 0: (.*rank 1.*)", child.log.read_text()))
     took = time.monotonic() - start
     expect(took <= patience, f"rank 1 was named after {took:.1f} s, expected {patience:.1f}: {named[1]}")
     wait_for(60, "every process of the job to end", lambda: not run.processes())
     child.wait(10)
+    return named[1]
+
+
+def learner_missing_in_a_job(bench, point, action):
+    """Under mpirun --enable-recovery the other learner names the missing one within the deadline and leaves with 75."""
+    run = bench.run()
+    missing_rank_is_named(run, f"{point}:learner1:{bench.dice.randint(2, 6)}:{action}")
     run.finish()
     return bench.same_end(run)
+
+
+def part_of_the_model_missing_in_a_job(bench, action):
+    """The same where the two hold one model together, amid a pass; each has a model of its own afterwards."""
+    run = bench.run(learners__tensor_parallel=2, cold_start__kv_heads=2)
+    named = missing_rank_is_named(run, f"collective.inside:learner1:{bench.dice.randint(100, 200)}:{action}")
+    expect("ranks hold together" in named, f"it was not amid a pass: {named}")
+    run.options["learners.tensor_parallel"] = 1
+    run.finish()
+    _, lost, twice = run.audit()
+    run.remove()
+    return lost, twice
 
 
 def learner_stopped(bench, rank):
@@ -376,6 +394,9 @@ def table(points, long):
             options={"learners__zero_stage": stage})
     add("F4 learner 1 killed in a job", repeat, learner_missing_in_a_job, "learner.updated", "kill", alone=True)
     add("F4 learner 1 stopped in a job", repeat, learner_missing_in_a_job, "learner.backward", "stop", alone=True)
+    for action, past in (("kill", "killed"), ("stop", "stopped")):
+        add(f"F4 learner 1, with a part of the model, {past} in a job", repeat, part_of_the_model_missing_in_a_job, action, alone=True,
+            outcome="another size")
     for rank in (0, 1):
         add(f"F4 learner {rank} stopped in a step", repeat, learner_stopped, rank, alone=True)
     add("F16 a gradient is not finite", 1, gradient_not_finite_once)

@@ -16,6 +16,7 @@
 #include "common/model/cuda/hopper/attention_backward.h"
 #include "common/model/cuda/packed_inputs.h"
 #include "common/model/passes.h"
+#include "common/model/tensor_cut.h"
 
 namespace troupe {
 namespace {
@@ -76,6 +77,11 @@ class CudaPasses::Backward {
     activated_ = values(a_.intermediate);
     grad_gate_up_ = values(2 * a_.intermediate);
     grad_normed_ = values(a_.hidden);
+    if (model_.cut_ != nullptr) {
+      place_ = model_.cut_->group().rank();
+      ranks_ = model_.cut_->group().size();
+    }
+    if (place_ > 0) not_added_ = at::empty({a_.hidden}, on_gpu(at::kFloat));
   }
 
   void run(const at::Tensor& ids_T, const at::Tensor& grad_hidden_TH) {
@@ -116,7 +122,7 @@ class CudaPasses::Backward {
     const std::int64_t offset = last ? model_.offsets_.final_norm : first ? offsets(layer).attention_norm : offsets(layer).mlp_norm;
     cuda::rms_norm_backward({bf16_of(grad_normed), data_of<float>(buffers_.residual_TH(stream)), buffers_.inverse_rms(stream),
                              bf16_of(weight), rows_, static_cast<std::int32_t>(a_.hidden), data_of<float>(stream_), bf16_of(rounded_),
-                             gradient(offset)},
+                             place_ == 0 ? gradient(offset) : data_of<float>(not_added_)},
                             data_of<float>(scratch_), current_stream());
   }
 
@@ -128,7 +134,9 @@ class CudaPasses::Backward {
       multiply_transposed(buffers_.normed_TH(2 * layer), block(layer).qkv, buffers_.qkv(layer), exactness);
       cuda::finish_qkv(model_.qkv_rows(buffers_, {nullptr, inputs_.positions()}, rope_table_, layer), current_stream());
       std::tie(attended_, lse_) = model_.attend_packed(buffers_, layer, inputs_);
-      multiply_transposed(attended_rows(), block(layer).output, grad_normed_, exactness);  // a place for the rows that are added
+      model_.multiply_jointly(grad_normed_, [&](const at::Tensor& out) {  // a place for the rows that are added
+        multiply_transposed(attended_rows(), block(layer).output, out, exactness);
+      });
       model_.add_and_norm(buffers_, 2 * layer + 1, grad_normed_);
     } else {
       attended_ = saved_.attended[static_cast<std::size_t>(layer)];
@@ -144,7 +152,7 @@ class CudaPasses::Backward {
                           bf16_of(activated_), current_stream());
     add_gradient(rounded_, activated_, offsets(layer).down);
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
-    multiply(grad_gate_up_, block(layer).gate_up, grad_normed_);
+    model_.multiply_jointly(grad_normed_, [&](const at::Tensor& out) { multiply(grad_gate_up_, block(layer).gate_up, out); });
     norm(2 * layer + 1, grad_normed_);
     add_gradient(rounded_, attended_rows(), offsets(layer).output);
     multiply(rounded_, block(layer).output, grad_attended_);
@@ -164,7 +172,7 @@ class CudaPasses::Backward {
     }
     if (buffers_.recompute() != Recompute::kNone) model_.add_and_norm(buffers_, 2 * layer, {});
     add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
-    multiply(grad_qkv_, block(layer).qkv, grad_normed_);
+    model_.multiply_jointly(grad_normed_, [&](const at::Tensor& out) { multiply(grad_qkv_, block(layer).qkv, out); });
   }
 
   cuda::AttentionGradient attention_gradient(std::int64_t layer) const {
@@ -238,9 +246,11 @@ class CudaPasses::Backward {
   }
 
   void embedding(const at::Tensor& ids_T) const {
-    const auto [ids, order] = ids_T.to(at::kCUDA).sort(/*stable=*/true, 0, /*descending=*/false);
-    cuda::embedding_backward(data_of<float>(stream_), data_of<std::int64_t>(ids), data_of<std::int64_t>(order), rows_, a_.hidden,
-                             gradient(model_.offsets_.embedding), current_stream());
+    const std::int64_t begin = rows_ * place_ / ranks_, count = rows_ * (place_ + 1) / ranks_ - begin;  // the rank's share of the rows
+    if (count == 0) return;
+    const auto [ids, order] = ids_T.narrow(0, begin, count).to(at::kCUDA).sort(/*stable=*/true, 0, /*descending=*/false);
+    cuda::embedding_backward(data_of<float>(stream_) + begin * a_.hidden, data_of<std::int64_t>(ids), data_of<std::int64_t>(order), count,
+                             a_.hidden, gradient(model_.offsets_.embedding), current_stream());
   }
 
   const CudaPasses& model_;
@@ -252,6 +262,8 @@ class CudaPasses::Backward {
   GradientUnits& gradients_;
   UnitView<float> grads_;  // of the present unit
   const std::int64_t rows_;
+  std::int64_t place_ = 0, ranks_ = 1;  // among those that hold the model together
+  at::Tensor not_added_;                // what the first of them adds to the gradients of norms
   const PackedInputs inputs_;
   at::Tensor stream_, scratch_, products_;
   at::Tensor attended_, lse_;  // of the present block

@@ -15,6 +15,7 @@
 #include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/cuda/packed_inputs.h"
 #include "common/model/passes.h"
+#include "common/model/tensor_cut.h"
 
 namespace troupe {
 namespace {
@@ -117,7 +118,7 @@ CachedRows::CachedRows(std::span<const CachedRun> runs, bool can_decode) {
 }  // namespace
 
 CudaPasses::CudaPasses(const Parameters& parameters, bool exact)
-    : architecture_(parameters.architecture()), offsets_(parameters.layout(), parameters.architecture()), units_(parameters.layout().units), exact_(exact) {
+    : architecture_(parameters.architecture()), offsets_(parameters.layout(), parameters.architecture()), units_(parameters.layout().units), exact_(exact), cut_(parameters.cut()) {
   const Architecture& a = architecture_;
   check_sizes(a, parameters);
   const std::int64_t attended = a.heads * a.head_size, width = attended + 2 * a.kv_heads * a.head_size;
@@ -148,6 +149,14 @@ void CudaPasses::add_and_norm(const CudaActivations& buffers, std::int64_t strea
   cuda::add_rms_norm(data_of<float>(before), delta.defined() ? data_of<Bf16>(delta) : nullptr, data_of<Bf16>(weight),
                      static_cast<float>(a.rms_eps), buffers.rows(), a.hidden, data_of<float>(after), data_of<Bf16>(buffers.normed_TH(stream)),
                      buffers.inverse_rms(stream), current_stream());
+}
+
+void CudaPasses::multiply_jointly(const at::Tensor& out, const std::function<void(const at::Tensor& out)>& product) const {
+  if (cut_ == nullptr) return product(out);
+  const at::Tensor sum = at::empty(out.sizes(), on_gpu(at::kFloat));
+  product(sum);
+  cut_->group().sum_(sum);
+  out.copy_(sum);
 }
 
 cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const {
@@ -205,10 +214,11 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     multiply_transposed(buffers.normed_TH(2 * layer), block.qkv, buffers.qkv(layer), exactness);
     if (!rows.attention_finishes) cuda::finish_qkv(qkv_rows(buffers, rows, rope, layer), current_stream());
-    multiply_transposed(attend(layer), block.output, delta, exactness);
+    const at::Tensor attended = attend(layer);
+    multiply_jointly(delta, [&](const at::Tensor& out) { multiply_transposed(attended, block.output, out, exactness); });
     add_and_norm(buffers, 2 * layer + 1, delta);
     activate(buffers, layer, activated);
-    multiply_transposed(activated, block.down, delta_all, exactness);
+    multiply_jointly(delta_all, [&](const at::Tensor& out) { multiply_transposed(activated, block.down, out, exactness); });
     add_and_norm(buffers, 2 * layer + 2, delta);
   }
   check_cuda(cudaGetLastError(), "the forward pass");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -40,7 +41,7 @@ struct DecodeInputs {
 /// residual streams), the order of sums is not.
 class CudaPasses {
  public:
-  /// Refers to the parameters' memory; they are whole. `exact`: a row's bits do not depend on the other rows.
+  /// Refers to the parameters' memory and cut; they are not sharded. `exact`: a row's bits do not depend on the other rows.
   /// @throws ConfigError for parameters that are not bf16, or sizes that the kernels do not take.
   CudaPasses(const Parameters& parameters, bool exact);
 
@@ -83,11 +84,14 @@ class CudaPasses {
   /// activated = silu(gate) * up of the block's normed rows.
   void activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const;
   void add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const;
+  /// out [T, H] := what `product` puts into its argument; where ranks hold the model together, the sum of their products, rounded once.
+  void multiply_jointly(const at::Tensor& out, const std::function<void(const at::Tensor& out)>& product) const;
 
   Architecture architecture_;
   ModelOffsets offsets_;
   std::vector<std::int64_t> units_;  // where each begins
   bool exact_;
+  const TensorCut* cut_;  // null where this is the whole model
   at::Tensor embedding_, final_norm_, head_;
   std::vector<Block> blocks_;
 };

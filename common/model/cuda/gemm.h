@@ -17,7 +17,7 @@ enum class Rows {
 /// out[rows, n] = x[rows, k] · w[n, k]ᵀ; out is bf16 or fp32.
 void multiply_transposed(const at::Tensor& x, const at::Tensor& w, const at::Tensor& out, Rows exactness);
 
-/// out[rows, k] = g[rows, n] · w[n, k], in bf16.
+/// out[rows, k] = g[rows, n] · w[n, k]; out is bf16 or fp32.
 void multiply(const at::Tensor& g, const at::Tensor& w, const at::Tensor& out);
 
 /// out[rows, k] += g[rows, n] · w[n, k]; out is fp32.

@@ -1,0 +1,72 @@
+# learners.tensor_parallel: the smoke recipe by ranks that hold a model together, beside ranks that each have one; killed, resumed with
+# another number of them, replayed, with adapters, and in SFT; what cannot work is refused by name.
+. "$(dirname "$0")/common.sh"
+
+shorter=("$troupe" run configs/smoke.cfg --checkpoint.every 2 --eval.prompts 4 --cold_start.kv_heads 4)
+run=("${shorter[@]}" --run.steps 4)
+
+# The cold start is one of all ranks, so only runs on as many of them begin with the same bits.
+expect_code 0 "${run[@]}" --run-dir "$work/alone2" --learners.count 2
+expect_code 0 "${run[@]}" --run-dir "$work/alone4" --learners.count 4
+expect_code 0 "${run[@]}" --run-dir "$work/2x1" --learners.count 2 --learners.tensor_parallel 2
+grep -rhF "not exact: learners.tensor_parallel = 2" "$work/last.log" "$work"/2x1/logs >/dev/null || fail "the run does not say that it is not exact"
+expect_code 0 "${run[@]}" --run-dir "$work/4x1" --learners.count 4 --learners.tensor_parallel 4
+expect_code 0 "${run[@]}" --run-dir "$work/2x2" --learners.count 4 --learners.tensor_parallel 2 --learners.zero_stage 2
+
+# The same again is the same bits; with another number from the checkpoint of step 2 on it is not, but near.
+expect_code 0 "${run[@]}" --run-dir "$work/again" --learners.count 2 --learners.tensor_parallel 2
+[ "$(audit "$work/2x1")" = "$(audit "$work/again")" ] || fail "the same run ended in other bits"
+expect_code 0 "${shorter[@]}" --run-dir "$work/mixed" --learners.count 2 --run.steps 2
+expect_code 0 "${run[@]}" --run-dir "$work/mixed" --learners.count 2 --learners.tensor_parallel 2
+
+# The learners are killed after step 2, and go on from its checkpoint: in a group, the bits are those of the undisturbed run.
+"${run[@]}" --run-dir "$work/killed" --learners.count 2 --learners.tensor_parallel 2 >"$work/killed.log" 2>&1 &
+children+=("$!")
+wait_for 60 "two steps" steps_in "$work/killed" 2
+for pid in $(pgrep -f "learner .*--run-dir $work/killed"); do kill -KILL "$pid" 2>/dev/null; done
+wait "${children[0]}" || fail "the killed run did not end well"
+[ "$(audit "$work/2x1")" = "$(audit "$work/killed")" ] || fail "the killed run ended in other bits"
+
+python3 - "$work" <<'PYTHON' || fail "the metrics are not near those of ranks that each have a model"
+import json, sys
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}/metrics.jsonl")]
+for name, alone in (("2x1", "alone2"), ("mixed", "alone2"), ("4x1", "alone4"), ("2x2", "alone4")):
+    for expected, found in zip(read(alone), read(name), strict=True):
+        for key, share in (("loss", 1e-2), ("grad_norm", 1e-2), ("entropy", 1e-3), ("reward", 1e-9), ("tokens_trained", 0)):
+            far = abs(found[key] - expected[key]) / max(abs(expected[key]), 1e-3)
+            assert far <= share, (name, expected["step"], key, expected[key], found[key])
+PYTHON
+
+expect_code 0 "$troupe" replay "$work/2x2" --step 4
+expect_text "the same bits as recorded" "$work/last.log"
+expect_code 0 "$troupe" replay "$work/mixed" --step 4 --set learners.tensor_parallel=2
+expect_text "the same bits as recorded" "$work/last.log"
+
+expect_code 0 "${run[@]}" --run-dir "$work/lora" --learners.count 2 --learners.tensor_parallel 2 --lora.rank 4 --loss.reference_refresh_steps 3
+expect_code 0 "$troupe" replay "$work/lora" --step 3
+expect_text "the same bits as recorded" "$work/last.log"
+[ -s "$work/lora/checkpoints/step-4/adapter/adapter_config.json" ] || fail "there are no adapters"
+
+mpi=(mpirun "${mpirun_flags[@]}" -np 2)
+for together in 1 2; do
+  expect_code 0 "${mpi[@]}" "$troupe" sft configs/smoke.cfg --run-dir "$work/sft$together" --run.steps 6 --data.train task:addition2/cold_start \
+    --data.eval task:addition2/cold_start --learners.tensor_parallel $together
+done
+python3 - "$work" <<'PYTHON' || fail "SFT by two ranks that hold a model together does not learn as by two that do not"
+import json, sys
+alone, together = (json.load(open(f"{sys.argv[1]}/sft{n}/summary.json")) for n in (1, 2))
+assert together["held_out_loss_after"] < together["held_out_loss_before"], together
+assert abs(together["held_out_loss_after"] / alone["held_out_loss_after"] - 1) < 1e-3, (alone, together)
+PYTHON
+
+refused() {
+  local text="$1"
+  shift
+  expect_code 2 "$@"
+  expect_text "$text" "$work/last.log"
+}
+refused "learners.tensor_parallel = 3: expected one of 1, 2, 4, 8" "$troupe" doctor configs/smoke.cfg --learners.tensor_parallel 3
+refused "learners.tensor_parallel = 4: expected a divisor of cold_start.kv_heads = 2" "$troupe" doctor configs/smoke.cfg --learners.tensor_parallel 4
+refused "learners.tensor_parallel = 2: expected a divisor of the number of learners, 3" "${run[@]}" --run-dir "$work/no" --learners.count 3 --learners.tensor_parallel 2
+refused "learners.tensor_parallel = 2: expected 1 beside loss.advantage = gae" "${run[@]}" --run-dir "$work/no" --loss.advantage gae --learners.tensor_parallel 2
+refused "learners.tensor_parallel = 2: expected 1, a reward model" "$troupe" reward-model configs/smoke.cfg --run-dir "$work/no" --learners.tensor_parallel 2
