@@ -21,16 +21,18 @@ at::Tensor elements(std::int64_t count) { return at::empty({count}, at::kBFloat1
 template <typename Out>
 void multiply(const amx::Product<Out>& product) {
   constexpr std::int64_t kOperationsWorthAThread = 1 << 21, kMostRows = 512, kLeastRows = 64;
-  const std::int64_t panels = panels_of(product.columns), least_items = 4 * at::get_num_threads();
+  constexpr std::int64_t kPanels = 2;  // in an item: a square of tiles
+  const std::int64_t panels = panels_of(product.columns), pairs = (panels + kPanels - 1) / kPanels;
+  const std::int64_t least_items = 4 * at::get_num_threads();
   std::int64_t block = kMostRows;
-  while (block > kLeastRows && (product.rows + block - 1) / block * panels < least_items) block /= 2;
+  while (block > kLeastRows && (product.rows + block - 1) / block * pairs < least_items) block /= 2;
   const std::int64_t blocks = (product.rows + block - 1) / block;
-  const std::int64_t operations = std::clamp(product.rows, amx::kTileRows, block) * product.inner * amx::kPanelColumns;
-  at::parallel_for(0, blocks * panels, 1 + kOperationsWorthAThread / operations, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t operations = std::clamp(product.rows, amx::kTileRows, block) * product.inner * kPanels * amx::kPanelColumns;
+  at::parallel_for(0, blocks * pairs, 1 + kOperationsWorthAThread / operations, [&](std::int64_t begin, std::int64_t end) {
     while (begin < end) {
-      const std::int64_t row = begin / panels * block, panel = begin % panels, last = std::min(panels, panel + end - begin);
-      amx::multiply(product, row, std::min(product.rows, row + block), panel, last);
-      begin += last - panel;
+      const std::int64_t row = begin / pairs * block, pair = begin % pairs, last = std::min(pairs, pair + end - begin);
+      amx::multiply(product, row, std::min(product.rows, row + block), pair * kPanels, std::min(panels, last * kPanels));
+      begin += last - pair;
     }
   });
 }

@@ -75,11 +75,9 @@ std::int64_t left_tiles_size(std::int64_t rows, std::int64_t inner) {
 void pack_panels(const Bf16* right, std::int64_t inner, std::int64_t columns, std::int64_t first, std::int64_t last, Bf16* panels) {
   for (std::int64_t panel = first; panel < last; ++panel) {
     for (std::int64_t step = 0; step < steps_of(inner); ++step) {
-      for (std::int64_t half = 0; half < 2; ++half) {
-        const std::int64_t column = panel * kPanelColumns + half * kTileRows, row = step * kTileInner;
-        put(pairs_of_rows(right + row * columns + column, columns, inner - row, columns - column),
-            panels + ((panel * steps_of(inner) + step) * 2 + half) * kTileElements);
-      }
+      const std::int64_t column = panel * kPanelColumns, row = step * kTileInner;
+      put(pairs_of_rows(right + row * columns + column, columns, inner - row, columns - column),
+          panels + (panel * steps_of(inner) + step) * kTileElements);
     }
   }
 }
@@ -87,12 +85,10 @@ void pack_panels(const Bf16* right, std::int64_t inner, std::int64_t columns, st
 void pack_panels_transposed(const Bf16* w, std::int64_t inner, std::int64_t columns, std::int64_t first, std::int64_t last,
                             Bf16* panels) {
   for (std::int64_t panel = first; panel < last; ++panel) {
-    for (std::int64_t half = 0; half < 2; ++half) {
-      for (std::int64_t step = 0; step < steps_of(inner); ++step) {
-        const std::int64_t column = panel * kPanelColumns + half * kTileRows, row = step * kTileInner;
-        put(transposed(rows_of_pairs(w + column * inner + row, inner, columns - column, inner - row)),
-            panels + ((panel * steps_of(inner) + step) * 2 + half) * kTileElements);
-      }
+    for (std::int64_t step = 0; step < steps_of(inner); ++step) {
+      const std::int64_t column = panel * kPanelColumns, row = step * kTileInner;
+      put(transposed(rows_of_pairs(w + column * inner + row, inner, columns - column, inner - row)),
+          panels + (panel * steps_of(inner) + step) * kTileElements);
     }
   }
 }

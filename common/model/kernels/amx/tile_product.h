@@ -10,9 +10,9 @@
 
 namespace troupe::amx {
 
-inline constexpr std::int64_t kTileRows = 16;     // also columns of a right operand's tile
-inline constexpr std::int64_t kTileInner = 32;    // inner elements
-inline constexpr std::int64_t kPanelColumns = 32;  // a right operand lies in panels of so many columns: [inner / 32][2] tiles
+inline constexpr std::int64_t kTileRows = 16;      // also columns of a right operand's tile
+inline constexpr std::int64_t kTileInner = 32;     // inner elements
+inline constexpr std::int64_t kPanelColumns = 16;  // a right operand lies in panels of so many columns, one tile behind the other
 
 /// Elements of a right operand in panels, both sizes rounded up to whole tiles and filled with zeros.
 std::int64_t panels_size(std::int64_t inner, std::int64_t columns);
