@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "common/model/adamw_step.h"
+
 // Row-wise kernels of the model on raw memory. Everything here works row by row in a fixed order, so that the bits of a
 // row depend on that row alone (in attention: on its sequence up to it), never on the batch, the threads or the blocking.
 // Sums are taken in fp32 over 16 lanes and then by a fixed tree. T is the compute type: float or Bf16.
@@ -130,6 +132,13 @@ struct Kernels {
 
   RowStatistics (*row_statistics)(const float* logits, std::int64_t vocabulary, float temperature, std::int64_t target);
   float (*log_sum_exp)(const float* logits, std::int64_t vocabulary, float temperature);
+
+  /// One AdamW update of `count` elements, in the order of operations of torch's _single_tensor_adamw. `rounded` (may be null) takes
+  /// the parameters in bf16.
+  void (*adamw)(float* parameters, float* exp_avg, float* exp_avg_sq, const float* gradients, std::int64_t count, const AdamWStep& step,
+                Bf16* rounded);
+  /// The sum of squares of each block of `size` elements, added in order.
+  void (*block_squares)(const float* values, std::int64_t blocks, std::int64_t size, double* sums);
 };
 
 /// out[rows, n] = left[rows, k] · right[k, n], in fp32. `right` is packed into panels of `panel_columns` columns, each

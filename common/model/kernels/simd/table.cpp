@@ -13,6 +13,7 @@ Kernels<T> table() {
   fill_swiglu(kernels);
   fill_logits(kernels);
   fill_convert(kernels);
+  fill_update(kernels);
   return kernels;
 }
 template Kernels<float> table();

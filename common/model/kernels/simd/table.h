@@ -21,6 +21,8 @@ template <typename T>
 void fill_logits(Kernels<T>& table);
 template <typename T>
 void fill_convert(Kernels<T>& table);
+template <typename T>
+void fill_update(Kernels<T>& table);
 
 /// The kernels as compiled for TROUPE_ISA.
 template <typename T>
