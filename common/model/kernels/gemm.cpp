@@ -92,7 +92,7 @@ RightOperand<T> RightOperand<T>::plain(const T* w, std::int64_t n, std::int64_t 
 
 template <>
 void RightOperand<float>::multiply(const float* x, std::int64_t rows, float* out) const {
-  multiply_packed({x, inner_, false, panels_.const_data_ptr<float>(), out, columns_, inner_, false}, rows);
+  multiply_packed({x, inner_, panels_.const_data_ptr<float>(), out, columns_, inner_}, rows);
 }
 
 template <>

@@ -142,16 +142,14 @@ struct Kernels {
 };
 
 /// out[rows, n] = left[rows, k] · right[k, n], in fp32. `right` is packed into panels of `panel_columns` columns, each
-/// [k][columns]; `left` is rows of `left_stride`, or packed into tiles of `tile_rows` rows, each [k][tile_rows].
+/// [k][columns].
 struct MatrixProduct {
   const float* left;
   std::int64_t left_stride;
-  bool left_packed;
   const float* panels;
   float* out;  // rows of n
   std::int64_t n;
   std::int64_t k;
-  bool add;  // out += instead of out =
 };
 
 /// Matrix products whose every element is one chain over k: a row's bits depend on that row and the matrix alone.
@@ -167,9 +165,6 @@ struct MatrixKernels {
   /// Panels of right[k, n].
   void (*pack)(const float* right, std::int64_t n, std::int64_t k, std::int64_t first_panel, std::int64_t last_panel,
                float* panels);
-  /// Tiles of left = gᵀ for g[k, rows].
-  void (*pack_left_transposed)(const float* g, std::int64_t rows, std::int64_t k, std::int64_t first_row,
-                               std::int64_t last_row, float* tiles);
 };
 
 const MatrixKernels& matrix_kernels();
