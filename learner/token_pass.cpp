@@ -23,7 +23,7 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
   targets_N = at::tensor(targets, at::kLong);
   if (keep) saved_.recompute = *keep;
   hidden_NH = model.forward(packed_.sequences, keep ? &saved_ : nullptr).index_select(0, packed_.rows_N);
-  tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature);
+  tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature, keep == Recompute::kNone);
   tokens_.logp_N = tokens_.logp_N.cpu();
   tokens_.entropy_N = tokens_.entropy_N.cpu();
 }

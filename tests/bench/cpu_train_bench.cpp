@@ -89,7 +89,7 @@ class Bench {
     mark("zero gradients");
     const at::Tensor hidden = model_.forward(batch_, &saved_), head = model_.head_VH();
     mark("forward");
-    const TokenLogprobs tokens = token_logprobs(hidden, head, targets_, 1.0);
+    const TokenLogprobs tokens = token_logprobs(hidden, head, targets_, 1.0, true);
     mark("log-probabilities");
     at::Tensor grad_head = gradients_.narrow(0, model_.head_offset(), head.numel()).view(head.sizes());
     const at::Tensor grad_hidden = token_logprobs_backward(hidden, head, targets_, 1.0, tokens, grad_logp_, grad_head);
