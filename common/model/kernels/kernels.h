@@ -133,6 +133,13 @@ struct Kernels {
   RowStatistics (*row_statistics)(const float* logits, std::int64_t vocabulary, float temperature, std::int64_t target);
   float (*log_sum_exp)(const float* logits, std::int64_t vocabulary, float temperature);
 
+  bool (*all_finite)(const float* logits, std::int64_t vocabulary);
+  /// The first index of the highest of finite logits.
+  std::int64_t (*first_highest)(const float* logits, std::int64_t vocabulary);
+  /// The first index, in order, whose cumulative probability exceeds `uniform`; where rounding leaves the total below it, the last
+  /// index with any probability.
+  std::int64_t (*invert_cdf)(const float* logits, std::int64_t vocabulary, float temperature, float lse, double uniform);
+
   /// One AdamW update of `count` elements, in the order of operations of torch's _single_tensor_adamw. `rounded` (may be null) takes
   /// the parameters in bf16.
   void (*adamw)(float* parameters, float* exp_avg, float* exp_avg_sq, const float* gradients, std::int64_t count, const AdamWStep& step,

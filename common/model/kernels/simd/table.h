@@ -20,6 +20,8 @@ void fill_swiglu(Kernels<T>& table);
 template <typename T>
 void fill_logits(Kernels<T>& table);
 template <typename T>
+void fill_draw(Kernels<T>& table);
+template <typename T>
 void fill_convert(Kernels<T>& table);
 template <typename T>
 void fill_update(Kernels<T>& table);
