@@ -8,53 +8,21 @@ constexpr std::int64_t kTileElements = kTileRows * kTileInner;
 
 std::int64_t steps_of(std::int64_t inner) { return (inner + kTileInner - 1) / kTileInner; }
 
-/// Sixteen rows of sixteen words, each a pair of inner neighbours.
-struct Words {
-  U16 row[16];
-};
-
-/// The lanes of `a` and `b` whose number has bit Distance off (Upper: on), those of `b` behind those of `a` in each group.
-template <int Distance, bool Upper>
-TROUPE_INLINE U16 exchanged(U16 a, U16 b) {
-  constexpr auto lane = [](int i) { return ((i & Distance) == 0 ? i : 16 + i - Distance) + (Upper ? Distance : 0); };
-  return __builtin_shufflevector(a, b, lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7), lane(8), lane(9), lane(10),
-                                 lane(11), lane(12), lane(13), lane(14), lane(15));
-}
-
-/// Exchanges the squares of Distance words off the diagonal in every square of twice that.
-template <int Distance>
-TROUPE_INLINE void exchange(Words& words) {
-  for (int i = 0; i < 16; ++i) {
-    if ((i & Distance) != 0) continue;
-    const U16 upper = words.row[i], lower = words.row[i + Distance];
-    words.row[i] = exchanged<Distance, false>(upper, lower);
-    words.row[i + Distance] = exchanged<Distance, true>(upper, lower);
-  }
-}
-
-TROUPE_INLINE Words transposed(Words words) {
-  exchange<8>(words);
-  exchange<4>(words);
-  exchange<2>(words);
-  exchange<1>(words);
-  return words;
-}
-
-void put(const Words& words, Bf16* tile) { std::memcpy(static_cast<void*>(tile), &words, sizeof(words)); }
+void put(const Square& words, Bf16* tile) { std::memcpy(static_cast<void*>(tile), &words, sizeof(words)); }
 
 /// Rows 0 to 31 of a matrix, of which there are `rows`, and sixteen columns, of which there are `columns`, in pairs of rows.
-TROUPE_INLINE Words pairs_of_rows(const Bf16* from, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+TROUPE_INLINE Square pairs_of_rows(const Bf16* from, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
   const auto high_halves = [&](std::int64_t row) {
     return row < rows && columns > 0 ? bits_as<U16>(load_upto(from + row * stride, columns)) : U16{};
   };
-  Words words;
+  Square words;
   for (int i = 0; i < 16; ++i) words.row[i] = (high_halves(2 * i) >> 16) | high_halves(2 * i + 1);
   return words;
 }
 
 /// Sixteen rows of a matrix, of which there are `rows`, and 32 columns, of which there are `columns`.
-TROUPE_INLINE Words rows_of_pairs(const Bf16* from, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
-  Words words{};
+TROUPE_INLINE Square rows_of_pairs(const Bf16* from, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+  Square words{};
   const std::int64_t count = columns < kTileInner ? columns : kTileInner;
   for (int i = 0; i < 16 && i < rows; ++i) {
     std::memcpy(&words.row[i], from + i * stride, sizeof(Bf16) * static_cast<std::size_t>(count));

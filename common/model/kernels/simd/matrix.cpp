@@ -108,12 +108,14 @@ void pack_transposed(const float* w, std::int64_t n, std::int64_t k, std::int64_
   for (std::int64_t index = first_panel; index < last_panel; ++index) {
     const std::int64_t first = index * kPanel, width = panel_width(n, first);
     float* panel = panels + first * k;
-    for (std::int64_t i = 0; i < k; i += 16) {  // 16 elements of each row of w: whole cache lines
-      const std::int64_t count = k - i < 16 ? k - i : 16;
-      for (std::int64_t column = 0; column < width; ++column) {
-        for (std::int64_t j = 0; j < count; ++j) {
-          panel[(i + j) * width + column] = first + column < n ? w[(first + column) * k + i + j] : 0.0f;
+    for (std::int64_t column = 0; column < width; column += 16) {
+      for (std::int64_t i = 0; i < k; i += 16) {
+        Square square{};
+        for (int c = 0; c < 16 && first + column + c < n; ++c) {
+          square.row[c] = bits_as<U16>(load_upto(w + (first + column + c) * k + i, k - i));
         }
+        square = transposed(square);
+        for (std::int64_t j = 0; j < 16 && i + j < k; ++j) store(panel + (i + j) * width + column, bits_as<V16>(square.row[j]));
       }
     }
   }
