@@ -23,7 +23,9 @@ class HostDecoder : public Decoder {
   HostDecoder(Parameters parameters, std::int64_t pages, std::int64_t slots)
       : model_(parameters),
         cache_(parameters.architecture(), pages, parameters.flat().scalar_type()),
-        scratch_(static_cast<std::size_t>(slots)) {}
+        scratch_(static_cast<std::size_t>(slots)) {
+    model_.prepare();
+  }
 
   void begin(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version) override {
     const c10::InferenceMode no_autograd;
@@ -51,7 +53,10 @@ class HostDecoder : public Decoder {
   void finish(std::span<DrawnToken> drawn) override { std::ranges::copy(drawn_, drawn.begin()); }
   bool may_run_ahead() const override { return false; }
 
-  void set_weights(Parameters parameters) override { model_ = Transformer(std::move(parameters)); }
+  void set_weights(Parameters parameters) override {
+    model_ = Transformer(std::move(parameters));
+    model_.prepare();
+  }
 
  private:
   at::Tensor logits_of(const ForwardPlan& plan) {

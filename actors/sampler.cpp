@@ -1,89 +1,30 @@
 #include "actors/sampler.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <functional>
 #include <string>
 
 #include "common/base/error.h"
+#include "common/model/kernels/kernels.h"
 #include "common/model/token_logprobs.h"
 
 namespace troupe {
 namespace {
 
-constexpr float kBanned = -1e30F;    // a logit without probability at any temperature
-constexpr std::size_t kBlock = 64;  // a multiple of 8: tokens whose probabilities are computed at once
-
-/// e^x for x <= 0 to 2 ulp, 0 below -87: Cody-Waite reduction and Cephes' polynomial. Without a branch or a call, so
-/// that the loop over a block is vectorised.
-inline float fast_exp(float x) {
-  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-  const float clamped = x < -87.0F ? -87.0F : x;
-  const float shifted = clamped * 1.44269504F + kRound;
-  const float n = shifted - kRound;
-  const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
-  float poly = 1.9875691500e-4F;
-  poly = poly * r + 1.3981999507e-3F;
-  poly = poly * r + 8.3334519073e-3F;
-  poly = poly * r + 4.1665795894e-2F;
-  poly = poly * r + 1.6666665459e-1F;
-  poly = poly * r + 5.0000001201e-1F;
-  poly = poly * r * r + r + 1.0F;
-  const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
-  const float power = std::bit_cast<float>((exponent + 127) << 23);
-  return x < -87.0F ? 0.0F : poly * power;
-}
+constexpr float kBanned = -1e30F;  // a logit without probability at any temperature
 
 void require_finite(std::span<const float> logits) {
-  std::uint32_t bad = 0;
-  for (const float logit : logits) {
-    bad |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(logit) & 0x7f800000U) == 0x7f800000U);
-  }
-  if (bad == 0) return;
+  if (kernels<float>().all_finite(logits.data(), std::ssize(logits))) return;
   const auto first = std::ranges::find_if(logits, [](float logit) { return !std::isfinite(logit); });
   throw DeviceError("the logit of token " + std::to_string(first - logits.begin()) + " is " + std::to_string(*first) +
                     ", expected a finite number: the weights or the forward pass are broken");
 }
 
-/// The first index, in order, whose cumulative probability exceeds `uniform`; where rounding leaves the total below it,
-/// the last index with any probability.
-std::size_t invert_cdf(std::span<const float> logits, float temperature, float lse, double uniform) {
-  const auto probability = [&](std::size_t i) { return fast_exp(logits[i] / temperature - lse); };
-  const auto last_possible = [&](std::size_t begin, std::size_t end) {
-    while (end > begin + 1 && probability(end - 1) <= 0) --end;
-    return end - 1;
-  };
-  std::array<float, kBlock> block;
-  double below = 0;  // probability of everything before the block
-  for (std::size_t start = 0; start < logits.size(); start += kBlock) {
-    const std::size_t size = std::min(kBlock, logits.size() - start);
-    for (std::size_t i = 0; i < size; ++i) block[i] = probability(start + i);
-    for (std::size_t i = size; i < kBlock; ++i) block[i] = 0;
-
-    std::array<double, 8> lanes{};
-    for (std::size_t i = 0; i < kBlock; i += lanes.size()) {
-      for (std::size_t lane = 0; lane < lanes.size(); ++lane) lanes[lane] += static_cast<double>(block[i + lane]);
-    }
-    const double total =
-        ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-    if (uniform < below + total) {
-      for (std::size_t i = 0; i < size; ++i) {
-        below += static_cast<double>(block[i]);
-        if (uniform < below) return start + i;
-      }
-      return last_possible(start, start + size);
-    }
-    below += total;
-  }
-  return last_possible(0, logits.size());
-}
-
 DrawnToken draw_untruncated(std::span<const float> logits, float temperature, double uniform) {
-  const float lse = log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()), temperature);
-  const std::size_t index = invert_cdf(logits, temperature, lse, uniform);
+  const float lse = log_sum_exp(logits.data(), std::ssize(logits), temperature);
+  const auto index = static_cast<std::size_t>(kernels<float>().invert_cdf(logits.data(), std::ssize(logits), temperature, lse, uniform));
   return {static_cast<std::int32_t>(index), logits[index] / temperature - lse};
 }
 
@@ -163,8 +104,8 @@ DrawnToken draw_token(std::span<const float> logits, const SamplingParams& sampl
     logits = scratch.allowed;
   }
   if (sampling.temperature == 0) {
-    const auto index = static_cast<std::size_t>(std::ranges::max_element(logits) - logits.begin());
-    const float lse = log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()), 1.0F);
+    const auto index = static_cast<std::size_t>(kernels<float>().first_highest(logits.data(), std::ssize(logits)));
+    const float lse = log_sum_exp(logits.data(), std::ssize(logits), 1.0F);
     return {static_cast<std::int32_t>(index), logits[index] / 1.0F - lse};
   }
   const auto temperature = static_cast<float>(sampling.temperature);

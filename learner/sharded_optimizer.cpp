@@ -15,6 +15,7 @@
 #include "common/base/exact_sum.h"
 #include "common/model/adamw_step.h"
 #include "common/model/cuda/adamw.h"
+#include "common/model/kernels/kernels.h"
 #include "learner/gathered_units.h"
 #include "learner/schedule.h"
 
@@ -40,16 +41,6 @@ void check_flat(const at::Tensor& tensor, std::int64_t numel, const char* name) 
         std::string(name) + " must be contiguous fp32 [" + std::to_string(numel) + "]");
 }
 
-/// The order of operations of torch's _single_tensor_adamw.
-void adamw_(float* p, float* m, float* v, const float* g, std::int64_t n, const AdamWStep& c) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float grad = g[i] * c.clip;
-    m[i] += c.beta1_rest * (grad - m[i]);
-    v[i] = v[i] * c.beta2 + c.beta2_rest * grad * grad;
-    p[i] = p[i] * c.decay - c.step_size * m[i] / (std::sqrt(v[i]) / c.root2 + c.eps);
-  }
-}
-
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
@@ -71,7 +62,7 @@ ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& init
   exp_avg_ = at::zeros_like(master_);
   exp_avg_sq_ = at::zeros_like(master_);
   if (master_.is_cuda()) decay_turns_ = at::tensor(decay_turns()).to(master_.device());
-  if (!alone_on_gpu()) reduced_ = at::zeros_like(master_);
+  if (!alone()) reduced_ = at::zeros_like(master_);
   set_from_whole_(parameters_, initial, communicator_);
 }
 
@@ -112,11 +103,11 @@ DeviceRanks* ShardedOptimizer::device_ranks() {
 }
 
 void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
-  if (alone_on_gpu()) {
+  if (alone()) {
     reduced_ = gradients;
     return;
   }
-  if (communicator_.size() == 1) {
+  if (communicator_.size() == 1) {  // offloaded
     reduced_.narrow(0, 0, total()).copy_(gradients);
     return;
   }
@@ -160,13 +151,14 @@ void ShardedOptimizer::reduce_scatter(const at::Tensor& padded, const at::Tensor
 
 at::Tensor ShardedOptimizer::squares_of_blocks() const {
   if (reduced_.is_cuda()) return cuda::block_squares(reduced_);
-  at::Tensor squares = at::empty({map_.slice() / kBlock}, at::kDouble);
+  at::Tensor squares = at::zeros({map_.slice() / kBlock}, at::kDouble);
   const std::span sums(squares.mutable_data_ptr<double>(), static_cast<std::size_t>(squares.numel()));
   const std::span<const float> reduced = floats(reduced_);
-  for (std::size_t b = 0; b < sums.size(); ++b) {
-    sums[b] = 0;
-    for (const float g : reduced.subspan(b * kBlock, kBlock)) sums[b] += square_of(g);
-  }
+  const std::int64_t whole = std::ssize(reduced) / kBlock;
+  at::parallel_for(0, whole, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
+    kernels<float>().block_squares(reduced.data() + begin * kBlock, end - begin, kBlock, sums.data() + begin);
+  });
+  if (whole < std::ssize(sums)) kernels<float>().block_squares(reduced.data() + whole * kBlock, 1, std::ssize(reduced) % kBlock, &sums.back());
   return squares;
 }
 
@@ -252,10 +244,13 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
     const auto part = [&](const at::Tensor& slice) { return slice.narrow(0, segment.begin, segment.end - segment.begin); };
     float *const p = floats(part(master_)).data(), *const m = floats(part(exp_avg_)).data(), *const v = floats(part(exp_avg_sq_)).data();
     const float* const g = floats(part(reduced_)).data();
+    Bf16* const rounded = rounds() ? static_cast<Bf16*>(part(parameters_.flat()).mutable_data_ptr()) : nullptr;
     at::parallel_for(0, segment.end - segment.begin, kGrain, [&](std::int64_t begin, std::int64_t end) {
-      adamw_(p + begin, m + begin, v + begin, g + begin, end - begin, constants);
+      kernels<float>().adamw(p + begin, m + begin, v + begin, g + begin, end - begin, constants, rounded == nullptr ? nullptr : rounded + begin);
     });
   }
+  // Written past ATen: the model must not go on with what it made of the parameters before.
+  if (rounds() && !parameters_.flat().is_inference()) parameters_.flat().unsafeGetTensorImpl()->bump_version();
 }
 
 at::Tensor ShardedOptimizer::gather_part(const at::Tensor& part, std::string_view name) {
@@ -305,7 +300,7 @@ void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_a
 }
 
 at::Tensor ShardedOptimizer::gather(const at::Tensor& part, std::string_view name) {
-  if (alone_on_gpu() && part.numel() == total()) return part.cpu();
+  if (alone() && part.numel() == total()) return part.is_cpu() ? part.clone() : part.cpu();
   check_flat(part, slice(), "a slice");
   at::Tensor whole;
   if (communicator_.rank() == 0) whole = at::empty({total()}, at::kFloat);

@@ -59,7 +59,7 @@ class ShardedOptimizer {
   const at::Tensor& master() const { return master_; }
   const at::Tensor& exp_avg() const { return exp_avg_; }
   const at::Tensor& exp_avg_sq() const { return exp_avg_sq_; }
-  /// The last step's summed gradient before clipping. Of one rank on a GPU it is `step`'s argument itself, without the padding.
+  /// The last step's summed gradient before clipping. Of one rank that does not offload it is `step`'s argument itself, without the padding.
   const at::Tensor& gradient() const { return reduced_; }
   std::int64_t slice() const { return map_.slice(); }
   /// Of what is trained, whole, whatever this rank computes with.
@@ -95,10 +95,10 @@ class ShardedOptimizer {
   /// Where the slice's segments that decay and those that do not take turns; the first ones decay.
   std::vector<std::int64_t> decay_turns() const;
   void update_slice(double lr, float clip);
-  /// Whether this rank's slice is all there is, on a GPU: nothing goes over the CPU then.
-  bool alone_on_gpu() const { return master_.is_cuda() && communicator_.size() == 1; }
+  /// Whether this rank's slice is all there is, where the parameters lie: nothing is copied then.
+  bool alone() const { return communicator_.size() == 1 && master_.device() == parameters_.flat().device(); }
   /// Whether the update also rounds the parameters; adapters are fp32, and copied like the slices of several ranks.
-  bool rounds() const { return alone_on_gpu() && parameters_.flat().scalar_type() == at::kBFloat16; }
+  bool rounds() const { return alone() && parameters_.flat().scalar_type() == at::kBFloat16; }
   /// Those between the GPUs; null where collectives go over the CPU. Collective the first time.
   DeviceRanks* device_ranks();
   void publish_parameters();

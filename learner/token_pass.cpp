@@ -24,7 +24,7 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
   targets_N = share_->own(at::tensor(targets, at::kLong));
   if (keep) saved_.recompute = *keep;
   hidden_NH = model.forward(packed_.sequences, keep ? &saved_ : nullptr).index_select(0, share_->own(packed_.rows_N));
-  own_tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature);
+  own_tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature, keep == Recompute::kNone);
   tokens_.logp_N = share_->all(own_tokens_.logp_N).cpu();
   tokens_.entropy_N = share_->all(own_tokens_.entropy_N).cpu();
 }

@@ -11,13 +11,14 @@
 namespace troupe {
 namespace {
 
-/// Logits of hidden rows, a chunk at a time, in fp32.
+/// Logits of hidden rows, a chunk at a time, in fp32. `all` (may be undefined): room for those of every row, which stay there.
 template <typename T>
 class LogitChunks {
  public:
-  LogitChunks(const at::Tensor& hidden_NH, const RightOperand<T>& head, std::int64_t vocabulary)
-      : hidden_NH_(hidden_NH), head_(head), width_(hidden_NH.size(1)), vocabulary_(vocabulary), chunks_(hidden_NH.size(0)) {
-    values_ = at::empty({chunks_.largest(), vocabulary}, at::kFloat);
+  LogitChunks(const at::Tensor& hidden_NH, const RightOperand<T>& head, std::int64_t vocabulary, const at::Tensor& all = {})
+      : hidden_NH_(hidden_NH), head_(head), width_(hidden_NH.size(1)), vocabulary_(vocabulary), chunks_(hidden_NH.size(0)), values_(all) {
+    stay_ = all.defined();
+    if (!stay_) values_ = at::empty({chunks_.largest(), vocabulary}, at::kFloat);
   }
 
   const RowChunks& chunks() const { return chunks_; }
@@ -26,7 +27,7 @@ class LogitChunks {
   /// The logits of the rows of `chunk`, in values().
   const float* compute(std::int64_t chunk) {
     const std::int64_t begin = chunks_.begin(chunk), count = chunks_.begin(chunk + 1) - begin;
-    float* values = data_of<float>(values_);
+    float* values = data_of<float>(values_) + (stay_ ? begin * vocabulary_ : 0);
     head_.multiply_to_float(data_of<T>(hidden_NH_) + begin * width_, count, values);
     return values;
   }
@@ -37,6 +38,7 @@ class LogitChunks {
   std::int64_t width_, vocabulary_;
   RowChunks chunks_;
   at::Tensor values_;
+  bool stay_;
 };
 
 void check_operands(const at::Tensor& hidden_NH, const at::Tensor& head_VH) {
@@ -58,20 +60,21 @@ void check_targets(const at::Tensor& targets_N, std::int64_t rows, std::int64_t 
 }  // namespace
 
 TokenLogprobs token_logprobs(const at::Tensor& hidden_NH, const at::Tensor& head_VH, const at::Tensor& targets_N,
-                             double temperature) {
+                             double temperature, bool keep) {
   const std::int64_t rows = hidden_NH.size(0), vocabulary = head_VH.size(0);
   check_operands(hidden_NH, head_VH);
   check_targets(targets_N, rows, vocabulary);
   check(temperature > 0, "log-probabilities are taken at a positive temperature");
   if (head_VH.is_cuda()) return cuda::token_logprobs(hidden_NH, head_VH, targets_N.to(at::kCUDA), temperature);
   TokenLogprobs result{at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat)};
+  if (keep && rows * vocabulary <= kMostKeptLogits) result.logits_NV = at::empty({rows, vocabulary}, at::kFloat);
   const std::int64_t* targets = data_of<std::int64_t>(targets_N);
   float *logp = data_of<float>(result.logp_N), *entropy = data_of<float>(result.entropy_N),
         *lse = data_of<float>(result.lse_N);
   with_compute_type(head_VH.scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
     const auto head = RightOperand<T>::transposed(data_of<T>(head_VH), vocabulary, head_VH.size(1));
-    LogitChunks<T> logits(hidden_NH, head, vocabulary);
+    LogitChunks<T> logits(hidden_NH, head, vocabulary, result.logits_NV);
     for (std::int64_t chunk = 0; chunk < logits.chunks().count; ++chunk) {
       const std::int64_t begin = logits.chunks().begin(chunk);
       const float* values = logits.compute(chunk);
@@ -107,14 +110,15 @@ at::Tensor token_logprobs_backward(const at::Tensor& hidden_NH, const at::Tensor
   const float *lse = data_of<float>(forward.lse_N), *grad_logp = data_of<float>(grad_logp_N);
   with_compute_type(head_VH.scalar_type(), [&](auto* compute_type) {
     using T = std::remove_pointer_t<decltype(compute_type)>;
-    const auto head = RightOperand<T>::transposed(data_of<T>(head_VH), vocabulary, width);
+    const bool kept = forward.logits_NV.defined();
+    const auto head = kept ? RightOperand<T>() : RightOperand<T>::transposed(data_of<T>(head_VH), vocabulary, width);
     const auto back = RightOperand<T>::plain(data_of<T>(head_VH), vocabulary, width);
-    LogitChunks<T> logits(hidden_NH, head, vocabulary);
+    LogitChunks<T> logits(hidden_NH, head, vocabulary, forward.logits_NV);
     const at::Tensor grad_logits = at::empty({logits.chunks().largest(), vocabulary}, head_VH.scalar_type());
     T* grads = data_of<T>(grad_logits);
     for (std::int64_t chunk = 0; chunk < logits.chunks().count; ++chunk) {
       const std::int64_t begin = logits.chunks().begin(chunk), count = logits.chunks().begin(chunk + 1) - begin;
-      const float* values = logits.compute(chunk);
+      const float* values = kept ? data_of<float>(forward.logits_NV) + begin * vocabulary : logits.compute(chunk);
       for_rows(count, vocabulary, [&](std::int64_t first, std::int64_t last) {
         for (std::int64_t row = first; row < last; ++row) {
           kernels<T>().logp_gradient(values + row * vocabulary, vocabulary, static_cast<float>(temperature),

@@ -153,6 +153,11 @@ const PackedWeights<T>& Transformer::packed() const {
   return std::get<PackedWeights<T>>(packed_);
 }
 
+void Transformer::prepare() const {
+  if (cuda_ || parameters_.sharded()) return;
+  with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) { packed<std::remove_pointer_t<decltype(compute_type)>>(); });
+}
+
 at::Tensor Transformer::logits(const at::Tensor& hidden_NH) const {
   if (cuda_) return cuda_->logits(hidden_NH);
   return with_compute_type(parameters_.flat().scalar_type(), [&](auto* compute_type) {

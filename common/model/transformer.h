@@ -84,6 +84,9 @@ class Transformer {
   /// row_logits of the model's head, packed once for each version of the weights.
   at::Tensor logits(const at::Tensor& hidden_NH) const;
 
+  /// Packs the head and the blocks on a CPU now, which else the first pass after a change of the weights does.
+  void prepare() const;
+
   void weights_changed() { packed_.emplace<std::monostate>(); }
 
   /// The output matrix [V, H] (the embedding where tied); of a reward model its score's row, [1, H]. Of sharded parameters collective,

@@ -29,6 +29,20 @@ inline Architecture quickstart_model() {
   return quickstart;
 }
 
+/// The shape of SmolLM2-135M.
+inline Architecture smollm2_135m() {
+  Architecture smollm = small_model();
+  smollm.vocabulary = 49152;
+  smollm.hidden = 576;
+  smollm.intermediate = 1536;
+  smollm.layers = 30;
+  smollm.heads = 9;
+  smollm.kv_heads = 3;
+  smollm.max_positions = 8192;
+  smollm.rope_theta = 1e5;
+  return smollm;
+}
+
 /// The shape of Qwen2.5-0.5B.
 inline Architecture qwen25_05b() {
   Architecture qwen;

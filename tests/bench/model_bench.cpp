@@ -105,7 +105,7 @@ class Bench {
   /// Forward, log-probabilities, backward; returns the log-probabilities.
   at::Tensor train() {
     const at::Tensor hidden = model_.forward(batch_, &saved_), head = model_.head_VH();
-    const TokenLogprobs logprobs = token_logprobs(hidden, head, targets_, 1.0);
+    const TokenLogprobs logprobs = token_logprobs(hidden, head, targets_, 1.0, true);
     at::Tensor grad_head = gradients_.narrow(0, model_.head_offset(), head.numel()).view(head.sizes());
     const at::Tensor grad = token_logprobs_backward(hidden, head, targets_, 1.0, logprobs, grad_logp_, grad_head);
     model_.backward(batch_, saved_, grad, gradients_);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/files.h"
+#include "common/model/transformer.h"
 #include "tests/common/collective/run_ranks.h"
 #include "tests/learner/tiny_model.h"
 
@@ -184,7 +185,7 @@ TEST_SUITE("learner/sharded_optimizer") {
   TEST_CASE("bf16 parameters are the fp32 masters rounded to nearest even, and small updates are not lost") {
     OptimizerConfig config = golden_config();
     config.lr = 1e-5;  // far below the spacing of bf16 around 0.3 (2e-3)
-    on_ranks(2, [&](Communicator& ranks) {
+    const auto check_ranks = [&](Communicator& ranks) {
       Fixture f(ranks, config, at::kBFloat16);
       const at::Tensor start = f.parameters.flat().clone();
       CHECK(at::equal(start, tiny_start(f.layout()).to(at::kBFloat16)));
@@ -195,6 +196,23 @@ TEST_SUITE("learner/sharded_optimizer") {
       if (ranks.rank() > 0) return;
       CHECK(!at::equal(master, tiny_start(f.layout())));
       CHECK(at::equal(f.parameters.flat(), master.to(at::kBFloat16)));
+    };
+    on_ranks(1, check_ranks);
+    on_ranks(2, check_ranks);
+  }
+
+  TEST_CASE("a model computes with what an update wrote") {
+    on_ranks(1, [&](Communicator& ranks) {
+      Fixture f(ranks, golden_config(), at::kBFloat16);
+      const Transformer model(f.parameters);
+      const PackedSequences batch{at::arange(5, at::kLong), {0, 5}};
+      const at::Tensor before = model.forward(batch, nullptr).clone();
+
+      f.step(1);
+
+      const at::Tensor after = model.forward(batch, nullptr);
+      CHECK_FALSE(after.equal(before));
+      CHECK(after.equal(Transformer(f.parameters).forward(batch, nullptr)));
     });
   }
 }

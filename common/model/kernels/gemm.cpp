@@ -70,7 +70,7 @@ RightOperand<T> RightOperand<T>::transposed(const T* w, std::int64_t n, std::int
   operand.transposed_ = true;
   if constexpr (std::is_same_v<T, float>) {
     operand.panels_ = packed(w, k, n, true);
-  } else if (bf16_tiles_serve(k)) {
+  } else if (bf16_tiles_serve()) {
     operand.panels_ = pack_bf16_tiles_transposed(w, n, k);
   }
   return operand;
@@ -84,7 +84,7 @@ RightOperand<T> RightOperand<T>::plain(const T* w, std::int64_t n, std::int64_t 
   operand.columns_ = k;
   if constexpr (std::is_same_v<T, float>) {
     operand.panels_ = packed(w, n, k, false);
-  } else if (bf16_tiles_serve(n)) {
+  } else if (bf16_tiles_serve()) {
     operand.panels_ = pack_bf16_tiles(w, n, k);
   }
   return operand;
@@ -92,7 +92,7 @@ RightOperand<T> RightOperand<T>::plain(const T* w, std::int64_t n, std::int64_t 
 
 template <>
 void RightOperand<float>::multiply(const float* x, std::int64_t rows, float* out) const {
-  multiply_packed({x, inner_, false, panels_.const_data_ptr<float>(), out, columns_, inner_, false}, rows);
+  multiply_packed({x, inner_, panels_.const_data_ptr<float>(), out, columns_, inner_}, rows);
 }
 
 template <>
@@ -139,11 +139,7 @@ void add_weight_gradient(const float* g, const float* x, float* grad, std::int64
 
 template <>
 void add_weight_gradient(const Bf16* g, const Bf16* x, float* grad, std::int64_t rows, std::int64_t n, std::int64_t k) {
-  if (bf16_tiles_serve(rows)) {
-    const at::Tensor left = matrix(g, rows, n, true).contiguous();
-    add_bf16_tiles(static_cast<const Bf16*>(left.const_data_ptr()), pack_bf16_tiles(x, rows, k), n, rows, k, grad);
-    return;
-  }
+  if (bf16_tiles_serve()) return add_bf16_tiles(g, x, n, rows, k, grad);
   const at::Tensor product = at::cpu::mm(matrix(g, rows, n, true), matrix(x, rows, k));
   kernels<Bf16>().add_rows(static_cast<const Bf16*>(product.const_data_ptr()), 1, n * k, grad);
 }

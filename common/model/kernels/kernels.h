@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "common/model/adamw_step.h"
+
 // Row-wise kernels of the model on raw memory. Everything here works row by row in a fixed order, so that the bits of a
 // row depend on that row alone (in attention: on its sequence up to it), never on the batch, the threads or the blocking.
 // Sums are taken in fp32 over 16 lanes and then by a fixed tree. T is the compute type: float or Bf16.
@@ -130,19 +132,31 @@ struct Kernels {
 
   RowStatistics (*row_statistics)(const float* logits, std::int64_t vocabulary, float temperature, std::int64_t target);
   float (*log_sum_exp)(const float* logits, std::int64_t vocabulary, float temperature);
+
+  bool (*all_finite)(const float* logits, std::int64_t vocabulary);
+  /// The first index of the highest of finite logits.
+  std::int64_t (*first_highest)(const float* logits, std::int64_t vocabulary);
+  /// The first index, in order, whose cumulative probability exceeds `uniform`; where rounding leaves the total below it, the last
+  /// index with any probability.
+  std::int64_t (*invert_cdf)(const float* logits, std::int64_t vocabulary, float temperature, float lse, double uniform);
+
+  /// One AdamW update of `count` elements, in the order of operations of torch's _single_tensor_adamw. `rounded` (may be null) takes
+  /// the parameters in bf16.
+  void (*adamw)(float* parameters, float* exp_avg, float* exp_avg_sq, const float* gradients, std::int64_t count, const AdamWStep& step,
+                Bf16* rounded);
+  /// The sum of squares of each block of `size` elements, added in order.
+  void (*block_squares)(const float* values, std::int64_t blocks, std::int64_t size, double* sums);
 };
 
 /// out[rows, n] = left[rows, k] · right[k, n], in fp32. `right` is packed into panels of `panel_columns` columns, each
-/// [k][columns]; `left` is rows of `left_stride`, or packed into tiles of `tile_rows` rows, each [k][tile_rows].
+/// [k][columns].
 struct MatrixProduct {
   const float* left;
   std::int64_t left_stride;
-  bool left_packed;
   const float* panels;
   float* out;  // rows of n
   std::int64_t n;
   std::int64_t k;
-  bool add;  // out += instead of out =
 };
 
 /// Matrix products whose every element is one chain over k: a row's bits depend on that row and the matrix alone.
@@ -158,9 +172,6 @@ struct MatrixKernels {
   /// Panels of right[k, n].
   void (*pack)(const float* right, std::int64_t n, std::int64_t k, std::int64_t first_panel, std::int64_t last_panel,
                float* panels);
-  /// Tiles of left = gᵀ for g[k, rows].
-  void (*pack_left_transposed)(const float* g, std::int64_t rows, std::int64_t k, std::int64_t first_row,
-                               std::int64_t last_row, float* tiles);
 };
 
 const MatrixKernels& matrix_kernels();

@@ -12,7 +12,9 @@ Kernels<T> table() {
   fill_attention_backward(kernels);
   fill_swiglu(kernels);
   fill_logits(kernels);
+  fill_draw(kernels);
   fill_convert(kernels);
+  fill_update(kernels);
   return kernels;
 }
 template Kernels<float> table();

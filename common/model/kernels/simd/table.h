@@ -20,7 +20,11 @@ void fill_swiglu(Kernels<T>& table);
 template <typename T>
 void fill_logits(Kernels<T>& table);
 template <typename T>
+void fill_draw(Kernels<T>& table);
+template <typename T>
 void fill_convert(Kernels<T>& table);
+template <typename T>
+void fill_update(Kernels<T>& table);
 
 /// The kernels as compiled for TROUPE_ISA.
 template <typename T>

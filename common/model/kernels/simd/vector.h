@@ -130,4 +130,36 @@ TROUPE_INLINE V16 exp(V16 x) {
   return x < low ? V16{} : y;
 }
 
+/// Sixteen rows of sixteen words.
+struct Square {
+  U16 row[16];
+};
+
+/// The lanes of `a` and `b` whose number has bit Distance off (Upper: on), those of `b` behind those of `a` in each group.
+template <int Distance, bool Upper>
+TROUPE_INLINE U16 exchanged(U16 a, U16 b) {
+  constexpr auto lane = [](int i) { return ((i & Distance) == 0 ? i : 16 + i - Distance) + (Upper ? Distance : 0); };
+  return __builtin_shufflevector(a, b, lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7), lane(8), lane(9), lane(10),
+                                 lane(11), lane(12), lane(13), lane(14), lane(15));
+}
+
+/// Exchanges the squares of Distance words off the diagonal in every square of twice that.
+template <int Distance>
+TROUPE_INLINE void exchange(Square& words) {
+  for (int i = 0; i < 16; ++i) {
+    if ((i & Distance) != 0) continue;
+    const U16 upper = words.row[i], lower = words.row[i + Distance];
+    words.row[i] = exchanged<Distance, false>(upper, lower);
+    words.row[i + Distance] = exchanged<Distance, true>(upper, lower);
+  }
+}
+
+TROUPE_INLINE Square transposed(Square words) {
+  exchange<8>(words);
+  exchange<4>(words);
+  exchange<2>(words);
+  exchange<1>(words);
+  return words;
+}
+
 }  // namespace troupe::TROUPE_ISA
