@@ -21,7 +21,7 @@ needed=(
   libzmq3-dev:zmq.h cppzmq-dev:zmq.hpp libcereal-dev:cereal/cereal.hpp libboost-program-options-dev:boost/program_options.hpp
   nlohmann-json3-dev:nlohmann/json.hpp libspdlog-dev:spdlog/spdlog.h libfmt-dev:fmt/core.h libpcre2-dev:pcre2.h
   libutf8proc-dev:utf8proc.h libzstd-dev:zstd.h libxxhash-dev:xxhash.h doctest-dev:doctest/doctest.h libjs-chart.js:chart.min.js
-  libseccomp-dev:seccomp.h bubblewrap:bwrap libcld2-dev:cld2/public/compact_lang_det.h libcpp-httplib-dev:httplib.h
+  libseccomp-dev:seccomp.h bubblewrap:bwrap openssl:openssl libcld2-dev:cld2/public/compact_lang_det.h libcpp-httplib-dev:httplib.h
 )
 helpful=(ninja-build:ninja ccache:ccache)  # a faster build; nobody is asked for them
 only_check=0

@@ -2,6 +2,9 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "common/base/error.h"
 #include "rewarders/line_process.h"
@@ -14,15 +17,21 @@ namespace {
 /// A judge that does what the response tells it to (judge_server.py), and a reward that asks it.
 struct Fixture {
   ScratchFolder scratch;
-  LineProcess server{{"/usr/bin/python3", std::string(TROUPE_TEST_DATA) + "/rewarders/judge_server.py"}};
+  LineProcess server;
   std::string url;
 
-  Fixture() {
+  /// `arguments` are the server's.
+  explicit Fixture(const std::vector<std::string>& arguments = {}, const std::string& scheme = "http")
+      : server([&] {
+          std::vector<std::string> words = {"/usr/bin/python3", std::string(TROUPE_TEST_DATA) + "/rewarders/judge_server.py"};
+          words.insert(words.end(), arguments.begin(), arguments.end());
+          return words;
+        }()) {
     std::signal(SIGPIPE, SIG_IGN);  // as the program does
     server.start();
     const auto port = server.read_line(Deadline::after_s(30));
     REQUIRE(port);
-    url = "http://127.0.0.1:" + *port + "/v1/chat/completions";
+    url = scheme + "://127.0.0.1:" + *port + "/v1/chat/completions";
     spill(scratch / "prompt.jinja", "{{ response }}");
   }
 
@@ -71,6 +80,20 @@ TEST_SUITE("rewarders/judge_reward") {
     CHECK(told(*judge(), "key") == "0.0 ok");
     CHECK(told(*judge({{"temperature", "0.25"}}), "temperature") == "0.25 ok");
     CHECK(told(*judge({{"max_tokens", "77"}}), "tokens") == "77.0 ok");
+  }
+
+  TEST_CASE("over HTTPS a judge is asked whose certificate is trusted, and no other") {
+    const ScratchFolder keys;
+    const std::string certificate = (keys / "certificate.pem").string(), key = (keys / "key.pem").string();
+    const std::string made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout " +
+                             key + " -out " + certificate + " 2>/dev/null";
+    REQUIRE(std::system(made.c_str()) == 0);
+    Fixture fixture({certificate, key}, "https");
+    CHECK(told(*fixture.judge({{"retries", "0"}}), "score 7") == "null verifier_failed");
+    setenv("SSL_CERT_FILE", certificate.c_str(), 1);
+    const std::string answer = told(*fixture.judge(), "score 7");
+    unsetenv("SSL_CERT_FILE");
+    CHECK(answer == "7.0 ok");
   }
 
   TEST_CASE_FIXTURE(Fixture, "what may pass is tried again, up to the retries, and never is a wrong answer") {

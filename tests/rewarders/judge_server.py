@@ -1,4 +1,5 @@
-"""A chat-completions server for tests of the judge: what it answers is what the prompt asks it for. It prints its port.
+"""A chat-completions server for tests of the judge: what it answers is what the prompt asks it for. It prints its port. With the files of a
+certificate and its key as arguments it speaks HTTPS.
 
 The prompt's first word chooses: `score N` replies with [[N]], `word W` with [[ W ]]; `busy N` is 429 for the first N times, `broken N` 500 (and then
 both score 1); `refuse` is 401, `garbage` no JSON, `silent` a reply without a score, `stall` says nothing, `drip` a byte now and then. `echo` scores
@@ -8,6 +9,7 @@ how often it was asked, `most` how many were asked at once so far, `slow` takes 
 import collections
 import http.server
 import json
+import ssl
 import sys
 import threading
 import time
@@ -75,6 +77,10 @@ class Judge(http.server.BaseHTTPRequestHandler):
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_port, flush=True)
 sys.stdin.read()
