@@ -171,36 +171,22 @@ def actor_killed_in_a_job(bench, point, most):
     return bench.same_end(run)
 
 
-def missing_rank_is_named(run, fault):
-    """Rank 1 of a job does not go on; what rank 0 says of it within the deadline, and then the job ends."""
-    child = run.job(fault)
+def learner_missing_in_a_job(bench, point, hits, action, **options):
+    """Under mpirun --enable-recovery rank 0 names rank 1, which does not go on, within the deadline, and every process of the job ends. Two
+    that held one model together have one each afterwards, which ends in other bits."""
+    run = bench.run(**options)
+    child = run.job(f"{point}:learner1:{bench.dice.randint(*hits)}:{action}")
     run.wait_mark(child)
     start = time.monotonic()
-    patience = (run.options["deadline.collective_s"] * (2 if fault.endswith("stop") else 1) + 1 * SCALE)
+    patience = (run.options["deadline.collective_s"] * (2 if action == "stop" else 1) + 1 * SCALE)
     named = wait_for(30, "the other learner to name rank 1", lambda: re.search(r"rank 0: (.*rank 1.*)", child.log.read_text()))
     took = time.monotonic() - start
     expect(took <= patience, f"rank 1 was named after {took:.1f} s, expected {patience:.1f}: {named[1]}")
     wait_for(60, "every process of the job to end", lambda: not run.processes())
     child.wait(10)
-
-
-def learner_missing_in_a_job(bench, point, action):
-    """Under mpirun --enable-recovery the other learner names the missing one within the deadline and leaves with 75."""
-    run = bench.run()
-    missing_rank_is_named(run, f"{point}:learner1:{bench.dice.randint(2, 6)}:{action}")
+    together = run.options.pop("learners.tensor_parallel", 1) > 1
     run.finish()
-    return bench.same_end(run)
-
-
-def part_of_the_model_missing_in_a_job(bench, action):
-    """The same where the two hold one model together, in a sum of rows or of gradients; each has a model of its own afterwards."""
-    run = bench.run(learners__tensor_parallel=2, cold_start__kv_heads=2)
-    missing_rank_is_named(run, f"collective.inside:learner1:{bench.dice.randint(100, 200)}:{action}")
-    run.options["learners.tensor_parallel"] = 1
-    run.finish()
-    _, lost, twice = run.audit()
-    run.remove()
-    return lost, twice
+    return run.audit()[1:] if together else bench.same_end(run)
 
 
 def learner_stopped(bench, rank):
@@ -390,11 +376,11 @@ def table(points, long):
     for stage in (2, 3):
         add(f"F4 learner 1 killed at collective.inside, ZeRO stage {stage}", repeat, one_killed_at, "learner1", "collective.inside", 200,
             options={"learners__zero_stage": stage})
-    add("F4 learner 1 killed in a job", repeat, learner_missing_in_a_job, "learner.updated", "kill", alone=True)
-    add("F4 learner 1 stopped in a job", repeat, learner_missing_in_a_job, "learner.backward", "stop", alone=True)
-    for action, past in (("kill", "killed"), ("stop", "stopped")):
-        add(f"F4 learner 1, with a part of the model, {past} in a job", repeat, part_of_the_model_missing_in_a_job, action, alone=True,
-            outcome="another size")
+    add("F4 learner 1 killed in a job", repeat, learner_missing_in_a_job, "learner.updated", (2, 6), "kill", alone=True)
+    add("F4 learner 1 stopped in a job", repeat, learner_missing_in_a_job, "learner.backward", (2, 6), "stop", alone=True)
+    for action in ("kill", "stop"):
+        add(f"F4 learner 1, with a part of the model, in a job: {action}", repeat, learner_missing_in_a_job, "collective.inside", (100, 200), action,
+            alone=True, outcome="another size", options={"learners__tensor_parallel": 2, "cold_start__kv_heads": 2})
     for rank in (0, 1):
         add(f"F4 learner {rank} stopped in a step", repeat, learner_stopped, rank, alone=True)
     add("F16 a gradient is not finite", 1, gradient_not_finite_once)
