@@ -46,6 +46,14 @@ TEST_SUITE("model/gemm") {
     }
   }
 
+  TEST_CASE("packing the transpose is packing of the transposed matrix") {
+    if (!bf16_tiles_serve()) return;  // a CPU without matrix tiles
+    for (const auto& [n, k] : {std::pair{64, 64}, {70, 30}, {1, 2}, {200, 578}, {130, 66}, {33, 31}}) {
+      const at::Tensor w = at::randn({n, k}).to(at::kBFloat16), right = w.t().contiguous();
+      CHECK(pack_bf16_tiles_transposed(data<Bf16>(w), n, k).equal(pack_bf16_tiles(data<Bf16>(right), k, n)));
+    }
+  }
+
   TEST_CASE("rows of a product in bf16 are its fp32 rows rounded") {
     if (!bf16_tiles_serve()) return;  // a CPU without matrix tiles
     const at::Tensor x = at::randn({50, 70}).to(at::kBFloat16), w = at::randn({77, 70}).to(at::kBFloat16);
