@@ -96,6 +96,7 @@ class Supervisor {
     }
     std::filesystem::remove(options_.folder.hub());  // of an earlier attempt: helpers start when the new one is there
     for (Helper& helper : helpers_) helper.start_at_ms = 0;
+    summary_before_ = summary_time();
     learners_ = std::make_unique<ChildProcess>("the learners", command, "");
   }
 
@@ -107,6 +108,18 @@ class Supervisor {
     learners_->send_signal(SIGUSR1);
   }
 
+  /// Whether the summary is there, and not as it was when the learners were started.
+  bool summary_written() const {
+    const auto time = summary_time();
+    return time && time != summary_before_;
+  }
+
+  std::optional<std::filesystem::file_time_type> summary_time() const {
+    std::error_code error;
+    const auto time = std::filesystem::last_write_time(options_.folder.summary(), error);
+    return error ? std::nullopt : std::optional(time);
+  }
+
   std::int64_t trained_steps() const {
     if (!std::filesystem::exists(options_.folder.ledger())) return 0;
     return read_ledger(options_.folder.ledger()).last_trained_step;
@@ -114,9 +127,9 @@ class Supervisor {
 
   /// The run's exit code where it is over, or nothing where the learners were started again.
   std::optional<int> learners_ended(int code) {
-    // The summary is written last and removed first: with it the run is over, whatever signal mpirun then ended by.
-    const bool finished = code == 0 || (told_to_stop_ && std::filesystem::exists(options_.folder.summary()));
     const bool final = code == kExitFailed || code == kExitUsage;  // another attempt would come to the same
+    // The summary is written last: once these learners wrote it the run is over, whatever signal they or mpirun then ended by.
+    const bool finished = code == 0 || (summary_written() && (told_to_stop_ || !final));
     if (finished || final || told_to_stop_) return finished ? 0 : told_to_stop_ ? kExitResumable : code;
     const std::int64_t steps = trained_steps();
     restarts_ = steps > steps_at_restart_ ? 1 : restarts_ + 1;
@@ -203,6 +216,7 @@ class Supervisor {
   std::int64_t ask_again_at_ms_ = 0;
   int restarts_ = 0;
   std::int64_t steps_at_restart_ = 0;
+  std::optional<std::filesystem::file_time_type> summary_before_;  // the summary's when the learners were started
 };
 
 /// Makes the run directory, and finds out at once what would stop the learners later. @throws ConfigError where the directory

@@ -2,6 +2,7 @@
 set -u
 troupe="$1"
 source_dir="$2"
+faulty="${3:-}"  # the same program with the fault points of common/base/fault.h
 work="$(mktemp -d "${TMPDIR:-/tmp}/troupe-e2e-XXXXXX")"
 children=()
 cd "$source_dir" || exit 1
@@ -26,6 +27,15 @@ expect_code() {
   "$@" >"$work/last.log" 2>&1
   local code=$?
   [ $code = "$expected" ] || { cat "$work/last.log" >&2; fail "exit code $code instead of $expected: $*"; }
+}
+
+# with_fault FAULT troupe …: the command under a fault of tests/faults/injection.h, at the same place whatever the machine's speed. It
+# happens once; $work/fault tells that it did.
+with_fault() {
+  local fault="$1"
+  shift 2
+  rm -f "$work/fault"
+  TROUPE_FAULT="$fault" TROUPE_FAULT_MARK="$work/fault" "$faulty" "$@"
 }
 
 expect_text() { grep -qF -- "$1" "$2" || { cat "$2" >&2; fail "'$1' is not in $2"; }; }

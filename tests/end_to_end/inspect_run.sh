@@ -7,11 +7,11 @@ recipe=(configs/smoke.cfg --run-dir "$run" --checkpoint.every 4)
 steps=28
 
 # Alive (and waiting for its rewarder, which is stopped): everything but the pruning works, and changes nothing.
-"$troupe" run "${recipe[@]}" --run.steps $steps >"$work/live.log" 2>&1 &
+with_fault rewarder.task:rewarder0:90:stop "$troupe" run "${recipe[@]}" --run.steps $steps >"$work/live.log" 2>&1 &
 supervisor=$!
 children+=($supervisor)
+wait_for 60 "the rewarder to stop" test -e "$work/fault"
 wait_for 60 "five steps" steps_in "$run" 5
-pkill -STOP -f -- "^[^ ]*troupe rewarder .*--run-dir $run " || fail "there was no rewarder to stop"
 expect_code 0 "$troupe" inspect "$run"
 expect_text ", running" "$work/last.log"
 expect_code 0 "$troupe" inspect "$run" --json

@@ -8,16 +8,9 @@ killed_and_resumed() {
   local name="$1"
   shift
   expect_code 0 "$@" --run-dir "$work/$name"
-  # Killed as soon as it says that step 8 is done: the newest checkpoint is that of step 6.
-  exec 3< <(exec "$@" --run-dir "$work/$name-killed" 2>"$work/$name-killed.log")
-  local pid=$! line
-  children+=("$pid")
-  while read -r -t 60 line <&3; do
-    case "$line" in "step 8/"*) kill -KILL "$pid" && break ;; esac
-  done
-  exec 3<&-
-  [ ! -e "$work/$name-killed/summary.json" ] || fail "$name was over before it could be killed"
-  steps_in "$work/$name-killed" 8 || fail "$name did not come to step 8"
+  # Killed as it would save step 9: the newest checkpoint is that of step 6.
+  expect_code 137 with_fault checkpoint.begin:learner0:3:kill "$@" --run-dir "$work/$name-killed"
+  steps_in "$work/$name-killed" 9 || fail "$name did not come to step 9"
   expect_code 0 "$@" --run-dir "$work/$name-killed"
   [ -n "$(hash_of "$work/$name")" ] || fail "$name has no final_hash"
   [ "$(hash_of "$work/$name")" = "$(hash_of "$work/$name-killed")" ] || fail "$name: the killed run ended in other bits"

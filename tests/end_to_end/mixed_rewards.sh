@@ -49,10 +49,11 @@ for group in range(12):
 assert seen == {"maths", "polite", "judged"}, seen
 PYTHON
 
-# Everything is killed after the third step; the same command goes on, and ends in the same bits.
-"$troupe" run "${mixed[@]}" --reward.judged.cache "$work/asked_again.jsonl" --run-dir "$work/killed" >"$work/killed.log" 2>&1 &
+# Everything is killed as step 4 begins; the same command goes on, and ends in the same bits.
+with_fault learner.step.begin:learner0:4:stop "$troupe" run "${mixed[@]}" --reward.judged.cache "$work/asked_again.jsonl" --run-dir "$work/killed" \
+  >"$work/killed.log" 2>&1 &
 children+=("$!")
-wait_for 60 "three steps" steps_in "$work/killed" 3
+wait_for 60 "three steps" test -e "$work/fault"
 for pid in $(pgrep -f -- "$work/killed"); do kill -KILL "$pid" 2>/dev/null; done
 none_left() { ! pgrep -f -- "$work/killed"; }
 wait_for 20 "the killed processes" none_left
