@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -22,6 +23,9 @@ class DeviceRanks {
   virtual at::Tensor reduce_scatter_sum(const at::Tensor& whole, std::string_view tensor) = 0;
   /// The ranks' `own`, one after the other. @throws DeviceError.
   virtual at::Tensor all_gather(const at::Tensor& own, std::string_view tensor) = 0;
+  /// Puts the ranks' `own` into `all` [size * n], behind what the current stream has now and beside what it gets from now on. Whoever calls the
+  /// result makes the current stream wait for that; both tensors live until then. @throws DeviceError.
+  virtual std::function<void()> start_all_gather(const at::Tensor& own, const at::Tensor& all, std::string_view tensor) = 0;
   /// Until all of them are done. @throws DeviceError naming the first that is not, `deadline.collective_s` after this call.
   virtual void wait() = 0;
 };

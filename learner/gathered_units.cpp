@@ -3,12 +3,13 @@
 #include <ATen/Functions.h>
 
 #include <algorithm>
-#include <memory>
-#include <span>
+#include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "common/base/error.h"
 #include "common/model/tensor_cut.h"
+#include "learner/device_ranks.h"
 
 namespace troupe {
 namespace {
@@ -36,17 +37,66 @@ at::Tensor put_together(const Parameters& parameters, const Communicator& commun
   return whole;
 }
 
-}  // namespace
+constexpr const char* kGathered = "a unit's parameters";
 
-GatheredUnits::GatheredUnits(ShardMap map, at::Tensor slice, Communicator& communicator)
-    : map_(std::move(map)), slice_(std::move(slice)), communicator_(communicator), version_(version_of(slice_)) {
-  check(slice_.is_cpu() && slice_.is_contiguous() && slice_.numel() == map_.slice(), "units are gathered of slices on the CPU");
+void gather(const at::Tensor& own, const at::Tensor& all, Communicator& communicator) {
+  communicator.all_gather({static_cast<const std::byte*>(own.const_data_ptr()), own.nbytes()},
+                          {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, kGathered);
 }
 
-GatheredUnits::~GatheredUnits() {
-  for (const Held& held : held_) {
-    if (held.arrival.valid()) held.arrival.wait();  // it writes into the buffer; no longer than the patience with the peers
+class HostGatherer final : public UnitGatherer {
+ public:
+  explicit HostGatherer(Communicator& communicator) : communicator_(communicator) {}
+
+  std::function<void()> start(const at::Tensor& own, const at::Tensor& all) override {
+    const std::shared_future<void> done = communicator_.start([&communicator = communicator_, own, all] { gather(own, all, communicator); });
+    return [done] { done.get(); };
   }
+
+ private:
+  Communicator& communicator_;
+};
+
+class DeviceGatherer final : public UnitGatherer {
+ public:
+  explicit DeviceGatherer(Communicator& communicator) : communicator_(communicator) {}
+
+  std::function<void()> start(const at::Tensor& own, const at::Tensor& all) override {
+    if (!ranks_) ranks_ = nccl_ranks(communicator_);
+    if (DeviceRanks* const ranks = ranks_->get()) {
+      if (!std::exchange(under_way_, true)) ranks->meet();
+      return ranks->start_all_gather(own, all, kGathered);
+    }
+    const at::Tensor on_cpu = at::empty(all.sizes(), all.options().device(at::kCPU));
+    gather(own.cpu(), on_cpu, communicator_);
+    all.copy_(on_cpu);
+    return {};
+  }
+
+  void settle() override {
+    if (std::exchange(under_way_, false)) (*ranks_)->wait();
+  }
+
+ private:
+  Communicator& communicator_;
+  std::optional<std::unique_ptr<DeviceRanks>> ranks_;  // null: they share a GPU
+  bool under_way_ = false;                             // since the last settle
+};
+
+}  // namespace
+
+std::unique_ptr<UnitGatherer> unit_gatherer(at::Device device, Communicator& communicator) {
+  if (device.is_cpu()) return std::make_unique<HostGatherer>(communicator);
+  return std::make_unique<DeviceGatherer>(communicator);
+}
+
+GatheredUnits::GatheredUnits(ShardMap map, at::Tensor slice, std::unique_ptr<UnitGatherer> gatherer)
+    : map_(std::move(map)), slice_(std::move(slice)), gatherer_(std::move(gatherer)), version_(version_of(slice_)) {
+  check(slice_.is_contiguous() && slice_.numel() == map_.slice(), "units are gathered of this rank's slice");
+}
+
+void GatheredUnits::await(Held& held) {
+  if (held.arrive) std::exchange(held.arrive, nullptr)();
 }
 
 GatheredUnits::Held* GatheredUnits::find(std::int64_t number) {
@@ -56,7 +106,7 @@ GatheredUnits::Held* GatheredUnits::find(std::int64_t number) {
 
 GatheredUnits::Held& GatheredUnits::fetch(std::int64_t number) {
   Held& held = *std::min_element(held_.begin(), held_.end(), [](const Held& a, const Held& b) { return a.taken < b.taken; });
-  if (held.arrival.valid()) held.arrival.get();
+  await(held);
   const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
   held.number = number;
   held.taken = calls_;
@@ -64,17 +114,13 @@ GatheredUnits::Held& GatheredUnits::fetch(std::int64_t number) {
     held.padded = at::Tensor();  // first the old memory goes back
     held.padded = at::empty({unit.padded(map_.ranks())}, slice_.options());
   }
-  const at::Tensor own = slice_.narrow(0, unit.place, unit.part), all = held.padded;
-  held.arrival = communicator_.start([this, own, all] {
-    communicator_.all_gather({static_cast<const std::byte*>(own.const_data_ptr()), own.nbytes()},
-                             {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, "a unit's parameters");
-  });
+  held.arrive = gatherer_->start(slice_.narrow(0, unit.place, unit.part), held.padded);
   return held;
 }
 
 void GatheredUnits::let_go() {
   for (Held& held : held_) {
-    if (held.arrival.valid()) held.arrival.get();
+    await(held);
     held.number = -1;
     held.taken = 0;
   }
@@ -90,25 +136,26 @@ at::Tensor GatheredUnits::take(std::int64_t number, std::int64_t next) {
   if (held == nullptr) held = &fetch(number);
   held->taken = calls_;
   if (next >= 0 && find(next) == nullptr) fetch(next);
-  held->arrival.get();
+  await(*held);
   const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
   return held->padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin);
 }
 
-Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator) {
+Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator, at::Device device) {
   const ShardMap map(ParameterLayout(architecture).units, communicator.size());
-  const at::Tensor slice = at::zeros({map.slice()}, dtype);
-  return Parameters(architecture, slice, std::make_shared<GatheredUnits>(map, slice, communicator));
+  const at::Tensor slice = at::zeros({map.slice()}, at::TensorOptions(dtype).device(device));
+  return Parameters(architecture, slice, std::make_shared<GatheredUnits>(map, slice, unit_gatherer(device, communicator)));
 }
 
 at::Tensor whole_of(const Parameters& parameters, const Communicator& communicator) {
   if (parameters.cut() != nullptr) return put_together(parameters, communicator);
   if (!parameters.sharded()) return parameters.flat().cpu();
   at::Tensor whole;
-  if (communicator.rank() == 0) whole = at::empty({parameters.layout().total}, parameters.flat().options());
+  if (communicator.rank() == 0) whole = at::empty({parameters.layout().total}, parameters.flat().options().device(at::kCPU));
   const std::int64_t count = units_of(parameters.layout());
   for (std::int64_t number = 0; number < count; ++number) {
     const at::Tensor unit = parameters.unit(number, number + 1 < count ? number + 1 : -1);
+    parameters.settle();
     if (whole.defined()) unit_of(whole, parameters.layout(), number).copy_(unit);
   }
   return whole;

@@ -4,8 +4,8 @@
 
 #include <array>
 #include <cstdint>
-#include <future>
-#include <vector>
+#include <functional>
+#include <memory>
 
 #include "common/collective/communicator.h"
 #include "common/model/parameters.h"
@@ -13,38 +13,53 @@
 
 namespace troupe {
 
-/// Parameters of which each rank has its slice on the CPU (ZeRO stage 3, Rajbhandari et al. 2020): a unit is gathered when it is asked
-/// for, and the next one meanwhile where the communicator runs beside its caller. Three units are held at once. Writing to the slice by
-/// ATen's operations lets go of them.
+/// How the slices of a unit come together where they lie.
+class UnitGatherer {
+ public:
+  virtual ~UnitGatherer() = default;
+  /// Puts the ranks' `own` into `all` [ranks * n], perhaps beside the caller; whoever calls the result waits for it, or has what is
+  /// enqueued on the GPU from then on wait. Collective.
+  virtual std::function<void()> start(const at::Tensor& own, const at::Tensor& all) = 0;
+  /// ParameterUnits::settle.
+  virtual void settle() {}
+};
+
+/// On the CPU: beside the caller where the communicator runs there. On a GPU: beside the kernels, by NCCL, or over the CPU where ranks share
+/// a GPU, at once. Refers to the communicator. Collective the first time that it is used.
+std::unique_ptr<UnitGatherer> unit_gatherer(at::Device device, Communicator& communicator);
+
+/// Parameters of which each rank has its slice (ZeRO stage 3, Rajbhandari et al. 2020): a unit is gathered when it is asked for, and the
+/// next one meanwhile. Three units are held at once. Writing to the slice by ATen's operations lets go of them.
 class GatheredUnits final : public ParameterUnits {
  public:
-  /// Refers to the communicator; `slice` [map.slice()] is this rank's, shared with whoever trains it.
-  GatheredUnits(ShardMap map, at::Tensor slice, Communicator& communicator);
-  ~GatheredUnits() override;
+  /// `slice` [map.slice()] is this rank's, shared with whoever trains it.
+  GatheredUnits(ShardMap map, at::Tensor slice, std::unique_ptr<UnitGatherer> gatherer);
 
   at::Tensor take(std::int64_t number, std::int64_t next) override;
+  void settle() override { gatherer_->settle(); }
 
  private:
   struct Held {
     std::int64_t number = -1;
     std::uint64_t taken = 0;  // when, in calls
     at::Tensor padded;
-    std::shared_future<void> arrival;
+    std::function<void()> arrive;  // empty: it is there
   };
+  static void await(Held& held);
   Held* find(std::int64_t number);
   Held& fetch(std::int64_t number);
   void let_go();
 
   ShardMap map_;
   at::Tensor slice_;
-  Communicator& communicator_;
+  std::unique_ptr<UnitGatherer> gatherer_;
   std::array<Held, 3> held_;
   std::uint64_t calls_ = 0;
   std::uint32_t version_ = 0;  // of the slice that the units are of
 };
 
-/// Parameters of a model for stage 3: this rank's slice, zeros of `dtype`, gathered over `communicator`, which must outlive them.
-Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator);
+/// Parameters of a model for stage 3: this rank's slice, zeros of `dtype` on `device`, gathered over `communicator`, which must outlive them.
+Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator, at::Device device = at::kCPU);
 
 /// Parameters of a whole model as one tensor [total] in their dtype on rank 0's CPU, undefined on the others; those that each rank has
 /// whole are themselves, on every rank. Collective.

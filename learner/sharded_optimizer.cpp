@@ -81,6 +81,7 @@ OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t s
 }
 
 OptimizerStep ShardedOptimizer::update(std::int64_t step) {
+  settle();
   OptimizerStep result;
   result.lr = learning_rate(config_, step, total_steps_);
   result.grad_norm = global_norm();
@@ -99,7 +100,12 @@ OptimizerStep ShardedOptimizer::update(std::int64_t step) {
 
 DeviceRanks* ShardedOptimizer::device_ranks() {
   if (!device_ranks_) device_ranks_ = parameters_.flat().is_cuda() ? nccl_ranks(communicator_) : nullptr;
+  if (*device_ranks_ && !std::exchange(under_way_, true)) (*device_ranks_)->meet();
   return device_ranks_->get();
+}
+
+void ShardedOptimizer::settle() {
+  if (std::exchange(under_way_, false)) (*device_ranks_)->wait();
 }
 
 void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
@@ -111,8 +117,6 @@ void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
     reduced_.narrow(0, 0, total()).copy_(gradients);
     return;
   }
-  DeviceRanks* const ranks = device_ranks();
-  if (ranks != nullptr) ranks->meet();
   for (const ShardMap::Unit& unit : map_.units()) {
     const std::int64_t before = unit.begin - unit.origin, count = unit.end - unit.begin, all = unit.padded(map_.ranks());
     const at::Tensor padded = at::empty({all}, gradients.options());
@@ -121,7 +125,6 @@ void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
     padded.narrow(0, before + count, all - before - count).zero_();
     reduce_scatter(padded, reduced_.narrow(0, unit.place, unit.part));
   }
-  if (ranks != nullptr) ranks->wait();
 }
 
 void ShardedOptimizer::clear_sum() {
@@ -132,16 +135,15 @@ void ShardedOptimizer::add_to_sum(std::size_t number, const at::Tensor& padded) 
   const ShardMap::Unit& unit = map_.units()[number];
   check_flat(padded, unit.padded(map_.ranks()), "a unit's gradients");
   const at::Tensor part = at::empty({unit.part}, reduced_.options());
-  DeviceRanks* const ranks = device_ranks();
-  if (ranks != nullptr) ranks->meet();
   reduce_scatter(padded, part);
-  if (ranks != nullptr) ranks->wait();
   reduced_.narrow(0, unit.place, unit.part).add_(part);
 }
 
 void ShardedOptimizer::reduce_scatter(const at::Tensor& padded, const at::Tensor& part) {
   if (DeviceRanks* const ranks = device_ranks()) {
-    part.copy_(ranks->reduce_scatter_sum(padded, "gradients"));
+    const at::Tensor sum = ranks->reduce_scatter_sum(padded, "gradients");
+    if (part.is_cpu()) settle();
+    part.copy_(sum);
     return;
   }
   const at::Tensor all = padded.cpu(), own = part.is_cpu() ? part : at::empty({part.numel()}, at::kFloat);
@@ -277,14 +279,13 @@ void ShardedOptimizer::publish_parameters() {
   }
   const at::Tensor rounded = master_.to(parameters_.flat().scalar_type());
   DeviceRanks* const ranks = device_ranks();
-  if (ranks != nullptr) ranks->meet();
   for (std::size_t number = 0; number < map_.units().size(); ++number) {
     const ShardMap::Unit& unit = map_.units()[number];
     const at::Tensor part = rounded.narrow(0, unit.place, unit.part);
     const at::Tensor all = ranks != nullptr ? ranks->all_gather(part.to(parameters_.flat().device()), "parameters") : gather_part(part, "parameters");
     parameters_.set_unit_(static_cast<std::int64_t>(number), all.narrow(0, unit.begin - unit.origin, unit.end - unit.begin));
   }
-  if (ranks != nullptr) ranks->wait();
+  settle();
 }
 
 void ShardedOptimizer::restore(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,

@@ -49,9 +49,11 @@ class ShardedOptimizer {
 
   /// The same in parts, so that nobody need hold all gradients: first clear_sum, then any number of times add_to_sum for a unit of the
   /// map, then update, which is `step` of the sum. `padded` is a unit's gradients from its origin on ([unit.padded()], fp32, zero
-  /// where the unit is not; destroyed). All but clear_sum are collective.
+  /// where the unit is not; destroyed). Whoever waits for a GPU in between calls settle first, which has a deadline. All but clear_sum and
+  /// settle are collective.
   void clear_sum();
   void add_to_sum(std::size_t unit, const at::Tensor& padded);
+  void settle();
   OptimizerStep update(std::int64_t step);
 
   const ShardMap& map() const { return map_; }
@@ -99,7 +101,7 @@ class ShardedOptimizer {
   bool alone() const { return communicator_.size() == 1 && master_.device() == parameters_.flat().device(); }
   /// Whether the update also rounds the parameters; adapters are fp32, and copied like the slices of several ranks.
   bool rounds() const { return alone() && parameters_.flat().scalar_type() == at::kBFloat16; }
-  /// Those between the GPUs; null where collectives go over the CPU. Collective the first time.
+  /// Those between the GPUs, once the ranks have met since the last settle; null where collectives go over the CPU. Collective.
   DeviceRanks* device_ranks();
   void publish_parameters();
 
@@ -113,6 +115,7 @@ class ShardedOptimizer {
   at::Tensor master_, exp_avg_, exp_avg_sq_, reduced_;  // [slice]
   at::Tensor decay_turns_;                              // on a GPU
   std::optional<std::unique_ptr<DeviceRanks>> device_ranks_;
+  bool under_way_ = false;                              // on the GPUs, since the last settle
   at::Tensor scratch_;                                  // of collectives on the CPU: the largest padded unit, fp32
 };
 

@@ -67,6 +67,7 @@ void StepGradients::finished(std::int64_t number) {
   const at::Tensor opened = open(number);
   open_.erase(number);
   pass_on(number, opened);
+  if (number == 0) optimizer_.settle();  // the last of a pass
 }
 
 at::Tensor StepGradients::padded_whole(std::int64_t number, const at::Tensor& own) const {

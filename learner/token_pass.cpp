@@ -25,6 +25,7 @@ TokenPass::TokenPass(const Transformer& model, std::span<const TokenSequence> se
   if (keep) saved_.recompute = *keep;
   hidden_NH = model.forward(packed_.sequences, keep ? &saved_ : nullptr).index_select(0, share_->own(packed_.rows_N));
   own_tokens_ = token_logprobs(hidden_NH, model.head_VH(), targets_N, temperature, keep == Recompute::kNone);
+  model.parameters().settle();
   tokens_.logp_N = share_->all(own_tokens_.logp_N).cpu();
   tokens_.entropy_N = share_->all(own_tokens_.entropy_N).cpu();
 }
@@ -35,6 +36,7 @@ void TokenPass::backward(const at::Tensor& grad_logp_N, GradientUnits& gradients
   const at::Tensor grad_NH = share_->all(token_logprobs_backward(hidden_NH, head_VH, targets_N, temperature_, own_tokens_,
                                                                  share_->own(grad_logp_N).to(hidden_NH.device()), grad_head_VH));
   model_.backward(packed_.sequences, saved_, packed_.gradient(grad_NH), gradients);
+  model_.parameters().settle();
 }
 
 }  // namespace troupe

@@ -140,6 +140,10 @@ at::Tensor Parameters::unit(std::int64_t number, std::int64_t next) const {
   return flat_.narrow(0, begin, layout_.units[static_cast<std::size_t>(number) + 1] - begin);
 }
 
+void Parameters::settle() const {
+  if (sharded()) units_->settle();
+}
+
 Parameters Parameters::on(at::Device device) const {
   check(!sharded(), "whole parameters are copied");
   Parameters copy = *this;

@@ -47,6 +47,8 @@ class ParameterUnits {
   /// All elements of unit `number`, without padding; valid until the next call but two. `next`, where it is not negative, is the
   /// unit that the next call will ask for: it may be fetched meanwhile. Collective.
   virtual at::Tensor take(std::int64_t number, std::int64_t next) = 0;
+  /// Whoever waits for a GPU that computes with units calls this first: it has a deadline. @throws DeviceError.
+  virtual void settle() {}
 };
 
 class TensorCut;
@@ -83,6 +85,8 @@ class Parameters {
   void set_unit_(std::int64_t number, const at::Tensor& whole) const;
   /// The elements of a unit of the layout. Of sharded parameters as ParameterUnits::take says.
   at::Tensor unit(std::int64_t number, std::int64_t next = -1) const;
+  /// Of sharded parameters ParameterUnits::settle.
+  void settle() const;
   /// The view of tensor `name`, of its shape.
   at::Tensor operator[](const std::string& name) const;
 

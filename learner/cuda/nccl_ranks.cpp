@@ -1,10 +1,14 @@
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <set>
 #include <span>
 #include <vector>
 
 #include <ATen/Functions.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 
 #include "common/base/fault.h"
 #include "common/collective/nccl/nccl_communicator.h"
@@ -62,11 +66,21 @@ class NcclRanks : public DeviceRanks {
     return all;
   }
 
+  std::function<void()> start_all_gather(const at::Tensor& own, const at::Tensor& all, std::string_view tensor) override {
+    const auto before = std::make_shared<at::cuda::CUDAEvent>(), after = std::make_shared<at::cuda::CUDAEvent>();
+    before->record();
+    before->block(beside_);
+    nccl_.all_gather(own.const_data_ptr(), all.mutable_data_ptr(), own.nbytes(), beside_.stream(), tensor);
+    after->record(beside_);
+    return [own, all, after] { after->block(c10::cuda::getCurrentCUDAStream()); };
+  }
+
   void wait() override { nccl_.wait(current_stream()); }
 
  private:
   Communicator& ranks_;
   NcclCommunicator nccl_;
+  const c10::cuda::CUDAStream beside_ = c10::cuda::getStreamFromPool();
 };
 
 }  // namespace

@@ -101,10 +101,7 @@ Parameters compute_parameters(const Config& config, const Architecture& architec
   const at::Device device = offloaded ? at::Device(at::kCPU) : learner_device(config, ranks.all());
   if (ranks.tensor()) return Parameters(std::make_shared<TensorCut>(architecture, ranks.tensor()), dtype, device);
   if (offloaded || zero_stage_of(config, ranks.all()) < 3) return Parameters(architecture, dtype, device);
-  if (!device.is_cpu()) {
-    throw ConfigError("learners.zero_stage = 3: expected 1 or 2 on a GPU, whose passes take whole parameters; learners.device = cpu shards them");
-  }
-  return sharded_parameters(architecture, dtype, ranks.all());
+  return sharded_parameters(architecture, dtype, ranks.all(), device);
 }
 
 void prepare_start(const Config& config, const RunFolder& folder) {

@@ -30,6 +30,8 @@ done
 two="$(run two 2)"
 [ -n "$two" ] && [ "$(run stage2 2 --learners.zero_stage 2 --learners.offload optimizer)" = "$two" ] || fail "ZeRO stage 2 ends in other bits"
 replayed stage2 3
+[ "$(run stage3 2 --learners.zero_stage 3)" = "$two" ] || fail "ZeRO stage 3 ends in other bits"
+replayed stage3 5
 
 adapters="$(run adapters 1 --lora.rank 4)"
 [ -n "$adapters" ] && [ "$adapters" != "$whole" ] || fail "the adapters do not change the run"

@@ -12,7 +12,7 @@
 
 namespace troupe {
 
-CudaPasses::CudaPasses(const Parameters& parameters, bool) : offsets_(parameters.layout(), parameters.architecture()) {
+CudaPasses::CudaPasses(const Parameters& parameters, bool) : offsets_(parameters.layout(), parameters.architecture()), parameters_(parameters) {
   throw ConfigError("this build of troupe has no CUDA: configure it with TROUPE_CUDA=ON, or use device = cpu");
 }
 at::Tensor CudaPasses::forward(const PackedSequences&, const at::Tensor&, Activations*) const { return {}; }

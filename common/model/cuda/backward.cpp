@@ -102,10 +102,13 @@ class CudaPasses::Backward {
   }
 
  private:
-  const Block& block(std::int64_t layer) const { return model_.blocks_[static_cast<std::size_t>(layer)]; }
+  const Block& block(std::int64_t layer) const { return model_.block(layer); }
   const ModelOffsets::Block& offsets(std::int64_t layer) const { return model_.offsets_.blocks[static_cast<std::size_t>(layer)]; }
-  /// Makes a unit's gradients the present ones.
-  void enter(std::int64_t unit) { grads_ = {gradients_.unit(unit), model_.units_[static_cast<std::size_t>(unit)]}; }
+  /// Makes a unit's parameters and gradients the present ones; the embedding's parameters are not needed.
+  void enter(std::int64_t unit) {
+    if (unit > 0) model_.enter(unit, unit > 1 ? unit - 1 : -1);
+    grads_ = {gradients_.unit(unit), model_.units_[static_cast<std::size_t>(unit)]};
+  }
   float* gradient(std::int64_t offset) const { return offset < 0 ? nullptr : grads_.at(offset); }
 
   /// Adds gradᵀ · x to the gradient of the matrix [n, k] at `offset`.
@@ -278,7 +281,10 @@ void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, 
             grad_hidden_TH.numel() == saved.rows * architecture_.hidden,
         "grad_hidden is contiguous bf16 [T, H] on the GPU");
   if (saved.rows == 0) {
-    for (std::int64_t unit = architecture_.layers + 1; unit >= 0; --unit) gradients.finished(unit);
+    for (std::int64_t unit = architecture_.layers + 1; unit >= 0; --unit) {
+      if (unit > 0) enter(unit, unit > 1 ? unit - 1 : -1);
+      gradients.finished(unit);
+    }
     return;
   }
   Backward(*this, batch, rope, saved, gradients).run(batch.ids_T, grad_hidden_TH);

@@ -118,33 +118,46 @@ CachedRows::CachedRows(std::span<const CachedRun> runs, bool can_decode) {
 }  // namespace
 
 CudaPasses::CudaPasses(const Parameters& parameters, bool exact)
-    : architecture_(parameters.architecture()), offsets_(parameters.layout(), parameters.architecture()), units_(parameters.layout().units), exact_(exact), cut_(parameters.cut()) {
+    : architecture_(parameters.architecture()),
+      offsets_(parameters.layout(), parameters.architecture()),
+      units_(parameters.layout().units),
+      exact_(exact),
+      parameters_(parameters),
+      cut_(parameters.cut()),
+      blocks_(parameters.sharded() ? 1 : static_cast<std::size_t>(architecture_.layers)) {
+  check_sizes(architecture_, parameters);
+  if (parameters.sharded()) return;
+  for (std::int64_t unit = 0; unit < std::ssize(units_) - 1; ++unit) view(unit, parameters.unit(unit));
+}
+
+void CudaPasses::view(std::int64_t unit, const at::Tensor& values) const {
   const Architecture& a = architecture_;
-  check_sizes(a, parameters);
-  const std::int64_t attended = a.heads * a.head_size, width = attended + 2 * a.kv_heads * a.head_size;
-  const auto matrix = [&](std::int64_t offset, std::int64_t rows, std::int64_t columns) {
-    return parameters.flat().narrow(0, offset, rows * columns).view({rows, columns});
-  };
+  const std::int64_t begin = units_[static_cast<std::size_t>(unit)], attended = a.heads * a.head_size;
   const auto vector = [&](std::int64_t offset, std::int64_t count) {
-    return offset < 0 ? at::Tensor() : parameters.flat().narrow(0, offset, count);
+    return offset < 0 ? at::Tensor() : values.narrow(0, offset - begin, count);
   };
-  embedding_ = matrix(offsets_.embedding, a.vocabulary, a.hidden);
-  head_ = matrix(offsets_.head, a.scores ? 1 : a.vocabulary, a.hidden);
-  final_norm_ = vector(offsets_.final_norm, a.hidden);
-  for (const ModelOffsets::Block& block : offsets_.blocks) {
-    blocks_.push_back({vector(block.attention_norm, a.hidden), matrix(block.qkv, width, a.hidden), vector(block.qkv_bias, width),
-                       vector(block.q_norm, a.head_size), vector(block.k_norm, a.head_size), matrix(block.output, a.hidden, attended),
-                       vector(block.mlp_norm, a.hidden), matrix(block.gate_up, 2 * a.intermediate, a.hidden),
-                       matrix(block.down, a.hidden, a.intermediate)});
-  }
+  const auto matrix = [&](std::int64_t offset, std::int64_t rows, std::int64_t columns) {
+    return vector(offset, rows * columns).view({rows, columns});
+  };
+  if (unit == 0) embedding_ = matrix(offsets_.embedding, a.vocabulary, a.hidden);
+  if (unit == a.layers + 1) final_norm_ = vector(offsets_.final_norm, a.hidden);
+  if (unit == (offsets_.head == offsets_.embedding ? 0 : a.layers + 1)) head_ = matrix(offsets_.head, a.scores ? 1 : a.vocabulary, a.hidden);
+  if (unit == 0 || unit == a.layers + 1) return;
+  const ModelOffsets::Block& at = offsets_.blocks[static_cast<std::size_t>(unit - 1)];
+  const std::int64_t width = attended + 2 * a.kv_heads * a.head_size;
+  block(unit - 1) = {vector(at.attention_norm, a.hidden), matrix(at.qkv, width, a.hidden), vector(at.qkv_bias, width),
+                     vector(at.q_norm, a.head_size), vector(at.k_norm, a.head_size), matrix(at.output, a.hidden, attended),
+                     vector(at.mlp_norm, a.hidden), matrix(at.gate_up, 2 * a.intermediate, a.hidden), matrix(at.down, a.hidden, a.intermediate)};
+}
+
+void CudaPasses::enter(std::int64_t unit, std::int64_t next) const {
+  if (parameters_.sharded()) view(unit, parameters_.unit(unit, next));
 }
 
 void CudaPasses::add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const {
   const Architecture& a = architecture_;
   const std::int64_t layer = stream / 2;
-  const at::Tensor& weight = layer == a.layers  ? final_norm_
-                             : stream % 2 == 0 ? blocks_[static_cast<std::size_t>(layer)].attention_norm
-                                               : blocks_[static_cast<std::size_t>(layer)].mlp_norm;
+  const at::Tensor& weight = layer == a.layers ? final_norm_ : stream % 2 == 0 ? block(layer).attention_norm : block(layer).mlp_norm;
   const at::Tensor before = buffers.residual_TH(delta.defined() ? stream - 1 : stream), after = buffers.residual_TH(stream);
   cuda::add_rms_norm(data_of<float>(before), delta.defined() ? data_of<Bf16>(delta) : nullptr, data_of<Bf16>(weight),
                      static_cast<float>(a.rms_eps), buffers.rows(), a.hidden, data_of<float>(after), data_of<Bf16>(buffers.normed_TH(stream)),
@@ -161,7 +174,7 @@ void CudaPasses::multiply_jointly(const at::Tensor& out, const std::function<voi
 
 cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const {
   const Architecture& a = architecture_;
-  const Block& block = blocks_[static_cast<std::size_t>(layer)];
+  const Block& block = this->block(layer);
   const auto data = [](const at::Tensor& tensor) { return tensor.defined() ? data_of<Bf16>(tensor) : nullptr; };
   cuda::QkvRows qkv{};
   qkv.qkv = data_of<Bf16>(buffers.qkv(layer));
@@ -186,7 +199,7 @@ cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& 
 
 void CudaPasses::activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const {
   const at::Tensor normed = buffers.normed_TH(2 * layer + 1), gate_up = buffers.gate_up(layer);
-  const at::Tensor& weights = blocks_[static_cast<std::size_t>(layer)].gate_up;
+  const at::Tensor& weights = block(layer).gate_up;
   const cuda::GateUpProduct product{data_of<Bf16>(normed),      data_of<Bf16>(weights),
                                     buffers.rows(),             architecture_.hidden,
                                     architecture_.intermediate, buffers.keeps() ? data_of<Bf16>(gate_up) : nullptr,
@@ -208,10 +221,12 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
   const at::Tensor delta_all = at::empty({down_rows, a.hidden}, on_gpu(at::kBFloat16)), delta = delta_all.narrow(0, 0, count);
   const at::Tensor activated = at::empty({down_rows, a.intermediate}, on_gpu(at::kBFloat16));
   if (down_rows > count) activated.zero_();
+  enter(0, after(0));
   cuda::embed(data_of<Bf16>(embedding_), rows.ids, count, a.hidden, data_of<float>(buffers.residual_TH(0)), current_stream());
+  enter(1, after(1));
   add_and_norm(buffers, 0, {});
   for (std::int64_t layer = 0; layer < a.layers; ++layer) {
-    const Block& block = blocks_[static_cast<std::size_t>(layer)];
+    const Block& block = this->block(layer);
     multiply_transposed(buffers.normed_TH(2 * layer), block.qkv, buffers.qkv(layer), exactness);
     if (!rows.attention_finishes) cuda::finish_qkv(qkv_rows(buffers, rows, rope, layer), current_stream());
     const at::Tensor attended = attend(layer);
@@ -219,6 +234,7 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
     add_and_norm(buffers, 2 * layer + 1, delta);
     activate(buffers, layer, activated);
     multiply_jointly(delta_all, [&](const at::Tensor& out) { multiply_transposed(activated, block.down, out, exactness); });
+    enter(layer + 2, after(layer + 2));
     add_and_norm(buffers, 2 * layer + 2, delta);
   }
   check_cuda(cudaGetLastError(), "the forward pass");
@@ -236,7 +252,10 @@ at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& r
   storage.attended.clear();
   storage.lse.clear();
   const CudaActivations buffers(a, rows, saved != nullptr, storage);
-  if (rows == 0) return buffers.normed_TH(2 * a.layers);
+  if (rows == 0) {
+    for (std::int64_t unit = 0; unit >= 0; unit = after(unit)) enter(unit, after(unit));
+    return buffers.normed_TH(2 * a.layers);
+  }
   return run(buffers, {data_of<std::int64_t>(ids), inputs.positions()}, rope, [&](std::int64_t layer) {
     const auto [attended, lse] = attend_packed(buffers, layer, inputs);
     if (saved != nullptr && buffers.keeps_attention()) {
@@ -333,7 +352,7 @@ at::Tensor CudaPasses::run_few(const CudaActivations& buffers, const Batch& rows
   const auto plain = [&](const at::Tensor& x) { return cuda::FewRows{count, x.size(1), data_of<Bf16>(x)}; };
   cuda::embed(data_of<Bf16>(embedding_), rows.ids, count, a.hidden, residual, current_stream());
   for (std::int64_t layer = 0; layer < a.layers; ++layer) {
-    const Block& block = blocks_[static_cast<std::size_t>(layer)];
+    const Block& block = this->block(layer);
     const at::Tensor qkv = buffers.qkv(layer);
     cuda::multiply_few(normed(block.attention_norm), data_of<Bf16>(block.qkv), qkv.size(1), data_of<Bf16>(qkv), current_stream());
     cuda::add_product_few(plain(attend(layer)), data_of<Bf16>(block.output), a.hidden, residual, current_stream());

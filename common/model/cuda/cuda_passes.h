@@ -41,7 +41,7 @@ struct DecodeInputs {
 /// residual streams), the order of sums is not.
 class CudaPasses {
  public:
-  /// Refers to the parameters' memory and cut; they are not sharded. `exact`: a row's bits do not depend on the other rows.
+  /// Shares the parameters; where they are sharded each pass is collective and gathers them a unit at a time. `exact`: a row's bits do not depend on the other rows.
   /// @throws ConfigError for parameters that are not bf16, or sizes that the kernels do not take.
   CudaPasses(const Parameters& parameters, bool exact);
 
@@ -69,6 +69,15 @@ class CudaPasses {
     KvCache* cache = nullptr;
     bool attention_finishes = false;  // bias, norms and rotation of q, k and v are the attention's work
   };
+  /// Makes the parameters of a unit the present ones, which those of whole parameters always are, and has those of `next` (-1: none)
+  /// gathered meanwhile.
+  void enter(std::int64_t unit, std::int64_t next) const;
+  /// The next unit of a forward pass, or -1.
+  std::int64_t after(std::int64_t unit) const { return unit <= architecture_.layers ? unit + 1 : -1; }
+  /// Of a block that was entered.
+  Block& block(std::int64_t layer) const { return blocks_[parameters_.sharded() ? 0 : static_cast<std::size_t>(layer)]; }
+  /// Makes the views of a unit's parameters, `values`.
+  void view(std::int64_t unit, const at::Tensor& values) const;
   /// `attend(layer)` gives the attended rows [T, heads D] once qkv(layer) is complete.
   template <typename Attend>
   at::Tensor run(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, const Attend& attend) const;
@@ -91,9 +100,11 @@ class CudaPasses {
   ModelOffsets offsets_;
   std::vector<std::int64_t> units_;  // where each begins
   bool exact_;
+  const Parameters parameters_;
   const TensorCut* cut_;  // null where this is the whole model
-  at::Tensor embedding_, final_norm_, head_;
-  std::vector<Block> blocks_;
+  // Of sharded parameters what was entered last: one block.
+  mutable at::Tensor embedding_, final_norm_, head_;
+  mutable std::vector<Block> blocks_;
 };
 
 }  // namespace troupe
