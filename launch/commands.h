@@ -37,6 +37,10 @@ int tokenize_command(const std::vector<std::string>& words);
 // grade_command.cpp
 int grade_command(const std::vector<std::string>& words);
 
+// eval_command.cpp
+/// pass@k and majority@k of a model's answers to rows of data.
+int eval_command(const std::vector<std::string>& words);
+
 // replay_command.cpp
 int replay_command(const std::vector<std::string>& words);
 

@@ -31,6 +31,7 @@ constexpr const char* kUsage =
     "  troupe score    --model DIR --in F --out F   token log-probabilities of given texts\n"
     "  troupe tokenize --model DIR --in F --out F   token ids of given texts, and back\n"
     "  troupe grade    --reward NAME --in F --out F rewards of given rows\n"
+    "  troupe eval     --model DIR --data F [--samples K]   pass@k, majority@k and lengths of answers\n"
     "  troupe convert SRC DST                       a GGUF file or a model folder to a Hugging Face folder\n"
     "  troupe replay RUN --step N                   compute a step of a run again and compare, bit by bit\n"
     "  troupe inspect RUN [--audit] [--json] [--group ID] [--prune STEP]   a run at a glance, its ledger checked, one group's\n"
@@ -64,6 +65,7 @@ int run_named(const std::string& name, const Words& words) {
       {"generate", [&] { return troupe::generate_command(words); }},
       {"tokenize", [&] { return troupe::tokenize_command(words); }},
       {"grade", [&] { return troupe::grade_command(words); }},
+      {"eval", [&] { return troupe::eval_command(words); }},
       {"convert", [&] { return troupe::convert_command(words); }},
       {"replay", [&] { return troupe::replay_command(words); }},
       {"inspect", [&] { return troupe::inspect_command(words); }},

@@ -35,6 +35,8 @@ class MathReward final : public Reward {
     const auto answer = final_answer(item.completion, sources_);
     return answer ? right_or_wrong(same_answer(*answer, gold, options_)) : no_answer();
   }
+  std::optional<std::string> answer(const std::string& completion) const override { return final_answer(completion, sources_); }
+  bool same(const std::string& a, const std::string& b) const override { return a == b || same_answer(a, b, options_); }
   void check_row(const nlohmann::json& row) const override { needed_gold(row, "math"); }
 
  private:
@@ -47,8 +49,12 @@ class ExactReward final : public Reward {
   ExactReward(std::vector<std::string> sources, bool whole) : sources_(std::move(sources)), whole_(whole) {}
   Grade grade(const GradedItem& item) const override {
     const std::string gold = needed_gold(item.row, "exact");
-    const auto answer = whole_ ? std::optional(item.completion) : final_answer(item.completion, sources_);
-    return answer ? right_or_wrong(trim(*answer) == trim(gold)) : no_answer();
+    const auto given = answer(item.completion);
+    return given ? right_or_wrong(*given == trim(gold)) : no_answer();
+  }
+  std::optional<std::string> answer(const std::string& completion) const override {
+    const auto found = whole_ ? std::optional(completion) : final_answer(completion, sources_);
+    return found ? std::optional(std::string(trim(*found))) : std::nullopt;
   }
   void check_row(const nlohmann::json& row) const override { needed_gold(row, "exact"); }
 
@@ -66,6 +72,11 @@ class ArithmeticReward final : public Reward {
     if (!answer) return no_answer();
     const auto given = parse_number(*answer);
     return right_or_wrong(given && *given == expected);
+  }
+  std::optional<std::string> answer(const std::string& completion) const override { return final_answer(completion, sources_); }
+  bool same(const std::string& a, const std::string& b) const override {
+    const auto first = parse_number(a), second = parse_number(b);
+    return a == b || (first && second && *first == *second);
   }
   void check_row(const nlohmann::json& row) const override { arithmetic_gold(row); }
 

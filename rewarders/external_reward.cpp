@@ -46,7 +46,10 @@ Grade grade_in(const std::string& line, const std::string& where) {
 class ExternalReward final : public Reward {
  public:
   ExternalReward(const std::string& command, double timeout_s)
-      : where_("external reward '" + command + "'"), timeout_s_(timeout_s), process_({"/bin/sh", "-c", "exec " + command}) {}
+      : where_("external reward '" + command + "'"),
+        timeout_s_(timeout_s),
+        // A program that does not look at its input would outlive a verifier that is killed.
+        process_({"setpriv", "--pdeathsig", "KILL", "/bin/sh", "-c", "exec " + command}) {}
 
   std::string prepare() override {
     start();

@@ -40,6 +40,10 @@ class Reward {
   /// The grades of several items, each as grade() gives it; one after the other unless the kind is quicker together (batches()).
   virtual std::vector<Grade> grade_all(std::span<const GradedItem> items) const;
   virtual bool batches() const { return false; }
+  /// The final answer that grade() compares, for majority votes; nothing where the completion has none, or the kind compares none.
+  virtual std::optional<std::string> answer(const std::string& completion) const;
+  /// Whether two such answers are one.
+  virtual bool same(const std::string& a, const std::string& b) const { return a == b; }
   /// @throws ConfigError saying what the row lacks that every grade needs.
   virtual void check_row(const nlohmann::json& row) const { (void)row; }
   /// Gets what grade() needs of this machine, and says what that is; empty where it needs nothing. Called once, before grade().
@@ -99,6 +103,8 @@ class RewardSet {
   std::vector<Component> components_;
 };
 
+/// @throws ConfigError naming file and row, where the rewards cannot grade completions of this row.
+void check_gradable(const RewardSet& rewards, const Row& row);
 /// Asks for the rewards of every row before a run begins. @throws ConfigError naming file and row ("rows.jsonl:17") of the first
 /// that they cannot grade, and what it lacks.
 void check_gradable(const RewardSet& rewards, const RowSource& rows);

@@ -202,15 +202,16 @@ std::optional<double> RewardSet::sum_of(const Graded& item) const {
   return sum;
 }
 
-void check_gradable(const RewardSet& rewards, const RowSource& rows) {
-  for (std::uint64_t i = 0; i < rows.size(); ++i) {
-    const Row row = rows.in_order(i);
-    try {
-      rewards.check_row(row.json);
-    } catch (const ConfigError& error) {
-      throw ConfigError(row.where + ": " + error.what());
-    }
+void check_gradable(const RewardSet& rewards, const Row& row) {
+  try {
+    rewards.check_row(row.json);
+  } catch (const ConfigError& error) {
+    throw ConfigError(row.where + ": " + error.what());
   }
+}
+
+void check_gradable(const RewardSet& rewards, const RowSource& rows) {
+  for (std::uint64_t i = 0; i < rows.size(); ++i) check_gradable(rewards, rows.in_order(i));
 }
 
 void check_gradable(const Config& config) {
