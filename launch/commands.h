@@ -41,6 +41,14 @@ int grade_command(const std::vector<std::string>& words);
 /// pass@k and majority@k of a model's answers to rows of data.
 int eval_command(const std::vector<std::string>& words);
 
+// select_command.cpp
+/// Rejection sampling: the good ones of graded answers, as rows for SFT.
+int select_command(const std::vector<std::string>& words);
+
+// pipeline_command.cpp
+/// Stages in a row, each a command of its own; what is finished is not done again.
+int pipeline_command(const std::vector<std::string>& words);
+
 // replay_command.cpp
 int replay_command(const std::vector<std::string>& words);
 

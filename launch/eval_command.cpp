@@ -70,7 +70,8 @@ class GradedCompletions {
   }
 
   /// By row and sample; the rewards by their names, who say what an answer is. Writes a line for each completion where `out` is there.
-  std::vector<std::vector<Answered>> answered(const std::map<std::string, std::unique_ptr<Reward>>& rewards, RowsWriter* out);
+  std::vector<std::vector<Answered>> answered(const std::map<std::string, std::unique_ptr<Reward>>& rewards, const std::string& question_key,
+                                              RowsWriter* out);
 
   /// What is said of lengths, and of how completions ended.
   Json shape() const;
@@ -82,7 +83,8 @@ class GradedCompletions {
   std::vector<Score> scores_;
 };
 
-std::vector<std::vector<Answered>> GradedCompletions::answered(const std::map<std::string, std::unique_ptr<Reward>>& rewards, RowsWriter* out) {
+std::vector<std::vector<Answered>> GradedCompletions::answered(const std::map<std::string, std::unique_ptr<Reward>>& rewards,
+                                                               const std::string& question_key, RowsWriter* out) {
   std::vector<std::vector<Answered>> all;
   for (std::size_t row = 0; row < rows_.size(); ++row) {
     const std::span<const Score> scores = std::span(scores_).subspan(row * samples_, samples_);
@@ -94,10 +96,15 @@ std::vector<std::vector<Answered>> GradedCompletions::answered(const std::map<st
       const std::string completion = line.at("text");
       answers.push_back(reward == nullptr ? std::nullopt : reward->answer(completion));
       if (out == nullptr) continue;
-      nlohmann::json graded = score_to_json(scores[sample]);
+      Json graded = score_to_json(scores[sample]);
+      if (const auto messages = messages_of(rows_[row], question_key)) {
+        graded["messages"] = *messages;
+      } else {
+        graded["prompt"] = question_of(rows_[row], question_key);
+      }
       graded.update({{"row", rows_[row].where}, {"sample", sample}, {"completion", completion}, {"tokens", line.at("ids").size()},
-                     {"answer", answers.back() ? nlohmann::json(*answers.back()) : nlohmann::json()}, {"finish_reason", line.at("finish_reason")}});
-      out->write(graded);
+                     {"answer", answers.back() ? Json(*answers.back()) : Json()}, {"finish_reason", line.at("finish_reason")}});
+      out->write_line(graded.dump());
     }
     const auto votes = votes_of(answers, [&](const std::string& a, const std::string& b) { return reward->same(a, b); });
     std::vector<Answered>& of_row = all.emplace_back();
@@ -198,7 +205,7 @@ int eval_command(const std::vector<std::string>& words) {
   for (const RewardConfig& reward : config.rewards) judges.emplace(reward.name, make_reward(reward));
   std::optional<RowsWriter> lines;
   if (out.kept()) lines.emplace(out.path() / "graded.jsonl");
-  const EvalNumbers numbers = numbers_of(graded.answered(judges, lines ? &*lines : nullptr));
+  const EvalNumbers numbers = numbers_of(graded.answered(judges, config.data.question_key, lines ? &*lines : nullptr));
   if (lines) lines->close();
 
   Json summary = {{"model", generation.options().model}, {"data", values["data"].as<std::string>()}, {"rows", rows.size()}, {"samples", samples},

@@ -27,11 +27,13 @@ constexpr const char* kUsage =
     "  troupe sft CONFIG                            supervised fine-tuning on prompts and completions, or conversations\n"
     "  troupe dpo CONFIG                            direct preference optimisation on chosen and rejected answers\n"
     "  troupe reward-model CONFIG                   a reward model from comparisons or judgements\n"
+    "  troupe pipeline CONFIG                       stages in a row, each one of these commands, resumable\n"
     "  troupe generate --model DIR --prompts F --out F   completions of given prompts\n"
     "  troupe score    --model DIR --in F --out F   token log-probabilities of given texts\n"
     "  troupe tokenize --model DIR --in F --out F   token ids of given texts, and back\n"
     "  troupe grade    --reward NAME --in F --out F rewards of given rows\n"
     "  troupe eval     --model DIR --data F [--samples K]   pass@k, majority@k and lengths of answers\n"
+    "  troupe select   --in F --out DIR             rejection sampling: the good ones of eval's answers, as rows for sft\n"
     "  troupe convert SRC DST                       a GGUF file or a model folder to a Hugging Face folder\n"
     "  troupe replay RUN --step N                   compute a step of a run again and compare, bit by bit\n"
     "  troupe inspect RUN [--audit] [--json] [--group ID] [--prune STEP]   a run at a glance, its ledger checked, one group's\n"
@@ -66,6 +68,8 @@ int run_named(const std::string& name, const Words& words) {
       {"tokenize", [&] { return troupe::tokenize_command(words); }},
       {"grade", [&] { return troupe::grade_command(words); }},
       {"eval", [&] { return troupe::eval_command(words); }},
+      {"select", [&] { return troupe::select_command(words); }},
+      {"pipeline", [&] { return troupe::pipeline_command(words); }},
       {"convert", [&] { return troupe::convert_command(words); }},
       {"replay", [&] { return troupe::replay_command(words); }},
       {"inspect", [&] { return troupe::inspect_command(words); }},

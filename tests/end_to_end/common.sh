@@ -61,3 +61,21 @@ audit() {
 mpirun_flags=(--bind-to none --oversubscribe --enable-recovery)
 [ "$(id -u)" = 0 ] && mpirun_flags+=(--allow-run-as-root)
 steps_in() { [ "$(wc -l <"$1/metrics.jsonl" 2>/dev/null || echo 0)" -ge "$2" ]; }
+
+# $work/rows.jsonl: 40 questions with their golds; $work/taught.jsonl: what a teacher says of them who is sometimes wrong, more often about every
+# third question.
+taught_rows() {
+  python3 - "$work" <<'PYTHON'
+import json, random, sys
+random.seed(1)
+gold = {n: (7 * n + 3) % 10 for n in range(40)}
+with open(sys.argv[1] + "/rows.jsonl", "w") as rows, open(sys.argv[1] + "/taught.jsonl", "w") as taught:
+    for n, answer in gold.items():
+        rows.write(json.dumps({"question": f"{n}+0", "gold": str(answer)}) + "\n")
+    for i in range(400):
+        n = i % 40
+        wrong = random.random() < (0.15 if n % 3 else 0.6)
+        answer = (gold[n] + random.choice((5, 5, 2))) % 10 if wrong else gold[n]
+        taught.write(json.dumps({"prompt": f"{n}+0", "completion": f"<think>{n}</think> <answer>{answer}</answer>"}) + "\n")
+PYTHON
+}

@@ -2,20 +2,7 @@
 # input is refused by name.
 . "$(dirname "$0")/common.sh"
 
-# A teacher that is sometimes wrong, more often about every third question.
-python3 - "$work" <<'PYTHON'
-import json, random, sys
-random.seed(1)
-gold = {n: (7 * n + 3) % 10 for n in range(40)}
-with open(sys.argv[1] + "/rows.jsonl", "w") as rows, open(sys.argv[1] + "/taught.jsonl", "w") as taught:
-    for n, answer in gold.items():
-        rows.write(json.dumps({"question": f"{n}+0", "gold": str(answer)}) + "\n")
-    for i in range(400):
-        n = i % 40
-        wrong = random.random() < (0.15 if n % 3 else 0.6)
-        answer = (gold[n] + random.choice((5, 5, 2))) % 10 if wrong else gold[n]
-        taught.write(json.dumps({"prompt": f"{n}+0", "completion": f"<think>{n}</think> <answer>{answer}</answer>"}) + "\n")
-PYTHON
+taught_rows
 expect_code 0 "$troupe" run configs/smoke.cfg --run.steps 1 --data.train "$work/rows.jsonl" --data.eval "$work/rows.jsonl" --eval.prompts 40 \
   --cold_start.data "$work/taught.jsonl" --cold_start.steps 300 --cold_start.batch 16 --run-dir "$work/run"
 model="$work/run/checkpoints/step-1/hf"
