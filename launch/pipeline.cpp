@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <map>
+#include <sstream>
 #include <string_view>
 
 #include <boost/program_options.hpp>
@@ -85,6 +85,12 @@ int ranks_of(const std::string& value, const std::string& where) {
   return ranks;
 }
 
+/// A line that ends in a backslash goes on in the next.
+std::string joined_lines(std::string text) {
+  for (std::size_t at = text.find("\\\n"); at != std::string::npos; at = text.find("\\\n", at)) text.replace(at, 2, " ");
+  return text;
+}
+
 bool is_name(const std::string& name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; });
 }
@@ -92,8 +98,8 @@ bool is_name(const std::string& name) {
 }  // namespace
 
 std::vector<PipelineStage> read_pipeline(const fs::path& file) {
-  std::ifstream in(file);
-  if (!in) throw ConfigError(file.string() + ": cannot be read");
+  if (!fs::is_regular_file(file)) throw ConfigError(file.string() + ": is no file");
+  std::istringstream in(joined_lines(read_file(file)));
   std::vector<PipelineStage> stages;
   try {
     for (const auto& option : po::parse_config_file(in, po::options_description(), /*allow_unregistered=*/true).options) {

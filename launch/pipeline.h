@@ -13,7 +13,8 @@ struct PipelineStage {
   int ranks = 1;                   // of learners under mpirun, for the supervised stages
 };
 
-/// Reads an INI file of sections [stage.NAME] with the keys `command` and `ranks`, in their order. @throws ConfigError naming file and stage
+/// Reads an INI file of sections [stage.NAME] with the keys `command` and `ranks`, in their order; a line that ends in a backslash goes on in the
+/// next. @throws ConfigError naming file and stage
 /// where a key is unknown, the command is none that a pipeline runs or names its own place, or a stage refers to none before it.
 std::vector<PipelineStage> read_pipeline(const std::filesystem::path& file);
 

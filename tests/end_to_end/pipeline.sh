@@ -5,8 +5,8 @@
 taught_rows
 cat >"$work/stages.pipeline" <<PIPELINE
 [stage.base]  # knows some answers
-command = run configs/smoke.cfg --run.steps 1 --data.train $work/rows.jsonl --data.eval $work/rows.jsonl --cold_start.data $work/taught.jsonl \
---cold_start.steps 300 --cold_start.batch 16 --learners.count 1
+command = run configs/smoke.cfg --run.steps 1 --data.train $work/rows.jsonl --data.eval $work/rows.jsonl --cold_start.data $work/taught.jsonl \\
+  --cold_start.steps 300 --cold_start.batch 16 --learners.count 1
 [stage.answers]
 command = eval --model {base} --config configs/smoke.cfg --data $work/rows.jsonl --samples 8 --temperature 1 --top-p 1
 [stage.chosen]
