@@ -150,6 +150,8 @@ MathNode MathParser::postfix() {
       node = math_node(MathKind::kDegrees, "", std::move(node));
     } else if (take(Type::kOperator, "^")) {
       node = raised(std::move(node));
+      const bool index_behind = at_operator("_") && node.is(MathKind::kPower) && node.parts[0].is(MathKind::kSymbol);
+      if (index_behind) node.parts[0].name += "_" + subscript();  // x^2_1
       const bool scale = node.is(MathKind::kDegrees) && (token().is(Type::kSymbol, "C") || token().is(Type::kSymbol, "F"));
       if (scale) ++at_;  // 20^\circ C
     } else if (token().type == Type::kText && node.is(MathKind::kText)) {
@@ -199,8 +201,9 @@ MathNode MathParser::number() {
   const std::size_t point = text.find('.');
   node.decimal = point != std::string::npos && text.find('(') == std::string::npos;
   if (node.decimal) node.places = static_cast<int>(std::min(text.find_first_of("eE"), text.size()) - point - 1);
+  const bool raised = at_ > 0 && tokens_[at_ - 1].is(Type::kOperator, "^");  // x^2_1: the index is of x
   ++at_;
-  if (at_operator("_")) {
+  if (at_operator("_") && !raised) {
     const auto base = decimal_value(subscript());
     return base ? math_node(MathKind::kBased, "", std::move(node), math_number(*base)) : node;
   }
@@ -249,7 +252,8 @@ MathNode MathParser::absolute() {
   MathNode inside = sum();
   --bars_;
   if (!take(Type::kOperator, "|")) return fail();
-  return math_node(MathKind::kApply, "abs", std::move(inside));
+  const bool matrix = inside.is(MathKind::kMatrix);
+  return math_node(MathKind::kApply, matrix ? "det" : "abs", std::move(inside));
 }
 
 }  // namespace troupe
