@@ -149,15 +149,17 @@ class MathLexer {
 
   void number() {
     std::string digits;
+    const bool in_list = at_ > 0 && text_[at_ - 1] == ',' && ungrouped_end_ == at_ - 1;  // the 54 of "27,54,108"
     take_digits(digits);
     const std::size_t first_group = digits.size();
-    const bool grouped = first_group > 0 && (digits[0] != '0') && !decimal_comma_;
+    const bool grouped = first_group > 0 && (digits[0] != '0') && !decimal_comma_ && !in_list;
     while (grouped) {
       const std::size_t separator = separator_length(first_group);
       if (separator == 0) break;
       at_ += separator;
       take_digits(digits);
     }
+    if (digits.size() == first_group) ungrouped_end_ = at_;
     if (decimal_comma_ && peek() == ',' && is_digit(peek(1))) {
       ++at_;
       digits += '.';
@@ -316,7 +318,8 @@ class MathLexer {
     if (inside.size() == 3 && inside.front() == '(' && inside.back() == ')') inside = inside.substr(1, 1);
     if (inside.empty()) return;
     const bool upright = name == "mathrm" || name == "text";
-    if (upright && after_quantity() && peek() != '(' && math_unit(inside)) return emit(Type::kText, inside);  // 5 m, 2 min
+    const bool apart = text_[from] == '~';  // \mathrm{~T}: as units are written
+    if (upright && after_quantity() && peek() != '(' && (apart || math_unit(inside))) return emit(Type::kText, inside);  // 5 m, 2 min
     if (inside.size() == 1 && is_letter(inside[0])) {
       return upright && inside == "i" ? emit(Type::kConstant, "i") : letter(inside);
     }
@@ -334,6 +337,7 @@ class MathLexer {
   bool decimal_comma_;
   bool spaced_commas_;
   std::size_t at_ = 0;
+  std::size_t ungrouped_end_ = std::string_view::npos;  // where the last number without separators ended
   int depth_ = 0;
   bool space_ = false;
   std::vector<MathToken> tokens_;
