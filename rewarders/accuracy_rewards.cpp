@@ -4,6 +4,7 @@
 #include "common/base/text.h"
 #include "common/data/rows.h"
 #include "rewarders/answer.h"
+#include "rewarders/maths/choices.h"
 #include "rewarders/maths/equivalence.h"
 #include "rewarders/maths/extraction.h"
 #include "rewarders/pattern.h"
@@ -32,7 +33,7 @@ class MathReward final : public Reward {
   MathReward(std::vector<std::string> sources, EquivalenceOptions options) : sources_(std::move(sources)), options_(options) {}
   Grade grade(const GradedItem& item) const override {
     const std::string gold = gold_answer(needed_gold(item.row, "math"));
-    const auto answer = final_answer(item.completion, sources_);
+    const auto answer = final_answer(item.completion, sources_, is_choice_gold(gold));
     return answer ? right_or_wrong(same_answer(*answer, gold, options_)) : no_answer();
   }
   std::optional<std::string> answer(const std::string& completion) const override { return final_answer(completion, sources_); }

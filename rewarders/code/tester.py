@@ -16,7 +16,7 @@ import random
 import socket
 
 kTooMuch = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-kNotAllowed = (errno.EPERM, errno.EACCES, errno.EROFS, errno.EAGAIN)
+kNotAllowed = (errno.EPERM, errno.EACCES, errno.EROFS, errno.EAGAIN, errno.EMFILE, errno.EXDEV, errno.ECONNREFUSED)
 kLongestLine = 8 << 20  # bytes of an answer of the program's
 
 
@@ -99,8 +99,7 @@ class Program:
         found = getattr(builtins, str(kind), None)
         ordinary = isinstance(found, type) and issubclass(found, Exception)
         error = found.__new__(found, message) if ordinary else Raised(message)
-        if ordinary and issubclass(found, OSError):
-            error.errno = number
+        error.errno = number
         error.of_program = True
         raise error
 
@@ -236,9 +235,9 @@ def reason_of(error):
         return "wrong"
     if isinstance(error, SyntaxError):
         return "compile_error"
-    if isinstance(error, OSError) and error.errno in kTooMuch:
+    if error.errno in kTooMuch:
         return "output_limit"
-    if isinstance(error, OSError) and error.errno in kNotAllowed:
+    if error.errno in kNotAllowed:
         return "forbidden"
     return "runtime_error"
 

@@ -1,6 +1,7 @@
 # Runs beside a program that nobody trusts, in one process with it, and does what the tester asks. What it says may be the
 # program's invention; the tests are not here. Requests are marshalled behind their length, answers are lines of JSON.
 import marshal
+from posixpath import realpath
 from _json import encode_basestring_ascii
 
 
@@ -58,8 +59,10 @@ class Worker:
         except BaseException as error:
             known = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
             number = error.errno if isinstance(error, OSError) else None
-            if number == 2 and str(error.filename).startswith("/") and not str(error.filename).startswith("/tmp/"):
+            if number == 2 and not realpath(str(error.filename)).startswith("/tmp/"):
                 number = 13  # it is not that there is no such file: it may not see it
+            if str(error) == "can't start new thread":
+                number = 11  # as fork says it
             return text_of(["raised", known.__name__, type(error).__name__ + ": " + str(error)[:500], number])
 
 

@@ -227,6 +227,8 @@ class Approximator {
     using std::sqrt;
     if (!a || !is_real(*a)) return std::nullopt;
     if (name == "arctan") return rounded(atan(a->re), Real(0), a->error);
+    if (name == "arccot") return added(scaled(constant("pi"), Real(0.5)), rounded(-atan(a->re), Real(0), a->error));
+    if (name == "arcsec" || name == "arccsc") return inverse(name == "arcsec" ? "arccos" : "arcsin", divided(real(1), a));
     const Real inside = 1 - a->re * a->re;
     if (inside < -8 * a->error) return std::nullopt;
     const Real clipped = std::min(Real(1), std::max(Real(-1), a->re));
@@ -239,7 +241,23 @@ class Approximator {
     const Result down = exponential(scaled(a, Real(-1)));
     const Result cosine = scaled(added(up, down), Real(0.5));
     const Result sine = scaled(added(up, scaled(down, Real(-1))), Real(0.5));
+    if (name == "coth") return divided(cosine, sine);
+    if (name == "sech" || name == "csch") return divided(real(1), name == "sech" ? cosine : sine);
     return name == "sinh" ? sine : name == "cosh" ? cosine : divided(sine, cosine);
+  }
+
+  /// By the logarithms that they are: arcsinh x = ln(x + \sqrt{x^2 + 1}).
+  Result inverse_hyperbolic(const std::string& name, const Result& a) {
+    using std::sqrt;
+    if (!a || !is_real(*a)) return std::nullopt;
+    if (name == "arctanh") {
+      const Result ratio = divided(added(real(1), a), added(real(1), scaled(a, Real(-1))));
+      return ratio && ratio->re > 0 ? scaled(logarithm(ratio), Real(0.5)) : std::nullopt;
+    }
+    if (name == "arcsinh" && a->re < 0) return scaled(inverse_hyperbolic(name, scaled(a, Real(-1))), Real(-1));
+    if (name == "arccosh" && a->re < 1) return std::nullopt;
+    const Result square = added(multiplied(a, a), real(name == "arcsinh" ? 1 : -1));
+    return square ? logarithm(added(a, is_zero(*square) ? real(0) : raised(*square, real(Rational(1, 2))))) : std::nullopt;
   }
 
   Result parts_of_complex(const std::string& name, const Result& a) {
@@ -272,8 +290,11 @@ class Approximator {
     }
     if (name == "abs" || name == "Re" || name == "Im" || name == "arg") return parts_of_complex(name, value(node.parts[0]));
     if (name == "ln") return logarithm(value(node.parts[0]));
-    if (name == "arcsin" || name == "arccos" || name == "arctan") return inverse(name, value(node.parts[0]));
-    if (name == "sinh" || name == "cosh" || name == "tanh") return hyperbolic(name, value(node.parts[0]));
+    if (name.starts_with("arc")) {
+      const Result inside = value(node.parts[0]);
+      return name.ends_with('h') ? inverse_hyperbolic(name, inside) : inverse(name, inside);
+    }
+    if (is_hyperbolic(name)) return hyperbolic(name, value(node.parts[0]));
     return unknown(node);
   }
 

@@ -21,7 +21,9 @@ MathNode MathParser::command() {
   if (name == "emptyset") return math_node(MathKind::kNumberSet, "empty");
   if (name == "R" || name == "Z" || name == "Q" || name == "N" || name == "C") return math_node(MathKind::kNumberSet, name);
   if (name == "bar" || name == "vec" || name == "hat" || name == "tilde") return decorated(name);
-  if (name == "sum" || name == "prod" || name == "int" || name == "lim") return big_operator(name);
+  if (name == "sum" || name == "prod" || name == "int" || name == "lim" || name == "bigcup" || name == "bigcap") {
+    return big_operator(name);
+  }
   return fail();
 }
 
@@ -75,6 +77,7 @@ MathNode MathParser::decorated(const std::string& mark) {
 /// \sum_{k=0}^{n} body as sum(body, k, 0, n); the others as name(body, what stands below, what stands above).
 MathNode MathParser::big_operator(const std::string& name) {
   MathNode call = math_node(MathKind::kApply, name, MathNode{});
+  std::optional<MathNode> above;
   for (int place = 0; place < 2; ++place) {
     if (take(Type::kOperator, "_")) {
       if (!token().is(Type::kOpen, "{")) {
@@ -92,9 +95,10 @@ MathNode MathParser::big_operator(const std::string& name) {
         call.parts.push_back(std::move(below));
       }
     } else if (take(Type::kOperator, "^")) {
-      call.parts.push_back(token().is(Type::kOpen, "{") ? bracket() : unary());
+      above = token().is(Type::kOpen, "{") ? bracket() : unary();
     }
   }
+  if (above) call.parts.push_back(std::move(*above));
   call.parts[0] = term();
   return call;
 }
@@ -110,9 +114,10 @@ MathNode MathParser::function() {
   MathNode exponent;
   const bool raised_first = take(Type::kOperator, "^");
   if (raised_first) {
-    const bool inverse = token().is(Type::kOpen, "{") ? token(1).is(Type::kOperator, "-") : at_operator("-");
+    const std::size_t sign = token().is(Type::kOpen, "{") ? 1 : 0;
+    const bool inverse = token(sign).is(Type::kOperator, "-") && token(sign + 1).is(Type::kNumber, "1");  // \sin^{-1}
     exponent = token().is(Type::kOpen, "{") ? bracket() : unary();
-    if (inverse && is_trigonometric(name)) name = "arc" + name;
+    if (inverse && (is_trigonometric(name) || is_hyperbolic(name))) name = "arc" + name;
   }
   MathNode call = math_node(MathKind::kApply, name);
   if (token().is(Type::kOpen, "(") || token().is(Type::kOpen, "{")) {

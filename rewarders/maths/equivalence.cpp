@@ -91,6 +91,12 @@ bool is_undefined(const std::vector<MathNode>& readings) {
   });
 }
 
+std::string without_spaces(std::string_view text) {
+  std::string result(text);
+  std::erase_if(result, [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '$'; });
+  return result;
+}
+
 /// A letter alone, as the gold of a multiple-choice question.
 bool is_choice(const std::string& plain) { return plain.size() == 1 && plain[0] >= 'a' && plain[0] <= 'j'; }
 
@@ -107,7 +113,7 @@ bool decide(std::string_view given, std::string_view gold, const EquivalenceOpti
   }
   std::vector<MathNode> givens = readings_of(given);
   const bool case_matters = any_tells_case_apart(golds) || any_tells_case_apart(givens);
-  if (plain_given == plain_gold && (!case_matters || trim(given) == trim(gold))) return !is_undefined(golds);
+  if (plain_given == plain_gold && (!case_matters || without_spaces(given) == without_spaces(gold))) return !is_undefined(golds);
   if (!case_matters) {
     for (MathNode& tree : golds) lower_names(tree);
     for (MathNode& tree : givens) lower_names(tree);

@@ -100,10 +100,11 @@ class ExactEvaluator {
       if (b == 0) meter_.meet_undefined();
       return b == 0 ? std::nullopt : Result(a - b * Rational(floor_of(a / b)));
     }
-    if (!is_whole(a) || !is_whole(b)) return std::nullopt;
-    const Integer common = mp::gcd(mp::numerator(a), mp::numerator(b));
-    if (name == "gcd" || common == 0) return Rational(common);
-    return Rational(mp::abs(mp::numerator(a) / common * mp::numerator(b)));
+    // of fractions over their common denominator: gcd(0.9, 0.6) is 0.3
+    const Integer common = mp::gcd(mp::numerator(a) * mp::denominator(b), mp::numerator(b) * mp::denominator(a));
+    const Rational divisor(common, mp::denominator(a) * mp::denominator(b));
+    if (name == "gcd" || common == 0) return divisor;
+    return Rational(mp::abs(a / divisor * b));
   }
 
   const MathPoint& point_;

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "common/base/text.h"
+#include "rewarders/maths/choices.h"
 #include "rewarders/maths/formulas.h"
 #include "rewarders/maths/parser.h"
 #include "rewarders/maths/words.h"
@@ -225,8 +226,12 @@ std::optional<std::string> boxed_answer(std::string_view text) {
   return joined;
 }
 
-std::optional<std::string> final_answer(std::string_view completion, const std::vector<std::string>& sources) {
+std::optional<std::string> final_answer(std::string_view completion, const std::vector<std::string>& sources, bool choice) {
   for (const std::string& source : sources) {
+    if (choice && (source == "phrase" || source == "last")) {
+      const auto letter = source == "phrase" ? stated_choice(completion) : named_choice(completion);
+      if (letter) return std::string(1, *letter);
+    }
     if (auto found = answer_from(source, completion)) return found;
   }
   return std::nullopt;

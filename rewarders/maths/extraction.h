@@ -27,8 +27,9 @@ std::optional<std::string> last_tagged(std::string_view text, std::string_view t
 /// What the last \boxed{} or \fbox{} holds, trimmed, as above. Nothing where there is none or it is not closed.
 std::optional<std::string> boxed_answer(std::string_view text);
 
-/// The final answer of a completion, from the first of `sources` that has one. Linear in the completion's length.
-std::optional<std::string> final_answer(std::string_view completion, const std::vector<std::string>& sources);
+/// The final answer of a completion, from the first of `sources` that has one. Where a letter was to be chosen (`choice`), phrase and
+/// last look for one first (choices.h). Linear in the completion's length.
+std::optional<std::string> final_answer(std::string_view completion, const std::vector<std::string>& sources, bool choice = false);
 
 /// A gold answer without the solution around it: its last box, closed or not, where it has one; else what "final answer is" says;
 /// else all of it.

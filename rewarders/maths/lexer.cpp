@@ -51,6 +51,7 @@ class MathLexer {
     if (is_space(c) || c == '$') {
       space_ = true;
       ++at_;
+      if (c == '$' && !tokens_.empty() && next_line_is_formula()) emit(Type::kOperator, ",");
     } else if (is_digit(c) || (c == '.' && is_digit(peek(1)))) {
       number();
     } else if (is_letter(c)) {
@@ -62,6 +63,14 @@ class MathLexer {
     } else {
       punctuation();
     }
+  }
+
+  /// "$y = 1$⏎$z = 2$": each line of its own.
+  bool next_line_is_formula() const {
+    const std::size_t line = text_.find_first_not_of(" \t\r", at_);
+    if (line == std::string_view::npos || text_[line] != '\n') return false;
+    const std::size_t next = text_.find_first_not_of(" \t\r\n", line);
+    return next != std::string_view::npos && text_[next] == '$';
   }
 
   void glyph() {
@@ -140,15 +149,17 @@ class MathLexer {
 
   void number() {
     std::string digits;
+    const bool in_list = at_ > 0 && text_[at_ - 1] == ',' && ungrouped_end_ == at_ - 1;  // the 54 of "27,54,108"
     take_digits(digits);
     const std::size_t first_group = digits.size();
-    const bool grouped = first_group > 0 && (digits[0] != '0') && !decimal_comma_;
+    const bool grouped = first_group > 0 && (digits[0] != '0') && !decimal_comma_ && !in_list;
     while (grouped) {
       const std::size_t separator = separator_length(first_group);
       if (separator == 0) break;
       at_ += separator;
       take_digits(digits);
     }
+    if (digits.size() == first_group) ungrouped_end_ = at_;
     if (decimal_comma_ && peek() == ',' && is_digit(peek(1))) {
       ++at_;
       digits += '.';
@@ -257,13 +268,13 @@ class MathLexer {
     at_ = end;
     if (std::find(kTextCommands.begin(), kTextCommands.end(), name) != kTextCommands.end()) return text_argument(name);
     auto known = math_command(name);
-    for (const std::string_view space : {"qquad", "quad"}) {  // "\quadx": a space was forgotten
-      if (known || !name.starts_with(space)) continue;
-      at_ -= name.size() - space.size();
-      known = math_command(space);
+    for (const std::string_view begun : {std::string_view("qquad"), std::string_view("quad"), name.substr(0, name.size() - 1)}) {
+      if (known || begun.size() < 2 || !name.starts_with(begun)) continue;  // "\quador", "\pix": a space was forgotten
+      known = math_command(begun);
+      if (known) at_ -= name.size() - begun.size();
     }
     if (!known) return emit(Type::kSymbol, "\\" + std::string(name));
-    if (name == "left" || name == "right") {
+    if (name == "left" || name == "right" || name == "mleft" || name == "mright") {
       if (peek() == '.') ++at_;  // an invisible bracket
       return;
     }
@@ -303,11 +314,13 @@ class MathLexer {
     if (depth > 0) return emit(Type::kBad, "");
     std::string_view inside = trim(text_.substr(from, at_ - from - 1));
     while (!inside.empty() && (inside.back() == ',' || inside.back() == '.')) inside = trim(inside.substr(0, inside.size() - 1));
-    if (inside.starts_with(',')) inside = trim(inside.substr(1));
+    while (inside.starts_with(',') || inside.starts_with('~')) inside = trim(inside.substr(1));
     if (inside.size() == 3 && inside.front() == '(' && inside.back() == ')') inside = inside.substr(1, 1);
     if (inside.empty()) return;
+    const bool upright = name == "mathrm" || name == "text";
+    const bool apart = text_[from] == '~';  // \mathrm{~T}: as units are written
+    if (upright && after_quantity() && peek() != '(' && (apart || math_unit(inside))) return emit(Type::kText, inside);  // 5 m, 2 min
     if (inside.size() == 1 && is_letter(inside[0])) {
-      const bool upright = name == "mathrm" || name == "text";
       return upright && inside == "i" ? emit(Type::kConstant, "i") : letter(inside);
     }
     if (const auto known = math_word(inside)) return emit(*known);
@@ -324,6 +337,7 @@ class MathLexer {
   bool decimal_comma_;
   bool spaced_commas_;
   std::size_t at_ = 0;
+  std::size_t ungrouped_end_ = std::string_view::npos;  // where the last number without separators ended
   int depth_ = 0;
   bool space_ = false;
   std::vector<MathToken> tokens_;

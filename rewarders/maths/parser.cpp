@@ -108,13 +108,15 @@ MathNode MathParser::implicit_factors(MathNode left) {
   while (!failed_ && at_factor()) {
     const bool mixed = is_whole_literal(left) && at_plain_fraction();
     if (token().type == Type::kNumber && left.is(MathKind::kNumber)) return fail();  // "1 2" is no product
+    if (mixed) {  // what follows, as a unit, is of the whole number
+      left = with_postfix(math_node(MathKind::kSum, "", std::move(left), primary()));
+      continue;
+    }
     MathNode right = postfix();
-    const bool fraction =
-        mixed && right.is(MathKind::kQuotient) && is_whole_literal(right.parts[0]) && is_whole_literal(right.parts[1]);
-    if (left.is(MathKind::kProduct) && !fraction) {
+    if (left.is(MathKind::kProduct)) {
       left.parts.push_back(std::move(right));
     } else {
-      left = math_node(fraction ? MathKind::kSum : MathKind::kProduct, "", std::move(left), std::move(right));
+      left = math_node(MathKind::kProduct, "", std::move(left), std::move(right));
     }
   }
   return left;
@@ -139,8 +141,10 @@ MathNode MathParser::unary() {
   return node;
 }
 
-MathNode MathParser::postfix() {
-  MathNode node = primary();
+MathNode MathParser::postfix() { return with_postfix(primary()); }
+
+/// The node with what stands behind it: powers, !, %, degrees, units.
+MathNode MathParser::with_postfix(MathNode node) {
   while (!failed_) {
     if (take(Type::kOperator, "!")) {
       node = math_node(MathKind::kApply, "factorial", std::move(node));
@@ -150,6 +154,8 @@ MathNode MathParser::postfix() {
       node = math_node(MathKind::kDegrees, "", std::move(node));
     } else if (take(Type::kOperator, "^")) {
       node = raised(std::move(node));
+      const bool index_behind = at_operator("_") && node.is(MathKind::kPower) && node.parts[0].is(MathKind::kSymbol);
+      if (index_behind) node.parts[0].name += "_" + subscript();  // x^2_1
       const bool scale = node.is(MathKind::kDegrees) && (token().is(Type::kSymbol, "C") || token().is(Type::kSymbol, "F"));
       if (scale) ++at_;  // 20^\circ C
     } else if (token().type == Type::kText && node.is(MathKind::kText)) {
@@ -199,8 +205,9 @@ MathNode MathParser::number() {
   const std::size_t point = text.find('.');
   node.decimal = point != std::string::npos && text.find('(') == std::string::npos;
   if (node.decimal) node.places = static_cast<int>(std::min(text.find_first_of("eE"), text.size()) - point - 1);
+  const bool raised = at_ > 0 && tokens_[at_ - 1].is(Type::kOperator, "^");  // x^2_1: the index is of x
   ++at_;
-  if (at_operator("_")) {
+  if (at_operator("_") && !raised) {
     const auto base = decimal_value(subscript());
     return base ? math_node(MathKind::kBased, "", std::move(node), math_number(*base)) : node;
   }
@@ -229,9 +236,10 @@ MathNode MathParser::symbol() {
     if (node.is(MathKind::kConstant)) node.kind = MathKind::kSymbol;
   }
   while (take(Type::kOperator, "'")) node.name += "'";
-  if (!node.is(MathKind::kSymbol) || !token().is(Type::kOpen, "(") || token().after_space) return node;
+  const std::size_t brace = token().is(Type::kOpen, "{") ? 1 : 0;  // f{\left(x\right)}
+  if (!node.is(MathKind::kSymbol) || !token(brace).is(Type::kOpen, "(") || token().after_space) return node;
   const bool named_function = node.name.find_first_not_of("fghFGH'") == std::string::npos;
-  const bool of_a_letter = token(1).type == Type::kSymbol && token(2).is(Type::kClose, ")");
+  const bool of_a_letter = token(brace + 1).type == Type::kSymbol && token(brace + 2).is(Type::kClose, ")");
   if (!named_function && !of_a_letter) return node;
   MathNode inside = bracket();
   MathNode call = math_node(MathKind::kApply, node.name);
@@ -249,7 +257,8 @@ MathNode MathParser::absolute() {
   MathNode inside = sum();
   --bars_;
   if (!take(Type::kOperator, "|")) return fail();
-  return math_node(MathKind::kApply, "abs", std::move(inside));
+  const bool matrix = inside.is(MathKind::kMatrix);
+  return math_node(MathKind::kApply, matrix ? "det" : "abs", std::move(inside));
 }
 
 }  // namespace troupe

@@ -60,6 +60,7 @@ class MathParser {
   MathNode implicit_factors(MathNode left);
   MathNode unary();
   MathNode postfix();
+  MathNode with_postfix(MathNode node);
   MathNode raised(MathNode base);
   MathNode primary();
   MathNode number();

@@ -164,8 +164,11 @@ std::optional<RealSet> chain_solutions(const MathNode& chain, MathMeter& meter) 
 }
 
 std::optional<RealSet> combined(const MathNode& node, MathMeter& meter) {
-  auto left = real_set_of(node.parts[0], meter);
-  const auto right = real_set_of(node.parts[1], meter);
+  const auto side = [&](const MathNode& part) {  // [0,1] \setminus {0.5}, where a set of one was meant
+    return part.is(MathKind::kNumber) || part.is(MathKind::kQuotient) ? piece(part, part, false, false, meter) : real_set_of(part, meter);
+  };
+  auto left = side(node.parts[0]);
+  const auto right = side(node.parts[1]);
   if (!left || !right || left->size() + right->size() > kMaxPieces) return std::nullopt;
   if (node.is(MathKind::kIntersection)) return intersection(*left, *right, meter);
   if (node.is(MathKind::kDifference)) return intersection(*left, complement(*right), meter);

@@ -88,6 +88,7 @@ bool MathComparison::same_relation(const MathNode& gold_chain, const MathNode& g
   const MathNode gold = upwards(gold_chain);
   const MathNode given = upwards(given_chain);
   if (gold.name.size() != given.name.size()) return same_as_sets(gold, given);
+  if (gold.name == given.name && same_in_order(gold.parts, given.parts)) return true;  // also \cos\pi = -1, which has no other side
   for (std::size_t i = 0; i < gold.name.size(); ++i) {
     if (!same_link(gold, i, given, i)) return !is_equation(gold) && same_as_sets(gold, given);
   }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kPointsNeeded = 3;
 constexpr int kPointsTried = 8;
+constexpr int kPointsOfSteps = 40;  // floors, and remainders, of two expressions agree at most points
 
 bool is_symbolic(const MathNode& node) { return node.is(MathKind::kSymbol) || node.is(MathKind::kText); }
 
@@ -32,6 +33,12 @@ bool wants_whole_points(const MathNode& node) {
   });
 }
 
+bool has_steps(const MathNode& node) {
+  return math_contains(node, [](const MathNode& part) {
+    return part.is(MathKind::kApply) && (part.name == "floor" || part.name == "ceil" || part.name == "mod");
+  });
+}
+
 std::uint64_t hash_of(const std::string& name) {
   std::uint64_t hash = 1469598103934665603ULL;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
@@ -39,8 +46,8 @@ std::uint64_t hash_of(const std::string& name) {
 }
 
 /// Point number `index`: rationals of a prime denominator up to 4 in size, so that roots and logarithms have values; every other
-/// symbol negative at the second point, the rest at the third, all at the fifth, so that \sqrt{x^2 y} is not x \sqrt{y}; whole
-/// numbers from 2 to 9 where asked for.
+/// symbol negative at the second point, the rest at the third, all at the fifth, so that \sqrt{x^2 y} is not x \sqrt{y}; the last
+/// three below 1, for the arcsine; whole numbers from 2 to 9, later to 1,001, where asked for.
 MathPoint point_at(const std::set<std::string>& names, int index, bool whole) {
   constexpr std::int64_t kDenominator = 997;
   MathPoint point;
@@ -49,9 +56,10 @@ MathPoint point_at(const std::set<std::string>& names, int index, bool whole) {
     const std::uint64_t key = hash_of(name);
     const auto draw = philox4x32({static_cast<std::uint32_t>(index), 0, 0, 0},
                                  {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
-    const std::int64_t size = 101 + draw[0] % (4 * kDenominator - 101);
+    const std::int64_t size = 101 + draw[0] % ((index < 5 ? 4 : 1) * kDenominator - 101);
     const bool negative = !whole && (index == 4 || (index == 1 && even) || (index == 2 && !even));
-    const Rational value = whole ? Rational(2 + static_cast<std::int64_t>(draw[0] % 8)) : Rational(size, kDenominator);
+    const auto count = static_cast<std::int64_t>(2 + draw[0] % (index < kPointsTried ? 8 : 1000));
+    const Rational value = whole ? Rational(count) : Rational(size, kDenominator);
     point.values.emplace_back(name, negative ? Rational(-value) : value);
     even = !even;
   }
@@ -107,15 +115,17 @@ Verdict same_at(const MathNode& gold, const MathNode& given, const MathPoint& po
 }
 
 bool same_function(const MathNode& gold, const MathNode& given, const std::set<std::string>& names, MathMeter& meter) {
-  const bool whole = wants_whole_points(gold) || wants_whole_points(given);
+  const bool steps = has_steps(gold) || has_steps(given);
+  const bool whole = steps || wants_whole_points(gold) || wants_whole_points(given);
+  const int tried = steps ? kPointsOfSteps : kPointsTried;
   for (const bool complex : {false, true}) {
     int same = 0;
-    for (int index = 0; index < kPointsTried && same < kPointsNeeded; ++index) {
+    for (int index = 0; index < tried && (steps || same < kPointsNeeded); ++index) {
       const Verdict verdict = same_at(gold, given, point_at(names, index, whole), complex, meter);
       if (verdict == Verdict::kDifferent) return false;
       if (verdict == Verdict::kSame) ++same;
     }
-    if (same > 0) return same == kPointsNeeded;
+    if (same > 0) return same >= kPointsNeeded;
   }
   return false;
 }

@@ -14,14 +14,16 @@ const Words& functions() {
   static const Words kFunctions = [] {
     Words words;
     for (const std::string_view name :
-         {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "exp",
-          "gcd", "lcm", "max", "min", "det", "floor", "ceil", "abs"}) {
+         {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh",
+          "coth", "sech", "csch", "arcsinh", "arccosh", "arctanh", "log", "ln", "exp", "gcd", "lcm", "max", "min", "det", "floor",
+          "ceil", "abs"}) {
       words[name] = {Type::kFunction, name};
     }
-    words["asin"] = {Type::kFunction, "arcsin"};
-    words["acos"] = {Type::kFunction, "arccos"};
-    words["atan"] = {Type::kFunction, "arctan"};
-    words["cosec"] = {Type::kFunction, "csc"};
+    const std::pair<std::string_view, std::string_view> kOtherNames[] = {
+        {"asin", "arcsin"}, {"acos", "arccos"}, {"atan", "arctan"}, {"acot", "arccot"}, {"asec", "arcsec"}, {"acsc", "arccsc"},
+        {"asinh", "arcsinh"}, {"acosh", "arccosh"}, {"atanh", "arctanh"}, {"arsinh", "arcsinh"}, {"arcosh", "arccosh"},
+        {"artanh", "arctanh"}, {"cosec", "csc"}, {"tg", "tan"}, {"ctg", "cot"}, {"arctg", "arctan"}};
+    for (const auto& [name, function] : kOtherNames) words[name] = {Type::kFunction, function};
     return words;
   }();
   return kFunctions;
@@ -48,6 +50,7 @@ const Words& commands() {
       {"vee", {Type::kOperator, "or"}},      {"ldots", {Type::kSymbol, "..."}},     {"dots", {Type::kSymbol, "..."}},
       {"cdots", {Type::kSymbol, "..."}},     {"sum", {Type::kCommand, "sum"}},      {"prod", {Type::kCommand, "prod"}},
       {"int", {Type::kCommand, "int"}},      {"lim", {Type::kCommand, "lim"}},      {"to", {Type::kOperator, "to"}},
+      {"bigcup", {Type::kCommand, "bigcup"}}, {"bigcap", {Type::kCommand, "bigcap"}}, {"longrightarrow", {Type::kOperator, "to"}},
       {"rightarrow", {Type::kOperator, "to"}},                                      {"emptyset", {Type::kCommand, "emptyset"}},
       {"varnothing", {Type::kCommand, "emptyset"}},                                 {"frac", {Type::kCommand, "frac"}},
       {"dfrac", {Type::kCommand, "frac"}},   {"tfrac", {Type::kCommand, "frac"}},   {"cfrac", {Type::kCommand, "frac"}},
@@ -60,6 +63,11 @@ const Words& commands() {
       {"rfloor", {Type::kClose, "rfloor"}},  {"lceil", {Type::kOpen, "lceil"}},     {"rceil", {Type::kClose, "rceil"}},
       {"langle", {Type::kOpen, "<"}},        {"rangle", {Type::kClose, ">"}},       {"lbrace", {Type::kOpen, "\\{"}},
       {"rbrace", {Type::kClose, "\\}"}},     {"lbrack", {Type::kOpen, "["}},        {"rbrack", {Type::kClose, "]"}},
+      {"lgroup", {Type::kOpen, "("}},        {"rgroup", {Type::kClose, ")"}},       {"llcorner", {Type::kOpen, "lfloor"}},
+      {"lrcorner", {Type::kClose, "rfloor"}}, {"ulcorner", {Type::kOpen, "lceil"}}, {"urcorner", {Type::kClose, "rceil"}},
+      {"lVert", {Type::kOperator, "|"}},     {"rVert", {Type::kOperator, "|"}},     {"Vert", {Type::kOperator, "|"}},
+      {"leqq", {Type::kOperator, "<="}},     {"geqq", {Type::kOperator, ">="}},     {"mleft", {Type::kIgnored, ""}},
+      {"mright", {Type::kIgnored, ""}},      {"exponentialE", {Type::kConstant, "e"}}, {"imaginaryI", {Type::kConstant, "i"}},
       {"displaystyle", {Type::kIgnored, ""}}, {"textstyle", {Type::kIgnored, ""}},  {"left", {Type::kIgnored, ""}},
       {"right", {Type::kIgnored, ""}},       {"middle", {Type::kIgnored, ""}},      {"big", {Type::kIgnored, ""}},
       {"Big", {Type::kIgnored, ""}},         {"bigl", {Type::kIgnored, ""}},        {"bigr", {Type::kIgnored, ""}},
@@ -172,6 +180,11 @@ std::optional<MathGlyph> math_glyph(std::string_view text) {
 
 bool is_trigonometric(std::string_view function) {
   static const std::unordered_set<std::string_view> kNames = {"sin", "cos", "tan", "cot", "sec", "csc"};
+  return kNames.contains(function);
+}
+
+bool is_hyperbolic(std::string_view function) {
+  static const std::unordered_set<std::string_view> kNames = {"sinh", "cosh", "tanh", "coth", "sech", "csch"};
   return kNames.contains(function);
 }
 

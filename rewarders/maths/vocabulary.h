@@ -42,6 +42,8 @@ std::optional<MathGlyph> math_glyph(std::string_view text);
 
 /// Whether the arguments of this function are angles.
 bool is_trigonometric(std::string_view function);
+/// sinh, cosh and their like.
+bool is_hyperbolic(std::string_view function);
 
 /// A known unit of measure: what it measures and how much of the base unit it is.
 struct MathUnit {

@@ -141,9 +141,10 @@ std::optional<std::string> date_or_time(std::string_view text) {
   constexpr std::size_t kMaxLength = 40;
   std::string unwrapped;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (text.substr(i).starts_with("\\text")) i += 5;
-    if (std::string_view("${}\\!").find(c) == std::string_view::npos) unwrapped += c;
+    for (const std::string_view wrapper : {"\\text", "\\displaystyle"}) {
+      if (text.substr(i).starts_with(wrapper)) i += wrapper.size();
+    }
+    if (i < text.size() && std::string_view("${}\\!").find(text[i]) == std::string_view::npos) unwrapped += text[i];
   }
   if (unwrapped.size() > kMaxLength) return std::nullopt;
   std::vector<std::string> words = words_of(unwrapped);
