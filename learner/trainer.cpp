@@ -95,8 +95,7 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
 
   if (first_update) {
     for (std::size_t i = 0; i < logp.size(); ++i) {
-      if (targets.weight[i] == 0) continue;
-      stats.first_log_ratio = std::max(stats.first_log_ratio, std::abs(double{logp[i]} - double{targets.sampler_logp[i]}));
+      if (targets.weight[i] != 0) stats.mismatch.add(double{logp[i]} - double{targets.sampler_logp[i]});
     }
   }
 
@@ -213,7 +212,11 @@ void Trainer::combine_over_ranks(TrainStats& stats) {
                               static_cast<double>(p.clipped),
                               p.mismatch_sum,
                               static_cast<double>(p.tis_capped),
-                              static_cast<double>(p.non_finite)};
+                              static_cast<double>(p.non_finite),
+                              static_cast<double>(stats.mismatch.tokens),
+                              stats.mismatch.sum,
+                              stats.mismatch.ratios,
+                              stats.mismatch.squares};
   communicator_.all_reduce_sum(sums, "step metrics");
   stats.loss = sums[0];
   stats.entropy_sum = sums[1];
@@ -223,14 +226,18 @@ void Trainer::combine_over_ranks(TrainStats& stats) {
   p.mismatch_sum = sums[5];
   p.tis_capped = std::llround(sums[6]);
   p.non_finite = std::llround(sums[7]);
+  stats.mismatch.tokens = std::llround(sums[8]);
+  stats.mismatch.sum = sums[9];
+  stats.mismatch.ratios = sums[10];
+  stats.mismatch.squares = sums[11];
 
-  const std::array<double, 3> own = {p.max_log_ratio, p.mismatch_max, stats.first_log_ratio};
+  const std::array<double, 3> own = {p.max_log_ratio, p.mismatch_max, stats.mismatch.largest};
   std::vector<std::array<double, 3>> all(static_cast<std::size_t>(communicator_.size()));
   communicator_.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), "step maxima");
   for (const auto& [ratio, mismatch, first] : all) {
     p.max_log_ratio = std::max(p.max_log_ratio, ratio);
     p.mismatch_max = std::max(p.mismatch_max, mismatch);
-    stats.first_log_ratio = std::max(stats.first_log_ratio, first);
+    stats.mismatch.largest = std::max(stats.mismatch.largest, first);
   }
 }
 

@@ -15,6 +15,7 @@
 #include "learner/critic.h"
 #include "learner/lora.h"
 #include "learner/objective/policy_loss.h"
+#include "learner/objective/sampler_mismatch.h"
 #include "learner/objective/trajectory.h"
 #include "learner/sharded_optimizer.h"
 #include "learner/step_gradients.h"
@@ -28,7 +29,7 @@ struct TrainStats {
   double grad_norm = 0;  // of the last update, before clipping
   double lr = 0;
   double entropy_sum = 0;
-  double first_log_ratio = 0;  // max |log ratio| of trainer against sampler on the first update
+  SamplerMismatch mismatch;  // of the first update
   std::int64_t updates = 0;
   std::int64_t skipped = 0;  // updates left out because a gradient was not finite
   std::string bad_tensor;    // where skipped: the first tensor whose gradient was not finite

@@ -33,7 +33,9 @@ inline constexpr std::string_view kEntropy = "entropy";
 inline constexpr std::string_view kGradNorm = "grad_norm";
 inline constexpr std::string_view kUpdatesSkipped = "updates_skipped";
 inline constexpr std::string_view kLr = "lr";
+inline constexpr std::string_view kRatioMeanAbsLog = "ratio_mean_abs_log";
 inline constexpr std::string_view kRatioMaxAbsLog = "ratio_max_abs_log";
+inline constexpr std::string_view kRatioEffectiveShare = "ratio_effective_share";
 inline constexpr std::string_view kWeightsChanged = "weights_changed";
 inline constexpr std::string_view kNotLearning = "not_learning";
 inline constexpr std::string_view kClipShare = "clip_share";
@@ -90,7 +92,9 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kGradNorm, "", "norm of the gradient before clipping"},
     MetricInfo{metric::kUpdatesSkipped, "", "optimizer updates left out because a gradient was not finite"},
     MetricInfo{metric::kLr, "", "learning rate of the step"},
+    MetricInfo{metric::kRatioMeanAbsLog, "nats", "mean |log ratio| of trainer against sampler on the first update"},
     MetricInfo{metric::kRatioMaxAbsLog, "nats", "largest |log ratio| of trainer against sampler on the first update"},
+    MetricInfo{metric::kRatioEffectiveShare, "share", "effective sample size of that update's tokens under these ratios, of their number"},
     MetricInfo{metric::kWeightsChanged, "share", "parts of the published weights that differ from the version before"},
     MetricInfo{metric::kNotLearning, "", "checks that say the run is not learning"},
     MetricInfo{metric::kClipShare, "share", "tokens whose ratio was clipped"},

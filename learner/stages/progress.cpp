@@ -64,7 +64,10 @@ std::map<std::string, double> metrics_of(const StepReport& report) {
     v.put(metric::kValueClipShare, critic->clip_share);
     v.put(metric::kExplainedVariance, critic->explained_variance);
   }
-  v.put(metric::kRatioMaxAbsLog, report.train.first_log_ratio);
+  const SamplerMismatch& mismatch = report.train.mismatch;
+  v.put_mean(metric::kRatioMeanAbsLog, mismatch.sum, mismatch.tokens);
+  v.put(metric::kRatioMaxAbsLog, mismatch.largest);
+  v.put(metric::kRatioEffectiveShare, mismatch.effective_share());
   if (report.times.step > 0) v.put(metric::kTokensPerS, static_cast<double>(intake.tokens) / report.times.step);
   v.put(metric::kStepS, report.times.step);
   v.put(metric::kWaitS, report.times.wait);

@@ -114,7 +114,7 @@ class Bench {
     const StepPlan plan = pack_step(batch, config_.batch, 1).front();
     phase("advantages and packing");
     stats = trainer_.train(plan, [](const std::string&) {});
-    check(stats.skipped == 0 && stats.first_log_ratio == 0, "the step trains on the sampler's own log-probabilities");
+    check(stats.skipped == 0 && stats.mismatch.largest == 0, "the step trains on the sampler's own log-probabilities");
     phase("training");
     const PublishedWeights published = publisher_.publish(model_.parameters(), static_cast<std::uint64_t>(number));
     subscriber_.offer(published.manifest);
@@ -224,7 +224,7 @@ void measure(const Settings& settings) {
                                    {"phases_s", sums},
                                    {"completion_tokens", bench.tokens},
                                    {"completion_tokens_per_s", static_cast<double>(bench.tokens) / median},
-                                   {"first_log_ratio", bench.stats.first_log_ratio},
+                                   {"first_log_ratio", bench.stats.mismatch.largest},
                                    {"peak_gib", static_cast<double>(stats.allocated_bytes[0].peak) / (1 << 30)}})
                    .dump()
             << std::endl;

@@ -32,6 +32,10 @@ for name, alone in (("2x1", "alone2"), ("mixed", "alone2"), ("4x1", "alone4"), (
         for key, share in (("loss", 1e-2), ("grad_norm", 1e-2), ("entropy", 1e-3), ("reward", 1e-9), ("tokens_trained", 0)):
             far = abs(found[key] - expected[key]) / max(abs(expected[key]), 1e-3)
             assert far <= share, (name, expected["step"], key, expected[key], found[key])
+        assert expected["ratio_mean_abs_log"] == 0 and expected["ratio_effective_share"] == 1, expected
+        if name == "mixed" and found["step"] <= 2: continue  # each had a model of its own
+        assert 0 < found["ratio_mean_abs_log"] < found["ratio_max_abs_log"] < 1e-4, found
+        assert 0.9999 < found["ratio_effective_share"] < 1, found
 PYTHON
 
 expect_code 0 "$troupe" replay "$work/2x2" --step 4
