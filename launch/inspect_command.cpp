@@ -12,6 +12,7 @@
 #include "launch/group_life.h"
 #include "launch/inspect_audit.h"
 #include "launch/report.h"
+#include "launch/trace.h"
 #include "learner/checkpoint_folder.h"
 #include "learner/health/health.h"
 #include "learner/hub/ledger.h"
@@ -162,7 +163,8 @@ int report_command(const std::vector<std::string>& words) {
   const RunFolder folder{values["RUN"].as<std::string>()};
   state_of(folder);
   write_report(folder.root);
-  std::cout << (folder.root / "report.html").string() << '\n';
+  write_trace(folder.root);
+  std::cout << (folder.root / "report.html").string() << '\n' << (folder.root / "trace.json").string() << '\n';
   return 0;
 }
 

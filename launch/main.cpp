@@ -38,7 +38,7 @@ constexpr const char* kUsage =
     "  troupe replay RUN --step N                   compute a step of a run again and compare, bit by bit\n"
     "  troupe inspect RUN [--audit] [--json] [--group ID] [--prune STEP]   a run at a glance, its ledger checked, one group's\n"
     "                                               life, old rollout logs deleted\n"
-    "  troupe report RUN                            write RUN/report.html\n"
+    "  troupe report RUN                            write RUN/report.html and RUN/trace.json\n"
     "  troupe doctor [CONFIG]                       what this machine has, and whether CONFIG can run on it\n"
     "  troupe keys                                  every configuration key with default, range and meaning\n\n"
     "Every role takes --run-dir DIR (default: runs/<name of CONFIG>). `troupe COMMAND --help` says more.\n";

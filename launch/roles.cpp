@@ -17,6 +17,7 @@
 #include "common/collective/thread_communicator.h"
 #include "launch/commands.h"
 #include "launch/report.h"
+#include "launch/trace.h"
 #include "launch/role_options.h"
 #include "launch/stopped_peers.h"
 #include "learner/stages/grpo.h"
@@ -163,7 +164,10 @@ int learner_command(const std::vector<std::string>& words, const Environment& en
     grpo.folder = options.folder;
     grpo.terminal = options.terminal;
     grpo.stop = stop;
-    grpo.write_report = [](const std::filesystem::path& run_dir) { write_report(run_dir); };
+    grpo.write_report = [](const std::filesystem::path& run_dir) {
+      write_report(run_dir);
+      write_trace(run_dir);
+    };
     return run_grpo(grpo, communicator, Logger("learner " + std::to_string(communicator.rank())));
   });
 }

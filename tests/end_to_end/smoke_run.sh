@@ -12,6 +12,18 @@ done
 ls "$run"/events.out.tfevents.* >/dev/null || fail "no TensorBoard events"
 ls "$run"/rollouts/*.log >/dev/null || fail "no rollout log"
 [ "$(wc -l <"$run/metrics.jsonl")" = 6 ] || fail "metrics.jsonl does not have a line a step"
+python3 - "$run/trace.json" <<'PYTHON' || fail "trace.json does not show what was done"
+import json, sys
+events = json.load(open(sys.argv[1]))["traceEvents"]
+peers = {e["pid"]: e["args"]["name"].split(" @")[0] for e in events if e["name"] == "process_name"}
+assert set(peers.values()) == {"learners", "actor 0", "actor 1", "rewarder 0"}, peers
+assert [e["name"] for e in events if e["ph"] == "X" and e["name"].startswith("step")] == [f"step {i}" for i in range(1, 7)]
+begun, ended = ({e["id"]: e for e in events if e["ph"] == phase} for phase in "be")
+assert begun.keys() == ended.keys() and all(ended[i]["ts"] >= begun[i]["ts"] for i in begun)
+for what, who in (("generate group", "actor"), ("score group", "rewarder")):
+    own = [e for e in begun.values() if e["name"].startswith(what)]
+    assert len(own) == 24 and all(peers[e["pid"]].startswith(who) for e in own), (what, len(own))
+PYTHON
 
 hash="$(audit "$run")"
 [ ${#hash} = 32 ] || fail "the audit's final_hash is '$hash'"
