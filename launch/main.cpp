@@ -9,6 +9,7 @@
 
 #include "common/base/error.h"
 #include "common/config/config.h"
+#include "common/model/kept_blocks.h"
 #include "launch/commands.h"
 #include "rewarders/verifier.h"
 
@@ -102,6 +103,7 @@ int run_told(const Words& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  troupe::keep_large_blocks();
   std::signal(SIGPIPE, SIG_IGN);  // a dead peer is an error code here, not the end of the process
   const Words words(argv + 1, argv + argc);
   if (words.empty() || words[0] == "--help" || words[0] == "help") {

@@ -1,5 +1,5 @@
 // How fast a learner trains SmolLM2-135M's shape on this CPU: forward, log-probabilities, backward, clipping and AdamW of one step.
-//   cpu_train_bench [--dtype bf16|fp32] [--sequences N] [--length N] [--samples N] [--threads N]
+//   cpu_train_bench [--dtype bf16|fp32] [--sequences N] [--length N] [--samples N] [--threads N] [--keep-blocks yes|no]
 // All tokens of 4 sequences of 256 are trained. Prints one JSON line: tokens a second, and the milliseconds of each phase.
 
 #include <ATen/ATen.h>
@@ -15,6 +15,7 @@
 
 #include "common/base/error.h"
 #include "common/collective/thread_communicator.h"
+#include "common/model/kept_blocks.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
 #include "learner/sharded_optimizer.h"
@@ -29,6 +30,7 @@ struct Settings {
   at::ScalarType dtype = at::kBFloat16;
   std::int64_t sequences = 4, length = 256;
   std::size_t samples = 5;
+  bool keep_blocks = true;
 };
 
 Settings parse(int argc, char** argv) {
@@ -45,10 +47,12 @@ Settings parse(int argc, char** argv) {
       settings.length = std::stoll(value);
     } else if (option == "--samples") {
       settings.samples = static_cast<std::size_t>(std::stoll(value));
+    } else if (option == "--keep-blocks" && (value == "yes" || value == "no")) {
+      settings.keep_blocks = value == "yes";
     } else if (option == "--threads") {
       at::set_num_threads(std::stoi(value));
     } else {
-      throw ConfigError("expected --dtype bf16|fp32, --sequences, --length, --samples or --threads N, found " + option + " " + value);
+      throw ConfigError("expected --dtype bf16|fp32, --sequences, --length, --samples, --threads N or --keep-blocks yes|no, found " + option + " " + value);
     }
   }
   return settings;
@@ -122,6 +126,7 @@ class Bench {
 };
 
 void measure(const Settings& settings) {
+  if (settings.keep_blocks) keep_large_blocks();
   Bench bench(settings);
   const double chance = -std::log(static_cast<double>(bench::smollm2_135m().vocabulary));
   check(std::abs(bench.step(1) - chance) < 1.0, "log-probabilities of random weights are those of chance");
