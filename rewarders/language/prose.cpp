@@ -71,12 +71,30 @@ std::size_t end_of(std::string_view text, std::size_t from, std::string_view ope
   return end == std::string_view::npos ? end : end + close.size();
 }
 
-/// $…$ as pandoc reads it, so that "$2 for one and $5 for two" is none: no space inside the marks, no digit behind, on one line.
+/// Whether there are words of no command in it: of two letters or more, two of them, or one outside of ASCII.
+bool has_prose(std::string_view text) {
+  int words = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    if (static_cast<unsigned char>(text[at]) >= 0x80) return true;
+    std::size_t end = at;
+    while (end < text.size() && std::isalpha(static_cast<unsigned char>(text[end])) != 0) ++end;
+    if (end - at >= 2 && (at == 0 || text[at - 1] != '\\')) ++words;
+    at = std::max(end, at + 1);
+  }
+  return words >= 2;
+}
+
+/// $…$ as pandoc reads it, so that "$2 for one and $5 for two" is none: no space inside the marks, no digit behind, on one line; nor does one
+/// begin with a comma or full stop, as behind "8,50 $", nor have words behind a number at its front, as "$5 a day and x$".
 std::size_t end_of_inline_formula(std::string_view text, std::size_t from) {
-  if (text[from] != '$' || from + 1 >= text.size() || std::isspace(static_cast<unsigned char>(text[from + 1])) != 0) return std::string_view::npos;
+  if (text[from] != '$' || from + 1 >= text.size()) return std::string_view::npos;
+  const char first = text[from + 1];
+  if (std::isspace(static_cast<unsigned char>(first)) != 0 || std::string_view(",.;:?!)").find(first) != std::string_view::npos) return std::string_view::npos;
   for (std::size_t at = from + 1; at < text.size() && text[at] != '\n'; ++at) {
     const bool closes = text[at] == '$' && at > from + 1 && std::isspace(static_cast<unsigned char>(text[at - 1])) == 0;
-    if (closes && (at + 1 == text.size() || std::isdigit(static_cast<unsigned char>(text[at + 1])) == 0)) return at + 1;
+    if (!closes || (at + 1 < text.size() && std::isdigit(static_cast<unsigned char>(text[at + 1])) != 0)) continue;
+    const bool money = std::isdigit(static_cast<unsigned char>(first)) != 0 && has_prose(text.substr(from + 1, at - from - 1));
+    return money ? std::string_view::npos : at + 1;
   }
   return std::string_view::npos;
 }

@@ -4,6 +4,8 @@
 
 #include <fstream>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -41,6 +43,47 @@ TEST_SUITE("rewarders/language/language_share") {
     CHECK(language_share(english + chinese, "en").value() + language_share(english + chinese, "zh").value() == doctest::Approx(1.0));
     CHECK(language_share(english + chinese, "en").value() == doctest::Approx(0.5).epsilon(0.1));
     CHECK(language_share(english + german + english, "en").value() == doctest::Approx(2.0 / 3).epsilon(0.1));
+  }
+
+  TEST_CASE("sentences of languages that share a script are told apart, also short ones") {
+    const std::map<std::string, std::vector<std::string>> sentences = {
+        {"de", {"Zuerst zählen wir die beiden Zahlen zusammen.", "Sie hat noch drei Eier.", "Wie viel kosten acht Stifte?"}},
+        {"nl", {"Eerst tellen we de twee getallen bij elkaar op.", "Ze heeft nog drie eieren.", "Hoeveel kosten acht pennen?"}},
+        {"es", {"Primero sumamos los dos números.", "Ella todavía tiene tres huevos.", "¿Cuánto cuestan ocho lápices?"}},
+        {"pt", {"Primeiro somamos os dois números.", "Ela ainda tem três ovos.", "Então não sobra nada."}},
+        {"it", {"Prima sommiamo i due numeri.", "Lei ha ancora tre uova.", "Quanto costano otto matite?"}},
+        {"fr", {"D'abord nous additionnons les deux nombres.", "Elle a encore trois œufs.", "Combien coûtent huit crayons ?"}},
+        {"en", {"First we add the two numbers.", "She still has three eggs.", "How much do eight pencils cost?"}},
+        {"ru", {"Сначала мы складываем два числа.", "У неё ещё есть три яйца.", "Сколько стоят восемь карандашей?"}},
+        {"uk", {"Спочатку ми додаємо два числа.", "У неї ще є три яйця.", "Скільки коштують вісім олівців?"}},
+        {"zh", {"首先我们把两个数字相加。", "她还有三个鸡蛋。", "八支铅笔多少钱？"}},
+        {"ja", {"まず二つの数を足します。", "卵はまだ三個あります。", "鉛筆八本はいくらですか？"}},
+        {"ko", {"먼저 두 수를 더합니다.", "그녀는 아직 달걀이 세 개 있습니다.", "연필 여덟 자루는 얼마입니까?"}}};
+    const std::pair<const char*, const char*> kPairs[] = {{"de", "nl"}, {"es", "pt"}, {"es", "it"}, {"fr", "en"}, {"en", "de"}, {"ru", "uk"}, {"zh", "ja"}, {"ja", "ko"}, {"zh", "ko"}};
+    for (const auto& [lang, all] : sentences) {
+      for (const std::string& sentence : all) {
+        CAPTURE(sentence);
+        CHECK(language_share(sentence, lang) == 1.0);
+      }
+    }
+    for (const auto& [one, other] : kPairs) {
+      std::string both;
+      for (std::size_t i = 0; i < 3; ++i) {
+        CAPTURE(sentences.at(one)[i]);
+        CHECK(language_share(sentences.at(one)[i], other) == 0.0);
+        both += sentences.at(one)[i] + " $x + 1$ " + sentences.at(other)[i] + "\n`a = b`\n";
+      }
+      CAPTURE(both);
+      CHECK(language_share(both, one).value() + language_share(both, other).value() == doctest::Approx(1.0));
+      CHECK(language_share(both, one).value() == doctest::Approx(0.5).epsilon(0.2));
+    }
+  }
+
+  TEST_CASE("a language within a sentence goes by its script, sums of money are no formulas") {
+    CHECK(language_share("Let us 计算 the total 数量 now", "en") == doctest::Approx(5.0 / 7));
+    CHECK(language_share("Let us 计算 the total 数量 now", "zh") == doctest::Approx(2.0 / 7));
+    CHECK(language_share("She pays $140 every month, and $x^2$ is what he pays. 그는 돈이 없습니다.", "ko").value() == doctest::Approx(3.0 / 12).epsilon(0.1));
+    CHECK(language_share("Une voiture coûte 8 $, et combien de voitures a-t-elle pour 9 $, alors ? 그는 돈이 없습니다.", "fr").value() > 0.7);
   }
 
   TEST_CASE("code, formulas and names in code do not count") {
