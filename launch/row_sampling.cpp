@@ -28,7 +28,8 @@ void read(const Row& row, const char* key, double& number) {
 void read(const Row& row, const char* key, std::int32_t& count) {
   const nlohmann::json* value = value_of(row, key);
   if (value == nullptr) return;
-  const bool whole = value->is_number_integer() && value->get<std::int64_t>() >= 0 && value->get<std::int64_t>() <= std::numeric_limits<std::int32_t>::max();
+  const bool whole = value->is_number_integer() && value->get<std::int64_t>() >= 0 &&
+                     value->get<std::int64_t>() <= std::numeric_limits<std::int32_t>::max();
   if (!whole) refuse(row, key, "a whole number from 0 to 2147483647");
   count = value->get<std::int32_t>();
 }
@@ -59,7 +60,8 @@ SamplingParams row_sampling(const Row& row, SamplingParams sampling) {
 std::optional<std::uint64_t> row_seed(const Row& row) {
   const nlohmann::json* value = value_of(row, "seed");
   if (value == nullptr) return std::nullopt;
-  if (!value->is_number_integer() || (!value->is_number_unsigned() && value->get<std::int64_t>() < 0)) refuse(row, "seed", "a whole number from 0 on");
+  const bool whole = value->is_number_integer() && (value->is_number_unsigned() || value->get<std::int64_t>() >= 0);
+  if (!whole) refuse(row, "seed", "a whole number from 0 on");
   return value->get<std::uint64_t>();
 }
 
