@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "actors/stop_texts.h"
+#include "common/tokenizer/text_stream.h"
 
 namespace troupe {
 
@@ -14,7 +15,12 @@ std::string completion_text(const Completion& completion, const SamplingParams& 
   const std::int64_t known = tokenizer.vocabulary_size();
   std::erase_if(ids, [&](std::int32_t id) { return id >= known; });
   std::string text = tokenizer.decode(ids, true);
-  if (stopped) text.resize(find_stop_text(text, sampling.stop_texts));
+  if (!stopped || sampling.stop_texts.empty()) return text;
+  TextStream stream(tokenizer);  // of the tokens before which no stop text counts
+  std::size_t settled = 0;
+  const std::size_t least = std::min(static_cast<std::size_t>(std::max(sampling.min_tokens, 0)), ids.size());
+  for (std::size_t i = 0; i < least; ++i) settled += stream.push(ids[i]).size();
+  text.resize(find_stop_text(text, sampling.stop_texts, settled));
   return text;
 }
 

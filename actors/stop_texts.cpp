@@ -4,9 +4,12 @@
 
 namespace troupe {
 
-std::size_t find_stop_text(std::string_view text, const std::vector<std::string>& texts) {
+std::size_t find_stop_text(std::string_view text, const std::vector<std::string>& texts, std::size_t settled) {
   std::size_t first = text.size();
-  for (const std::string& each : texts) first = std::min(first, text.find(each));
+  for (const std::string& each : texts) {
+    const std::size_t from = settled < each.size() ? 0 : settled - each.size() + 1;
+    first = std::min(first, text.find(each, from));
+  }
   return first;
 }
 
@@ -15,8 +18,9 @@ StopTexts::StopTexts(const std::vector<std::string>& texts, const Tokenizer& tok
 }
 
 bool StopTexts::push(std::int32_t id) {
+  const std::size_t settled = tail_.size();
   tail_ += stream_.push(id);
-  const bool found = find_stop_text(tail_, *texts_) < tail_.size();
+  const bool found = find_stop_text(tail_, *texts_, settled) < tail_.size();
   if (tail_.size() >= longest_) tail_.erase(0, tail_.size() - longest_ + 1);
   return found;
 }

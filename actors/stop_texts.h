@@ -10,8 +10,8 @@
 
 namespace troupe {
 
-/// Where the first of `texts` begins in `text`; text.size() where there is none.
-std::size_t find_stop_text(std::string_view text, const std::vector<std::string>& texts);
+/// Where the first of `texts` begins in `text`, of those that end behind its first `settled` bytes; text.size() where there is none.
+std::size_t find_stop_text(std::string_view text, const std::vector<std::string>& texts, std::size_t settled = 0);
 
 /// Watches one completion's text for the texts that end it.
 class StopTexts {

@@ -7,7 +7,8 @@ namespace po = boost::program_options;
 
 int generate_command(const std::vector<std::string>& words) {
   po::options_description options;
-  options.add_options()("prompts", po::value<std::string>()->required(), "JSONL rows {\"prompt\"}, {\"messages\"} or {\"ids\"}")(
+  options.add_options()("prompts", po::value<std::string>()->required(), "JSONL rows {\"prompt\"}, {\"messages\"} or {\"ids\"}; "
+      "a row may have temperature, top_p, top_k, min_p, max_tokens, min_tokens, stop and seed of its own")(
       "out", po::value<std::string>()->required(), "JSONL, one line a completion; an unfinished one is gone on with")(
       "no-special-tokens", "add no BOS to prompts")(
       "template", po::value<std::string>()->default_value("model"), "template of messages: model, plain, r1_zero, chatml, llama3 or r1")(

@@ -77,7 +77,9 @@ EngineOptions engine_options(const po::variables_map& values, bool on_gpu, const
 
 /// The parameters of --model, loaded by --threads threads.
 Parameters loaded(const po::variables_map& values) {
-  if (values["threads"].as<int>() > 0) at::set_num_threads(values["threads"].as<int>());
+  const int threads = values["threads"].as<int>();
+  if (threads < 0) throw ConfigError("--threads = " + std::to_string(threads) + ": expected 0 (all cores) or more");
+  if (threads > 0) at::set_num_threads(threads);
   return load_parameters(values["model"].as<std::string>(), dtype_named(values["dtype"].as<std::string>()));
 }
 

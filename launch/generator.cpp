@@ -7,22 +7,12 @@
 #include "common/base/error.h"
 #include "common/base/random.h"
 #include "launch/model_rows.h"
+#include "launch/row_sampling.h"
 
 namespace troupe {
 namespace {
 
 constexpr std::int64_t kRequestsAhead = 256;
-
-/// A whole number under `key`, or `otherwise`.
-template <class T>
-T number_or(const Row& row, const char* key, T otherwise) {
-  const auto found = row.json.find(key);
-  if (found == row.json.end()) return otherwise;
-  if (!found->is_number_integer() || found->get<std::int64_t>() < 0 || found->get<std::int64_t>() > std::numeric_limits<std::int32_t>::max()) {
-    throw ConfigError(row.where + ": `" + key + "`: expected a whole number from 0 to 2147483647, found " + found->dump());
-  }
-  return found->get<T>();
-}
 
 }  // namespace
 
@@ -43,6 +33,7 @@ bool Generator::step() {
   for (auto next = finished_.find(written_); next != finished_.end(); next = finished_.find(written_)) {
     write(next->second);
     finished_.erase(next);
+    sampling_.erase(written_);
     prompts_.erase(written_++);
   }
   return written_ < rows_.size();
@@ -64,9 +55,11 @@ void Generator::submit(std::uint64_t number) {
     request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens);
   }
   request.samples = options_.samples;
-  request.sampling = options_.sampling;
-  request.sampling.max_tokens = number_or(row, "max_tokens", request.sampling.max_tokens);
-  request.seed = seed_for(number_or(row, "seed", options_.seed), Stream::kSampling);
+  request.sampling = row_sampling(row, options_.sampling);
+  const auto own_seed = row_seed(row);
+  if (own_seed) request.group = 0;  // wherever the row stands
+  request.seed = seed_for(own_seed.value_or(options_.seed), Stream::kSampling);
+  sampling_[number] = request.sampling;
   try {
     engine_.submit(std::move(request));
   } catch (const ConfigError& error) {
@@ -92,7 +85,7 @@ void Generator::write(const std::vector<Completion>& completions) {
   for (const Completion& completion : completions) {
     out_ << nlohmann::ordered_json{{"prompt", prompts_.at(written_)},
                                    {"sample", completion.sample},
-                                   {"text", completion_text(completion, options_.sampling, tokenizer_)},
+                                   {"text", completion_text(completion, sampling_.at(written_), tokenizer_)},
                                    {"ids", completion.token_ids},
                                    {"logprobs", completion.logprobs},
                                    {"finish_reason", completion.finish_reason == FinishReason::kStop ? "stop" : "length"}}

@@ -24,8 +24,8 @@ struct GenerateOptions {
   std::string date;
 };
 
-/// Feeds rows to an engine, a bounded number at a time, and writes their completions in row order. A row's `seed` and
-/// `max_tokens`, where it has them, go before the options'.
+/// Feeds rows to an engine, a bounded number at a time, and writes their completions in row order. What a row has of its own
+/// (launch/row_sampling.h) goes before the options; what is drawn with a row's own `seed` does not depend on where the row stands.
 class Generator {
  public:
   /// Rows before `first` are done already. All arguments outlive it.
@@ -52,6 +52,7 @@ class Generator {
   std::uint64_t submitted_;
   std::uint64_t written_;
   std::map<std::uint64_t, std::string> prompts_;
+  std::map<std::uint64_t, SamplingParams> sampling_;
   std::map<std::uint64_t, std::vector<Completion>> finished_;
 };
 

@@ -26,6 +26,27 @@ void add_tokens(const std::filesystem::path& path, SpecialTokens& tokens) {
   }
 }
 
+/// The messages as transformers hands them to a template: what was reasoned, under whichever of its names, stands under the two that
+/// templates read.
+nlohmann::ordered_json with_reasoning_names(const nlohmann::ordered_json& messages) {
+  nlohmann::ordered_json named = nlohmann::ordered_json::array();
+  for (const auto& message : messages) {
+    nlohmann::ordered_json reasoning;
+    for (const char* name : {"reasoning", "thinking", "reasoning_content"}) {
+      if (message.contains(name) && !message[name].is_null()) reasoning = message[name];
+    }
+    if (reasoning.is_null()) {
+      named.push_back(message);
+      continue;
+    }
+    nlohmann::ordered_json with_names = {{"thinking", reasoning}};
+    with_names.update(message);
+    with_names["reasoning_content"] = std::move(reasoning);
+    named.push_back(std::move(with_names));
+  }
+  return named;
+}
+
 }  // namespace
 
 struct ChatTemplate::Program {
@@ -105,7 +126,7 @@ RenderedChat ChatTemplate::render_marked(const nlohmann::ordered_json& messages,
   if (!is_list) throw ConfigError("messages: expected a list of objects, found " + messages.dump().substr(0, 200));
   std::map<std::string, Value> variables;
   for (const auto& [name, text] : tokens_) variables[name] = Value(text);
-  variables["messages"] = Value::from_json(messages);
+  variables["messages"] = Value::from_json(with_reasoning_names(messages));
   variables["tools"] = Value::from_json(options.tools);
   variables["documents"] = None{};
   variables["add_generation_prompt"] = options.add_generation_prompt;

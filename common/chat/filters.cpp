@@ -204,6 +204,11 @@ Value join_filter(const FilterCall& call) {
   return result.take();
 }
 
+/// What map and the selecting filters go over: nothing where the value is false in a condition, as none is.
+std::vector<Value> items_if_any(const FilterCall& call) {
+  return truth_of(call.value) ? call.items() : std::vector<Value>();
+}
+
 /// select, reject, selectattr and rejectattr: by a test, or by truth.
 Value select_filter(const FilterCall& call) {
   const bool by_attribute = call.name.ends_with("attr");
@@ -215,7 +220,7 @@ Value select_filter(const FilterCall& call) {
   if (has_test && given[test_at].text() == nullptr) throw ConfigError("filter '" + call.name + "': expected a test's name, found " + description_of(given[test_at]));
   const CallArguments rest = without_first(call.arguments, test_at + 1);
   std::vector<Value> kept;
-  for (const Value& item : call.items()) {
+  for (const Value& item : items_if_any(call)) {
     const Value value = attribute_path(item, by_attribute ? &given[0] : nullptr, call.meter);
     const bool holds = has_test ? apply_test(*given[test_at].text(), value, rest, call.meter) : truth_of(value);
     if (holds == wanted) kept.push_back(item);
@@ -229,7 +234,7 @@ Value map_filter(const FilterCall& call) {
   if (call.arguments.positional.empty()) {
     const BoundArguments a = call.bind({"attribute", "default"});
     a.value(0);
-    for (const Value& item : call.items()) {
+    for (const Value& item : items_if_any(call)) {
       Value value = attribute_path(item, a[0], call.meter);
       mapped.push_back(value.is_undefined() && a[1] != nullptr ? *a[1] : std::move(value));
     }
@@ -238,7 +243,7 @@ Value map_filter(const FilterCall& call) {
   const std::string* name = call.arguments.positional[0].text();
   if (name == nullptr) throw ConfigError("filter 'map': expected a filter's name, found " + description_of(call.arguments.positional[0]));
   const CallArguments rest = without_first(call.arguments, 1);
-  for (const Value& item : call.items()) mapped.push_back(apply_filter(*name, item, rest, call.meter));
+  for (const Value& item : items_if_any(call)) mapped.push_back(apply_filter(*name, item, rest, call.meter));
   return Value::list(std::move(mapped));
 }
 

@@ -61,19 +61,23 @@ void read_class(const json& config, const std::string& where, Architecture& a) {
 }
 
 /// Sets rope_theta and rope_scaling. transformers 5 writes {"rope_parameters": {"rope_type", "rope_theta", …}}, older ones
-/// rope_theta and rope_scaling; where both are there, rope_scaling counts.
+/// rope_theta and rope_scaling; where both are there, rope_scaling counts alone.
 void read_rope(const json& config, const std::string& where, Architecture& a) {
   a.rope_theta = json_get_or<double>(config, "rope_theta", a.rope_theta, where);
-  const auto positions = json_get_or<double>(config, "original_max_position_embeddings", static_cast<double>(a.max_positions), where);
   require_plain(config, "partial_rotary_factor", 1.0, where);
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const auto rope = config.find(key);
-    if (rope == config.end() || rope->is_null()) continue;
-    if (!rope->is_object()) refuse(where, key, *rope, "an object");
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = config.find(key);
+    if (found == config.end() || found->is_null()) continue;
+    if (!found->is_object()) refuse(where, key, *found, "an object");
+    if (found->empty()) continue;
     const std::string inside = where + ": " + key;
-    a.rope_scaling = RopeScaling::from_json(*rope, positions, inside);
-    a.rope_theta = json_get_or<double>(*rope, "rope_theta", a.rope_theta, inside);
-    require_plain(*rope, "partial_rotary_factor", 1.0, inside);
+    json rope = *found;
+    if (config.contains("original_max_position_embeddings"))
+      rope["original_max_position_embeddings"] = config["original_max_position_embeddings"];
+    a.rope_scaling = RopeScaling::from_json(rope, static_cast<double>(a.max_positions), inside);
+    a.rope_theta = json_get_or<double>(rope, "rope_theta", a.rope_theta, inside);
+    require_plain(rope, "partial_rotary_factor", 1.0, inside);
+    return;
   }
 }
 

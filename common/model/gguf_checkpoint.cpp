@@ -59,12 +59,13 @@ RopeScaling llama3_scaling(const GgufFile& file, const GgufTensor& tensor, const
   scaling.kind = RopeScaling::Kind::kLlama3;
   scaling.factor = *std::max_element(factors.begin(), factors.end());
   scaling.original_positions = 8192.0;
-  const std::vector<double> plain = positions_a_radian(a.rope_theta, a.head_size, {});
-  const std::vector<double> scaled = positions_a_radian(a.rope_theta, a.head_size, scaling);
+  const std::vector<float> plain = radians_a_position(a.rope_theta, a.head_size, {});
+  const std::vector<float> scaled = radians_a_position(a.rope_theta, a.head_size, scaling);
   for (std::size_t i = 0; i < factors.size(); ++i) {
-    if (!(std::abs(scaled[i] / plain[i] - factors[i]) <= 1e-4 * factors[i])) {
+    const double expected = plain[i] / scaled[i];
+    if (!(std::abs(expected - factors[i]) <= 1e-4 * factors[i])) {
       throw ConfigError(file.where() + ": tensor \"" + kRopeFactors + "\": factor " + std::to_string(i) + ": expected " +
-                        std::to_string(scaled[i] / plain[i]) + " (Llama 3.1's scaling by " + std::to_string(scaling.factor) +
+                        std::to_string(expected) + " (Llama 3.1's scaling by " + std::to_string(scaling.factor) +
                         "), found " + std::to_string(factors[i]));
     }
   }

@@ -47,16 +47,18 @@ void require(bool condition, const char* key, double found, const char* expected
     throw ConfigError(std::string("rope scaling: ") + key + ": expected " + expected + ", found " + std::to_string(found));
 }
 
-double llama3(double wave, const RopeScaling& scaling) {
-  const double turns = scaling.original_positions / (kTurn * wave);
-  if (turns > scaling.high_frequency) return wave;
-  if (turns < scaling.low_frequency) return wave * scaling.factor;
-  const double kept = (turns - scaling.low_frequency) / (scaling.high_frequency - scaling.low_frequency);
-  return 1.0 / ((1.0 - kept) / (wave * scaling.factor) + kept / wave);
+float llama3(float frequency, const RopeScaling& scaling) {
+  const auto factor = static_cast<float>(scaling.factor), low = static_cast<float>(scaling.low_frequency);
+  const float wave = 1.0F / frequency * static_cast<float>(kTurn);
+  if (wave < static_cast<float>(scaling.original_positions / scaling.high_frequency)) return frequency;
+  if (wave > static_cast<float>(scaling.original_positions / scaling.low_frequency)) return frequency / factor;
+  const float kept = (1.0F / wave * static_cast<float>(scaling.original_positions) - low) /
+                     static_cast<float>(scaling.high_frequency - scaling.low_frequency);
+  return (1.0F - kept) * frequency / factor + kept * frequency;
 }
 
 /// The share of each pair's frequency that is left alone: falls from 1 to 0 between two pairs.
-std::vector<double> yarn_kept(double theta, std::int64_t head_size, const RopeScaling& scaling) {
+std::vector<float> yarn_kept(double theta, std::int64_t head_size, const RopeScaling& scaling) {
   const double size = static_cast<double>(head_size);
   const auto pair_that_turns = [&](double turns) {
     return size * std::log(scaling.original_positions / (turns * kTurn)) / (2.0 * std::log(theta));
@@ -69,15 +71,20 @@ std::vector<double> yarn_kept(double theta, std::int64_t head_size, const RopeSc
   low = std::max(low, 0.0);
   high = std::min(high, size - 1.0);
   if (low == high) high += 0.001;
-  std::vector<double> kept;
-  for (std::int64_t i = 0; i < head_size / 2; ++i)
-    kept.push_back(1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
+  std::vector<float> kept;
+  for (std::int64_t i = 0; i < head_size / 2; ++i) {
+    const float ramp = (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
+    kept.push_back(1.0F - std::clamp(ramp, 0.0F, 1.0F));
+  }
   return kept;
 }
 
 }  // namespace
 
 RopeScaling RopeScaling::from_json(const json& object, double original_positions, const std::string& where) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_object()) throw ConfigError(where + ": " + key + ": parameters of their own for a kind of layers are not supported");
+  }
   RopeScaling scaling;
   scaling.kind = kind_of(object, where);
   if (scaling.kind == Kind::kNone) return scaling;
@@ -138,22 +145,26 @@ void RopeScaling::validate() const {
   }
 }
 
-std::vector<double> positions_a_radian(double theta, std::int64_t head_size, const RopeScaling& scaling) {
-  std::vector<double> waves;
+std::vector<float> radians_a_position(double theta, std::int64_t head_size, const RopeScaling& scaling) {
+  std::vector<float> waves;
   for (std::int64_t i = 0; i < head_size / 2; ++i) {
-    waves.push_back(std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_size)));
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_size);
+    waves.push_back(static_cast<float>(std::pow(theta, static_cast<double>(exponent))));
   }
+  std::vector<float> frequencies;
+  for (const float wave : waves) frequencies.push_back(1.0F / wave);
+  const auto factor = static_cast<float>(scaling.factor);
   if (scaling.kind == RopeScaling::Kind::kLinear) {
-    for (double& wave : waves) wave *= scaling.factor;
+    for (float& frequency : frequencies) frequency /= factor;
   } else if (scaling.kind == RopeScaling::Kind::kLlama3) {
-    for (double& wave : waves) wave = llama3(wave, scaling);
+    for (float& frequency : frequencies) frequency = llama3(frequency, scaling);
   } else if (scaling.kind == RopeScaling::Kind::kYarn) {
-    const std::vector<double> kept = yarn_kept(theta, head_size, scaling);
+    const std::vector<float> kept = yarn_kept(theta, head_size, scaling);
     for (std::size_t i = 0; i < waves.size(); ++i) {
-      waves[i] = 1.0 / ((1.0 - kept[i]) / (scaling.factor * waves[i]) + kept[i] / waves[i]);
+      frequencies[i] = 1.0F / (factor * waves[i]) * (1.0F - kept[i]) + frequencies[i] * kept[i];
     }
   }
-  return waves;
+  return frequencies;
 }
 
 }  // namespace troupe

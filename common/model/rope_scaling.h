@@ -36,8 +36,9 @@ struct RopeScaling {
   void validate() const;
 };
 
-/// Positions for one radian, by pair of dimensions: pair i of a head turns by position / result[i]. Without scaling that is
-/// theta^(2i / head_size); formulas as transformers' modeling_rope_utils has them, in double.
-std::vector<double> positions_a_radian(double theta, std::int64_t head_size, const RopeScaling& scaling);
+/// Radians for one position, by pair of dimensions: pair i of a head turns by position * result[i]. Without scaling that is
+/// theta^(-2i / head_size). Formulas and roundings as transformers' modeling_rope_utils has them, all in fp32: models were trained with
+/// these angles, and at some thousands of positions exact ones are 1e-4 from them.
+std::vector<float> radians_a_position(double theta, std::int64_t head_size, const RopeScaling& scaling);
 
 }  // namespace troupe

@@ -45,17 +45,18 @@ std::int64_t positions_in_use(const std::vector<std::int64_t>& positions) {
   return positions.empty() ? 0 : *std::ranges::max_element(positions) + 1;
 }
 
+/// [positions, 2, half]: cosines and sines. The angle is the fp32 product of position and frequency, as in transformers.
 at::Tensor rope_table(const Architecture& a, std::int64_t positions) {
   const std::int64_t half = a.head_size / 2;
-  const std::vector<double> waves = positions_a_radian(a.rope_theta, a.head_size, a.rope_scaling);
-  const double scale = a.rope_scaling.attention_factor;
+  const std::vector<float> frequencies = radians_a_position(a.rope_theta, a.head_size, a.rope_scaling);
+  const auto scale = static_cast<float>(a.rope_scaling.attention_factor);
   at::Tensor table = at::empty({positions, 2, half}, at::kFloat);
   float* out = table.mutable_data_ptr<float>();
   for (std::int64_t position = 0; position < positions; ++position) {
     for (std::int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(position) / waves[static_cast<std::size_t>(i)];
-      out[position * a.head_size + i] = static_cast<float>(scale * std::cos(angle));
-      out[position * a.head_size + half + i] = static_cast<float>(scale * std::sin(angle));
+      const double angle = static_cast<float>(position) * frequencies[static_cast<std::size_t>(i)];
+      out[position * a.head_size + i] = scale * static_cast<float>(std::cos(angle));
+      out[position * a.head_size + half + i] = scale * static_cast<float>(std::sin(angle));
     }
   }
   return table;

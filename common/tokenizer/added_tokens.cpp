@@ -8,6 +8,7 @@
 #include "common/base/error.h"
 #include "common/base/strict_json.h"
 #include "common/base/utf8.h"
+#include "common/tokenizer/newer_characters.h"
 
 namespace troupe {
 namespace {
@@ -20,7 +21,7 @@ bool is_space(char32_t c) {
 
 /// \w of Rust's regex: Alphabetic, M, Nd, Pc and Join_Control.
 bool is_word(char32_t c) {
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(older_character(c)))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:

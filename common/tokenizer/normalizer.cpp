@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string_view>
 
 #include "common/base/error.h"
 #include "common/base/strict_json.h"
 #include "common/base/utf8.h"
+#include "common/tokenizer/newer_characters.h"
 
 namespace troupe {
 namespace {
@@ -40,15 +42,33 @@ bool is_surely_nfc(std::string_view text) {
   return true;
 }
 
-std::string to_nfc(const std::string& text) {
-  if (is_surely_nfc(text)) return text;
-  utf8proc_uint8_t* composed = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(composed, std::free);
+// Characters with a decomposition, a combining class or a composition that came after Unicode 9.0, whose tables Hugging Face's
+// normalizers have: to them these are letters that stand for themselves. So is U+11A7, which utf8proc loses behind Hangul.
+constexpr std::pair<char32_t, char32_t> kUnknown[] = {
+    {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C}, {0xEBA, 0xEBA},
+    {0x11A7, 0x11A7}, {0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0x32FF, 0x32FF}, {0xA7F2, 0xA7F4}, {0xA82C, 0xA82C}, {0xAB69, 0xAB69},
+    {0x10781, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930},
+    {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x16FF0, 0x16FF1}, {0x1E130, 0x1E136},
+    {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9},
+};
+
+bool is_unknown(char32_t c) {
+  const auto* behind = std::upper_bound(std::begin(kUnknown), std::end(kUnknown), c,
+                                        [](char32_t value, const auto& range) { return value < range.first; });
+  return (behind != std::begin(kUnknown) && c <= behind[-1].second) || older_character(c) != c;
+}
+
+/// Appends the normal form of `text`, which has no unknown character.
+void append_mapped(std::string& result, std::string_view text, utf8proc_option_t options) {
+  if (text.empty()) return;
+  utf8proc_uint8_t* mapped = nullptr;
+  const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                             static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
+  const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(mapped, std::free);
   check(size >= 0, "utf8proc refused text that was checked to be UTF-8");
-  return {reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size)};
+  result.append(reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(size));
 }
 
 }  // namespace
@@ -83,20 +103,45 @@ Normalizer Normalizer::from_json(const nlohmann::json& json, const std::string& 
 }
 
 void Normalizer::add(const nlohmann::json& json, const std::string& where) {
+  static const std::map<std::string, Form> kForms = {
+      {"NFC", Form::kNfc}, {"NFD", Form::kNfd}, {"NFKC", Form::kNfkc}, {"NFKD", Form::kNfkd}};
   const auto type = json_get<std::string>(json, "type", where);
   if (type == "Sequence") {
     for (const auto& step : json_member(json, "normalizers", where)) add(step, where);
   } else if (type == "Prepend") {
     steps_.emplace_back(Prepend{json_get<std::string>(json, "prepend", where)});
+  } else if (type == "Replace" && json_member(json, "pattern", where).contains("Regex")) {
+    const auto pattern = json_get<std::string>(json["pattern"], "Regex", where);
+    steps_.emplace_back(ReplaceMatches{Regex(pattern, where), json_get<std::string>(json, "content", where)});
   } else if (type == "Replace") {
     auto [pattern, content] = replace_arguments(json, where);
     steps_.emplace_back(Replace{std::move(pattern), std::move(content)});
-  } else if (type == "NFC") {
-    steps_.emplace_back(Nfc{});
+  } else if (const auto form = kForms.find(type); form != kForms.end()) {
+    steps_.emplace_back(form->second);
   } else {
     throw ConfigError(where + ": normalizer \"" + type +
-                      "\" is not supported (Sequence, Prepend, Replace and NFC are)");
+                      "\" is not supported (Sequence, Prepend, Replace, NFC, NFD, NFKC and NFKD are)");
   }
+}
+
+std::string Normalizer::in_form(std::string text, Form form) {
+  if (form == Form::kNfc && is_surely_nfc(text)) return text;
+  int options = UTF8PROC_STABLE;
+  options |= form == Form::kNfc || form == Form::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
+  if (form == Form::kNfkc || form == Form::kNfkd) options |= UTF8PROC_COMPAT;
+  std::string result;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const CodePoint c = code_point_at(text, i);
+    if (c.value >= kUnknown[0].first && is_unknown(c.value)) {
+      append_mapped(result, std::string_view(text).substr(begin, i - begin), static_cast<utf8proc_option_t>(options));
+      result.append(text, i, c.bytes);
+      begin = i + c.bytes;
+    }
+    i += c.bytes;
+  }
+  append_mapped(result, std::string_view(text).substr(begin), static_cast<utf8proc_option_t>(options));
+  return result;
 }
 
 std::string Normalizer::operator()(std::string text) const {
@@ -105,8 +150,14 @@ std::string Normalizer::operator()(std::string text) const {
       if (!text.empty()) text.insert(0, prepend->prefix);
     } else if (const auto* replace = std::get_if<Replace>(&step)) {
       text = replace_all(text, replace->pattern, replace->content);
+    } else if (const auto* matches = std::get_if<ReplaceMatches>(&step)) {
+      std::string replaced;
+      matches->pattern.split(text, [&](std::size_t begin, std::size_t end, bool match) {
+        replaced += match ? matches->content : text.substr(begin, end - begin);
+      });
+      text = std::move(replaced);
     } else {
-      text = to_nfc(text);
+      text = in_form(std::move(text), std::get<Form>(step));
     }
   }
   return text;

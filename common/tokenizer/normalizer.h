@@ -7,12 +7,14 @@
 #include <variant>
 #include <vector>
 
+#include "common/tokenizer/regex.h"
+
 namespace troupe {
 
 /// What a tokenizer.json's "normalizer" does to a piece of text before it is tokenized.
 class Normalizer {
  public:
-  /// From the value of "normalizer": null, Sequence, Prepend, Replace of a string, NFC. @throws ConfigError naming
+  /// From the value of "normalizer": null, Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD. @throws ConfigError naming
   /// `where`.
   static Normalizer from_json(const nlohmann::json& json, const std::string& where);
 
@@ -27,11 +29,16 @@ class Normalizer {
     std::string pattern;
     std::string content;
   };
-  struct Nfc {};
+  struct ReplaceMatches {
+    Regex pattern;
+    std::string content;
+  };
+  enum class Form { kNfc, kNfd, kNfkc, kNfkd };
 
   void add(const nlohmann::json& json, const std::string& where);
+  static std::string in_form(std::string text, Form form);
 
-  std::vector<std::variant<Prepend, Replace, Nfc>> steps_;
+  std::vector<std::variant<Prepend, Replace, ReplaceMatches, Form>> steps_;
 };
 
 /// `text` with every occurrence of `pattern` (not empty), from the left, replaced by `content`.

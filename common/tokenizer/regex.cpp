@@ -7,11 +7,14 @@
 
 #include "common/base/error.h"
 #include "common/base/utf8.h"
+#include "common/tokenizer/oniguruma.h"
 
 namespace troupe {
 namespace {
 
 constexpr std::uint32_t kMatchLimit = 10'000'000;  // steps of one match: the pattern comes from a file
+constexpr std::size_t kJitStackStart = 32 << 10;   // bytes
+constexpr std::size_t kJitStackBytes = 64 << 20;   // for a repeated alternative over a long text
 
 std::string error_text(int code) {
   std::string text(256, '\0');
@@ -22,18 +25,24 @@ std::string error_text(int code) {
 
 /// What a match needs beside the pattern.
 struct Scratch {
-  Scratch() : context(pcre2_match_context_create(nullptr)), data(pcre2_match_data_create(1, nullptr)) {
-    check(context != nullptr && data != nullptr, "out of memory in PCRE2");
+  Scratch()
+      : context(pcre2_match_context_create(nullptr)),
+        data(pcre2_match_data_create(1, nullptr)),
+        jit_stack(pcre2_jit_stack_create(kJitStackStart, kJitStackBytes, nullptr)) {
+    check(context != nullptr && data != nullptr && jit_stack != nullptr, "out of memory in PCRE2");
     pcre2_set_match_limit(context, kMatchLimit);
+    pcre2_jit_stack_assign(context, nullptr, jit_stack);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
+    pcre2_jit_stack_free(jit_stack);
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
   }
   pcre2_match_context* context;
   pcre2_match_data* data;
+  pcre2_jit_stack* jit_stack;
 };
 
 }  // namespace
@@ -49,16 +58,22 @@ struct Regex::Code {
   bool jit;
 };
 
-Regex::Regex(const std::string& pattern, const std::string& where) : where_(where) {
+Regex::Regex(std::shared_ptr<const Code> code, bool literal, std::string where)
+    : code_(std::move(code)), literal_(literal), where_(std::move(where)) {}
+
+Regex::Regex(const std::string& pattern, const std::string& where)
+    : Regex(compiled(pcre2_of_oniguruma(pattern, where), pattern, where), false, where) {}
+
+std::shared_ptr<const Regex::Code> Regex::compiled(const std::string& pattern, const std::string& shown, const std::string& where) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                       PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
-  if (compiled == nullptr) {
-    throw ConfigError(where + ": regular expression \"" + pattern + "\": " + error_text(error) + " at offset " +
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
+                                   &error, &offset, nullptr);
+  if (code == nullptr) {
+    throw ConfigError(where + ": regular expression \"" + shown + "\": " + error_text(error) + " at offset " +
                       std::to_string(offset));
   }
-  code_ = std::make_shared<const Code>(compiled);
+  return std::make_shared<const Code>(code);
 }
 
 Regex Regex::literal(const std::string& text, const std::string& where) {
@@ -67,7 +82,7 @@ Regex Regex::literal(const std::string& text, const std::string& where) {
     if (std::string_view("\\^$.[|()?*+{").find(c) != std::string_view::npos) pattern.push_back('\\');
     pattern.push_back(c);
   }
-  return Regex(pattern, where);
+  return Regex(compiled(pattern, text, where), true, where);
 }
 
 std::pair<std::size_t, std::size_t> Regex::next_match(std::string_view text, std::size_t start) const {

@@ -7,12 +7,15 @@
 #include <utility>
 #include <vector>
 
+#include "common/tokenizer/newer_characters.h"
+
 namespace troupe {
 
-/// A Unicode regular expression of a tokenizer.json, compiled by PCRE2 with its JIT. Immutable: any thread.
+/// A Unicode regular expression of a tokenizer.json (in Oniguruma's syntax, with the characters of Unicode 16), compiled by PCRE2
+/// with its JIT. Immutable: any thread.
 class Regex {
  public:
-  /// @throws ConfigError naming `where`, the pattern and the offset of the error in it.
+  /// @throws ConfigError naming `where`, the pattern and the error in it, or the construct that is not supported.
   Regex(const std::string& pattern, const std::string& where);
   /// The expression that matches exactly `text`.
   static Regex literal(const std::string& text, const std::string& where);
@@ -26,6 +29,8 @@ class Regex {
   /// order, covering all of it. @throws ConfigError where matching takes more steps than any sensible pattern does.
   template <class Take>
   void split(std::string_view text, Take take) const {
+    std::string older;
+    if (!literal_ && has_newer_characters(text)) text = older = with_older_characters(text);
     std::size_t covered = 0;
     for (std::size_t start = 0; start < text.size();) {
       const auto [begin, end] = next_match(text, start);
@@ -40,12 +45,16 @@ class Regex {
   std::vector<Piece> split(std::string_view text) const;
 
  private:
+  struct Code;
+  Regex(std::shared_ptr<const Code> code, bool literal, std::string where);
+  static std::shared_ptr<const Code> compiled(const std::string& pattern, const std::string& shown, const std::string& where);
+
   /// Bounds of the first match at or behind `start`; {text.size(), text.size()} where there is none.
   std::pair<std::size_t, std::size_t> next_match(std::string_view text, std::size_t start) const;
   static std::size_t next_character(std::string_view text, std::size_t at);
 
-  struct Code;
   std::shared_ptr<const Code> code_;  // shared by the copies of this expression
+  bool literal_;
   std::string where_;
 };
 

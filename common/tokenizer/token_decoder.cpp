@@ -65,9 +65,14 @@ void TokenDecoder::add(const nlohmann::json& json, const std::string& where) {
     steps_.emplace_back(Strip{std::move(content), count_at(json, "start", where), count_at(json, "stop", where)});
   } else if (type == "ByteLevel") {
     steps_.emplace_back(ByteLevel{});
+  } else if (type == "Metaspace") {
+    const bool prefixed = json_get_or<std::string>(json, "prepend_scheme", "always", where) != "never";
+    auto replacement = json_get<std::string>(json, "replacement", where);
+    if (replacement.empty()) throw ConfigError(where + ": Metaspace: replacement is empty");
+    steps_.emplace_back(Metaspace{std::move(replacement), prefixed});
   } else {
     throw ConfigError(where + ": decoder \"" + type +
-                      "\" is not supported (Sequence, Replace, ByteFallback, Fuse, Strip and ByteLevel are)");
+                      "\" is not supported (Sequence, Replace, ByteFallback, Fuse, Strip, ByteLevel and Metaspace are)");
   }
 }
 
@@ -123,6 +128,13 @@ std::vector<std::string> TokenDecoder::apply(const ByteLevel&, std::vector<std::
   std::string bytes;
   for (const auto& token : tokens) append_byte_level(bytes, token);
   return {utf8_or_replacement(bytes)};
+}
+
+std::vector<std::string> TokenDecoder::apply(const Metaspace& step, std::vector<std::string> tokens) {
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = replace_all(tokens[i], step.replacement, i == 0 && step.prefixed ? "" : " ");
+  }
+  return tokens;
 }
 
 std::string TokenDecoder::operator()(std::vector<std::string> tokens) const {

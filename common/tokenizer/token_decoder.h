@@ -11,7 +11,7 @@ namespace troupe {
 /// Turns tokens back into text, as a tokenizer.json's "decoder" says.
 class TokenDecoder {
  public:
-  /// From the value of "decoder": null, Sequence, Replace of a string, ByteFallback, Fuse, Strip, ByteLevel.
+  /// From the value of "decoder": null, Sequence, Replace of a string, ByteFallback, Fuse, Strip, ByteLevel, Metaspace.
   /// @throws ConfigError naming `where`.
   static TokenDecoder from_json(const nlohmann::json& json, const std::string& where);
 
@@ -31,6 +31,10 @@ class TokenDecoder {
     std::size_t stop;
   };
   struct ByteLevel {};
+  struct Metaspace {
+    std::string replacement;  // of a space
+    bool prefixed;            // the first token's are dropped
+  };
 
   void add(const nlohmann::json& json, const std::string& where);
   static std::vector<std::string> apply(const Replace& step, std::vector<std::string> tokens);
@@ -38,8 +42,9 @@ class TokenDecoder {
   static std::vector<std::string> apply(const Fuse& step, std::vector<std::string> tokens);
   static std::vector<std::string> apply(const Strip& step, std::vector<std::string> tokens);
   static std::vector<std::string> apply(const ByteLevel& step, std::vector<std::string> tokens);
+  static std::vector<std::string> apply(const Metaspace& step, std::vector<std::string> tokens);
 
-  std::vector<std::variant<Replace, ByteFallback, Fuse, Strip, ByteLevel>> steps_;
+  std::vector<std::variant<Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace>> steps_;
 };
 
 }  // namespace troupe

@@ -31,8 +31,8 @@ struct Tokenizer::Impl {
   mutable std::mutex known_mutex;
   mutable WordCache known;  // under the mutex; who finds it taken does without
 
-  /// Ids of text without added tokens of the raw kind.
-  void encode_text(std::string_view text, std::vector<std::int32_t>& ids) const;
+  /// Ids of text without added tokens of the raw kind; `at_start` says that it stands at the start of all.
+  void encode_text(std::string_view text, bool at_start, std::vector<std::int32_t>& ids) const;
   /// A piece of the pre-tokenizer, which is nothing that a merge crosses; `cache` may be null.
   void encode_word(std::string_view word, WordCache* cache, std::vector<std::int32_t>& ids) const;
   std::int32_t id_end() const { return std::max(model.id_end(), added.id_end()); }
@@ -62,7 +62,7 @@ Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) 
                TokenDecoder::from_json(part("decoder"), where), {}, {}}));
 }
 
-void Tokenizer::Impl::encode_text(std::string_view text, std::vector<std::int32_t>& ids) const {
+void Tokenizer::Impl::encode_text(std::string_view text, bool at_start, std::vector<std::int32_t>& ids) const {
   const std::unique_lock lock(known_mutex, std::try_to_lock);
   WordCache* cache = lock.owns_lock() ? &known : nullptr;
   const std::string normal = normalizer(std::string(text));
@@ -73,7 +73,8 @@ void Tokenizer::Impl::encode_text(std::string_view text, std::vector<std::int32_
       ids.push_back(piece.id);
       continue;
     }
-    pre_tokenizer.for_each(std::string_view(normal).substr(piece.begin, piece.end - piece.begin), take_piece);
+    pre_tokenizer.for_each(std::string_view(normal).substr(piece.begin, piece.end - piece.begin), at_start && piece.begin == 0,
+                           take_piece);
   }
 }
 
@@ -98,7 +99,7 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool with_spe
     if (piece.id >= 0) {
       ids.push_back(piece.id);
     } else {
-      impl_->encode_text(text.substr(piece.begin, piece.end - piece.begin), ids);
+      impl_->encode_text(text.substr(piece.begin, piece.end - piece.begin), piece.begin == 0, ids);
     }
   }
   return with_special ? impl_->post_processor(std::move(ids)) : ids;

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,32 @@ TEST_SUITE("actors/stop_texts") {
         CHECK(found_after(tokenizer, before + "</answe r> e nd", {stop}) == -1);
       }
     }
+  }
+
+  TEST_CASE("a text that was complete before does not count again") {
+    const Tokenizer tokenizer = byte_level();
+    const std::vector<std::string> texts = {"x", "a long one to stop at"};
+    StopTexts stop(texts, tokenizer);
+    std::vector<bool> found;
+    for (const std::int32_t id : tokenizer.encode("Zx - Z", false)) found.push_back(stop.push(id));
+    CHECK(std::ranges::count(found, true) == 1);
+    CHECK(find_stop_text("xx", {"x"}, 1) == 1);
+    CHECK(find_stop_text("xx", {"x"}, 2) == 2);
+    CHECK(find_stop_text("abc", {"bc"}, 2) == 1);
+    CHECK(find_stop_text("abc", {"bc"}, 3) == 3);
+  }
+
+  TEST_CASE("what stands before min_tokens is no stop text, unless it goes on behind") {
+    const Tokenizer tokenizer = byte_level();
+    SamplingParams sampling;
+    sampling.stop_texts = {"END", "stop"};
+    const Completion completion = completion_of(tokenizer, "a stop, a stop, END", FinishReason::kStop);
+    sampling.min_tokens = static_cast<std::int32_t>(tokenizer.encode("a stop,", false).size());
+    CHECK(completion_text(completion, sampling, tokenizer) == "a stop, a ");
+    sampling.min_tokens = static_cast<std::int32_t>(tokenizer.encode("a stop, a stop,", false).size());
+    CHECK(completion_text(completion, sampling, tokenizer) == "a stop, a stop, ");
+    sampling.min_tokens = 1;
+    CHECK(completion_text(completion, sampling, tokenizer) == "a ");
   }
 
   TEST_CASE("the text ends where the first of the texts begins; a completion that was cut by its length is whole") {

@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzzing::expect_only_config_errors([&] {
     const Architecture a = read_architecture(folder);
     if (a.layers <= 64) check(ParameterLayout(a).total > 0, "the sizes of an architecture that is accepted do not overflow");
-    if (a.head_size <= 4096) positions_a_radian(a.rope_theta, a.head_size, a.rope_scaling);
+    if (a.head_size <= 4096) radians_a_position(a.rope_theta, a.head_size, a.rope_scaling);
     spill(folder / "config.json", architecture_json(a).dump());
     check(read_architecture(folder) == a, "what is written reads back the same");
   });

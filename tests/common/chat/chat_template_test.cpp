@@ -148,6 +148,21 @@ TEST_SUITE("chat/chat_template") {
     }
   }
 
+  TEST_CASE("what was reasoned stands under the names that templates read, whichever a message has") {
+    const auto chat = ChatTemplate::from_text("{% for m in messages %}[{{ m.thinking }}|{{ m.reasoning_content }}|{{ m|length }}]{% endfor %}", "t");
+    const auto messages = nlohmann::ordered_json::parse(R"([{"role": "a", "reasoning": "r"}, {"role": "a", "thinking": "t", "reasoning": "r"},
+        {"role": "a", "reasoning_content": "c", "thinking": "t"}, {"role": "a", "thinking": null}, {"role": "a"}])");
+    CHECK(chat.render(messages) == "[r|r|4][t|t|4][t|c|3][None||2][||1]");
+  }
+
+  TEST_CASE("map and the selecting filters find nothing in none") {
+    const auto chat = ChatTemplate::from_text(
+        "{{ none|map(attribute='x')|list }}{{ none|selectattr('x')|list }}{{ 0|reject|list }}{{ ''|select|join }}", "t");
+    CHECK(chat.render(nlohmann::ordered_json::array()) == "[][][]");
+    CHECK_THROWS_WITH_AS(ChatTemplate::from_text("{{ 1|select|list }}", "t").render(nlohmann::ordered_json::array()),
+                         doctest::Contains("expected something with items"), ConfigError);
+  }
+
   TEST_CASE("the ranges of {% generation %} are bytes of the text; inside captured text they are not known") {
     const auto marked = ChatTemplate::from_text("é{% generation %}1{% generation %}2{% endgeneration %}{% endgeneration %}{% generation %}{% endgeneration %}"
                                                 "{% set x %}{% generation %}3{% endgeneration %}{% endset %}{{ x }}-{% generation %}ü{% endgeneration %}", "t")

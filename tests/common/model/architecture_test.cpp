@@ -81,6 +81,13 @@ TEST_SUITE("model/architecture") {
     CHECK(yarn.rope_scaling.original_positions == 256.0);
     CHECK(yarn.rope_scaling.attention_factor == doctest::Approx(1.138629436));  // 0.1 ln 4 + 1
     CHECK(yarn.rope_theta == 1000.0);
+    const json both = {{"rope_theta", 20.0}, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}, {"rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 30.0}}}};
+    CHECK(read(both).rope_scaling.kind == Kind::kLinear);  // rope_scaling alone
+    CHECK(read(both).rope_theta == 20.0);
+    CHECK(read({{"rope_scaling", json::object()}, {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 30.0}}}}).rope_theta == 30.0);
+    const json outside = {{"original_max_position_embeddings", 64},
+                          {"rope_scaling", {{"type", "yarn"}, {"factor", 2.0}, {"original_max_position_embeddings", 128}}}};
+    CHECK(read(outside).rope_scaling.original_positions == 64.0);  // as transformers has it
     CHECK(read({{"rope_parameters", {{"rope_type", "default"}}}}).rope_scaling == troupe::RopeScaling());
   }
 

@@ -131,6 +131,19 @@ TEST_SUITE("tokenizer/tokenizer") {
     CHECK(tokenizer.decode(ids, false) == text);
   }
 
+  TEST_CASE("Metaspace puts its character at the start of the text, not behind an added token, and its decoder drops it") {
+    const nlohmann::json metaspace = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}, {"split", true}};
+    const nlohmann::json changes = {{"pre_tokenizer", metaspace},
+                                    {"decoder", metaspace},
+                                    {"added_tokens", {added(7, "<t>")}},
+                                    {"model", {{"vocab", {{"\u2581", 6}}}}}};
+    const std::string json = small_json(changes);
+    CHECK(encoded(json, "ab c") == Ids{6, 3, 6, 2});
+    CHECK(encoded(json, "ab<t>ab") == Ids{6, 3, 7, 3});
+    CHECK(encoded(json, "<t>ab") == Ids{7, 3});
+    CHECK(Tokenizer::from_json(json, "t").decode(Ids{6, 3, 6, 2}, false) == "ab c");
+  }
+
   TEST_CASE("text that is not UTF-8 is refused with the offset of the first wrong byte") {
     const Tokenizer tokenizer = Tokenizer::from_json(small_json(), "t");
     CHECK_THROWS_WITH_AS(tokenizer.encode("ab\xC3(", false), "text is not UTF-8: ill-formed byte at offset 2",
@@ -158,8 +171,8 @@ TEST_SUITE("tokenizer/tokenizer") {
   TEST_CASE("what a file asks for and we do not do is named, never ignored") {
     check_refused(small_json({{"model", {{"type", "Unigram"}}}}), "model \"Unigram\" is not supported");
     check_refused(small_json({{"normalizer", {{"type", "Lowercase"}}}}), "normalizer \"Lowercase\" is not supported");
-    check_refused(small_json({{"pre_tokenizer", {{"type", "Metaspace"}}}}),
-                  "pre_tokenizer \"Metaspace\" is not supported");
+    check_refused(small_json({{"pre_tokenizer", {{"type", "UnicodeScripts"}}}}),
+                  "pre_tokenizer \"UnicodeScripts\" is not supported");
     check_refused(small_json({{"post_processor", {{"type", "BertProcessing"}}}}), "post_processor \"BertProcessing\"");
     check_refused(small_json({{"decoder", {{"type", "WordPiece"}}}}), "decoder \"WordPiece\" is not supported");
     check_refused(small_json({{"model", {{"end_of_word_suffix", "</w>"}}}}), "end_of_word_suffix \"</w>\"");
