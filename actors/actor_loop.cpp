@@ -232,21 +232,23 @@ void ActorLoop::on_manifest(const WeightManifest& manifest) {
   if (!first_manifest_ || first_manifest_->version < manifest.version) first_manifest_ = manifest;
 }
 
-/// The hub has weights: the model and the device that they are for. Of a host's GPUs the learners take the first ones.
+/// The hub has weights: the model and the device that they are for. Weights for several GPUs come to lie in the host's memory, from which
+/// each takes its part.
 void ActorLoop::begin_weights(const WeightManifest& first) {
   const bool hub_on_this_host = session_.welcome().host == options_.hello.host;
-  const std::int64_t by_index = options_.hello.rank + (hub_on_this_host ? run_.learners.count : 0);
+  const int gpus = run_.actors.tensor_parallel;
+  const std::int64_t gpu = first_gpu(options_.hello.rank, options_.local_rank, hub_on_this_host ? run_.learners.count : 0, gpus);
   const at::ScalarType dtype = first.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  device_ = compute_device(options_.local.actors.device, "actors.device", dtype, options_.local_rank.value_or(by_index));
+  device_ = compute_device(options_.local.actors.device, "actors.device", dtype, gpu);
   model_ = options_.load_model(session_.welcome());
   SubscriberOptions options;
   options.architecture = model_->architecture;
   options.path = weight_path_named(options_.local.actors.weights);
   options.hub_on_this_host = hub_on_this_host;
   options.retry_s = options_.local.deadline.heartbeat_s;
-  options.device = device_;
-  options.gpu = gpu_name(device_);
-  options.join = [device = device_, deadline_s = options.retry_s](const BroadcastPlace& place) {
+  options.device = gpus == 1 ? device_ : at::kCPU;
+  options.gpu = gpu_name(options.device);
+  options.join = [device = options.device, deadline_s = options.retry_s](const BroadcastPlace& place) {
     return join_broadcast_group(place, device, deadline_s);
   };
   subscriber_.emplace(options, clock_, logger_);

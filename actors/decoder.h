@@ -42,7 +42,8 @@ class Decoder {
   virtual void set_weights(Parameters parameters) = 0;
 };
 
-/// On the CPU, with a cache of so many pages.
+/// On the CPU, with a cache of so many pages. Of parameters that are a rank's part of a model, `begin` is collective: the ranks share out
+/// the draws, and each has all the tokens.
 std::unique_ptr<Decoder> make_host_decoder(Parameters parameters, std::int64_t pages, std::int64_t slots);
 
 }  // namespace troupe

@@ -9,10 +9,12 @@
 #include <utility>
 
 #include "actors/cuda/cuda_decoder.h"
+#include "actors/tensor_decoder.h"
 #include "common/base/error.h"
 #include "common/base/fault.h"
 #include "common/base/random.h"
 #include "common/model/kv_cache.h"
+#include "common/model/tensor_cut.h"
 
 namespace troupe {
 namespace {
@@ -22,16 +24,20 @@ std::int64_t positions_of(const Architecture& architecture, const EngineOptions&
   return options.max_tokens > 0 ? std::min(options.max_tokens, limit) : limit;
 }
 
-/// Pages of the cache: what the slots can need, as far as the memory goes.
+/// Pages of the cache: what the slots can need, as far as the memory goes. `architecture` is that of a rank's part, which has a page of each
+/// for its heads.
 std::int64_t cache_pages(const Architecture& architecture, const EngineOptions& options, at::ScalarType dtype) {
   constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
   const std::int64_t one = pages_of(positions_of(architecture, options)) + 1;  // a prompt and its completion end in a page each
   const auto at_most = [&] {
-    if (options.on_gpu) return 0.9 * free_gpu_bytes() - 2.0 * static_cast<double>(ParameterLayout(architecture).total);  // weights come too
+    if (options.on_gpu) {
+      const double weights = 2.0 * static_cast<double>(ParameterLayout(architecture).total);  // they come too
+      return (0.9 * free_gpu_bytes() - weights) * options.tensor_parallel;
+    }
     return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 2;
   };
   const double bytes = options.kv_memory_gib > 0 ? options.kv_memory_gib * kGiB : at_most();
-  const auto page_bytes = static_cast<double>(KvCache::page_bytes(architecture, dtype));
+  const auto page_bytes = static_cast<double>(KvCache::page_bytes(architecture, dtype)) * options.tensor_parallel;
   const double pages = std::min(bytes / page_bytes, static_cast<double>(options.slots * one));
   if (pages < static_cast<double>(one)) {
     std::ostringstream message;
@@ -69,11 +75,19 @@ Engine::Engine(Parameters parameters, std::uint64_t version, const EngineOptions
     : on_new_weights_(options.on_new_weights),
       architecture_(parameters.architecture()),
       version_(version),
-      pages_(cache_pages(architecture_, options, options.on_gpu ? at::kBFloat16 : parameters.flat().scalar_type())),
+      pages_(cache_pages(part_of(architecture_, options.tensor_parallel, "actors.tensor_parallel"), options, options.on_gpu ? at::kBFloat16 : parameters.flat().scalar_type())),
       scheduler_(scheduler_options(architecture_, options, pages_)),
       drawn_(static_cast<std::size_t>(options.slots)) {
-  decoder_ = options.on_gpu ? make_cuda_decoder(parameters, pages_, options.slots, positions_of(architecture_, options), options.exact)
-                            : make_host_decoder(std::move(parameters), pages_, options.slots);
+  decoder_ = decoder_of(std::move(parameters), options);
+}
+
+std::unique_ptr<Decoder> Engine::decoder_of(Parameters parameters, const EngineOptions& options) const {
+  if (options.on_gpu && options.tensor_parallel > 1) {
+    throw ConfigError("tensor_parallel = " + std::to_string(options.tensor_parallel) + ": expected 1 on a GPU");
+  }
+  if (options.on_gpu) return make_cuda_decoder(parameters, pages_, options.slots, positions_of(architecture_, options), options.exact);
+  if (options.tensor_parallel > 1) return make_host_tensor_decoder(parameters, options.tensor_parallel, pages_, options.slots);
+  return make_host_decoder(std::move(parameters), pages_, options.slots);
 }
 
 void Engine::set_weights(Parameters parameters, std::uint64_t version) {

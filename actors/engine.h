@@ -30,6 +30,7 @@ struct EngineOptions {
                                       // GPU's that is free
   bool on_gpu = false;                // compute in bf16 on the GPU, whatever the parameters' device and dtype
   bool exact = true;                  // as Transformer's
+  int tensor_parallel = 1;            // ranks that hold the model together, threads of this process
   OnNewWeights on_new_weights = OnNewWeights::kRecompute;
   const Tokenizer* tokenizer = nullptr;  // for stop texts; outlives the engine
 };
@@ -47,7 +48,8 @@ struct EngineStats {
 /// the model's kernels and the sampler use ATen's threads.
 class Engine {
  public:
-  /// @throws ConfigError where the memory for keys and values does not hold one sequence of options.max_tokens.
+  /// @throws ConfigError where the memory for keys and values does not hold one sequence of options.max_tokens, or the model's heads or
+  /// inner width cannot be shared out.
   Engine(Parameters parameters, std::uint64_t version, const EngineOptions& options);
 
   /// @throws ConfigError naming the request and the field that cannot be served.
@@ -82,6 +84,7 @@ class Engine {
     std::size_t draws;
     std::uint64_t version;
   };
+  std::unique_ptr<Decoder> decoder_of(Parameters parameters, const EngineOptions& options) const;
   void use(NewWeights weights);
   Flight begin(const ForwardPlan& plan);
   Draw draw_of(std::size_t index) const;

@@ -9,6 +9,7 @@
 #include "actors/decoder.h"
 #include "common/base/error.h"
 #include "common/model/kv_cache.h"
+#include "common/model/row_share.h"
 #include "common/model/transformer.h"
 
 // N drawn rows, T rows of a forward, H hidden, V vocabulary.
@@ -29,7 +30,8 @@ class HostDecoder : public Decoder {
 
   void begin(const ForwardPlan& plan, std::span<const Draw> draws, std::uint64_t version) override {
     const c10::InferenceMode no_autograd;
-    const at::Tensor logits_NV = logits_of(plan);
+    const RowShare share(model_.parameters(), std::ssize(draws));
+    const at::Tensor logits_NV = logits_of(plan, share);
     drawn_.resize(draws.size());
     if (draws.empty()) return;
     const std::int64_t vocabulary = logits_NV.size(1);
@@ -37,7 +39,7 @@ class HostDecoder : public Decoder {
     const float* logits = contiguous.const_data_ptr<float>();
     const auto draw_rows = [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
-        const auto index = static_cast<std::size_t>(row);
+        const auto index = static_cast<std::size_t>(share.begin() + row);
         const Draw& draw = draws[index];
         const std::span<const float> row_of_logits(logits + row * vocabulary, static_cast<std::size_t>(vocabulary));
         try {
@@ -48,6 +50,7 @@ class HostDecoder : public Decoder {
       }
     };
     at::parallel_for(0, logits_NV.size(0), std::max<std::int64_t>(1, kLogitsPerTask / vocabulary), draw_rows);
+    if (model_.parameters().cut() != nullptr) share_drawn(share);
   }
 
   void finish(std::span<DrawnToken> drawn) override { std::ranges::copy(drawn_, drawn.begin()); }
@@ -59,7 +62,8 @@ class HostDecoder : public Decoder {
   }
 
  private:
-  at::Tensor logits_of(const ForwardPlan& plan) {
+  /// Those that this rank draws from.
+  at::Tensor logits_of(const ForwardPlan& plan, const RowShare& share) {
     const std::int64_t rows = std::ssize(plan.ids);
     const at::Tensor ids = at::from_blob(const_cast<std::int64_t*>(plan.ids.data()), {rows}, at::kLong);
     at::Tensor hidden = model_.forward_cached(ids, plan.runs, cache_);
@@ -68,7 +72,14 @@ class HostDecoder : public Decoder {
     if (draws < rows) {
       hidden = hidden.index_select(0, at::from_blob(const_cast<std::int64_t*>(plan.draws.data()), {draws}, at::kLong));
     }
-    return model_.logits(hidden);
+    return model_.logits(share.own(hidden));
+  }
+
+  /// The tokens that the ranks have drawn, each for its rows, to all.
+  void share_drawn(const RowShare& share) {
+    static_assert(sizeof(DrawnToken) == sizeof(std::int64_t));
+    const at::Tensor drawn = at::from_blob(drawn_.data(), {std::ssize(drawn_)}, at::kLong);
+    drawn.copy_(share.all(share.own(drawn)));
   }
 
   Transformer model_;

@@ -33,7 +33,7 @@ WeightSubscriber::WeightSubscriber(SubscriberOptions options, const Clock& clock
     : options_(std::move(options)), clock_(clock), logger_(std::move(logger)), landing_(options_.architecture, options_.device) {
   const bool asked = options_.path == WeightPath::kNccl;
   if (asked && options_.gpu.empty()) {
-    throw ConfigError("actors.weights = nccl: expected an actor on a GPU (actors.device), this one computes on the CPU");
+    throw ConfigError("actors.weights = nccl: expected an actor on one GPU (actors.device), this one gets its weights in the memory of the CPU");
   }
   if (options_.gpu.empty() || !(asked || (options_.path == WeightPath::kAuto && options_.hub_on_this_host))) return;
   membership_due_ = true;

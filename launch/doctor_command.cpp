@@ -1,3 +1,4 @@
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <sys/statvfs.h>
@@ -13,6 +14,7 @@
 #include "common/config/config.h"
 #include "common/data/rows.h"
 #include "common/model/architecture.h"
+#include "common/model/compute_device.h"
 #include "common/model/tensor_cut.h"
 #include "common/tokenizer/tokenizer.h"
 #include "launch/commands.h"
@@ -68,6 +70,18 @@ bool checked(const std::string& what, const std::function<std::string()>& check)
   }
 }
 
+/// Where the ranks of an actor compute. @throws ConfigError where GPUs are missing here.
+std::string actor_ranks_text(const Config& config) {
+  const int ranks = config.actors.tensor_parallel;
+  const at::ScalarType dtype = config.model.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  if (compute_device(config.actors.device, "actors.device", dtype).is_cpu()) return std::to_string(ranks) + " threads of the CPU";
+  const auto gpus = static_cast<std::int64_t>(at::getNumGPUs());
+  if (gpus < ranks) {
+    throw ConfigError("actors.tensor_parallel = " + std::to_string(ranks) + ": expected as many GPUs on a host, found " + std::to_string(gpus));
+  }
+  return std::to_string(ranks) + " of the " + std::to_string(gpus) + " GPUs here";
+}
+
 bool check_config(const Config& config) {
   const bool rewarded = !config.rewards.empty();  // else a recipe of pretraining, SFT, DPO or a reward model
   bool good = checked("configuration", [&] {
@@ -78,10 +92,12 @@ bool check_config(const Config& config) {
     good &= checked("model " + config.model.path, [&] {
       const Architecture a = read_architecture(config.model.path);
       part_of(a, config.learners.tensor_parallel);
+      part_of(a, config.actors.tensor_parallel, "actors.tensor_parallel");
       Tokenizer::load(config.model.path);
       return a.model_type + ", " + std::to_string(a.layers) + " layers, hidden " + std::to_string(a.hidden);
     });
   }
+  if (config.actors.tensor_parallel > 1) good &= checked("ranks of an actor", [&] { return actor_ranks_text(config); });
   if (rewarded) good &= checked("rewards", [&] {
     RewardSet rewards(config.rewards);
     std::string found = std::to_string(config.rewards.size()) + " components";

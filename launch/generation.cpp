@@ -11,6 +11,7 @@
 #include "common/base/error.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/compute_device.h"
+#include "common/model/tensor_cut.h"
 #include "launch/model_rows.h"
 #include "learner/stages/progress.h"
 
@@ -64,7 +65,7 @@ GenerateOptions generate_options(const po::variables_map& values, const Architec
   return options;
 }
 
-EngineOptions engine_options(const po::variables_map& values, bool on_gpu, const Tokenizer& tokenizer) {
+EngineOptions engine_options(const po::variables_map& values, bool on_gpu, const Architecture& architecture, const Tokenizer& tokenizer) {
   EngineOptions options;
   options.on_gpu = on_gpu;
   const std::int64_t usual_slots = on_gpu ? 256 : 64, slots = values["slots"].as<std::int64_t>();
@@ -72,6 +73,11 @@ EngineOptions engine_options(const po::variables_map& values, bool on_gpu, const
   options.kv_memory_gib = values["kv-memory-gib"].as<double>();
   options.tokenizer = &tokenizer;
   if (options.slots < 1) throw ConfigError("--slots = " + std::to_string(options.slots) + ": expected 0 or more");
+  options.tensor_parallel = values["tensor-parallel"].as<int>();
+  if (options.tensor_parallel < 1) {
+    throw ConfigError("--tensor-parallel = " + std::to_string(options.tensor_parallel) + ": expected 1 or more");
+  }
+  part_of(architecture, options.tensor_parallel, "--tensor-parallel");
   return options;
 }
 
@@ -97,18 +103,20 @@ void Generation::add_options(po::options_description& options, const SamplingDef
       "device", po::value<std::string>()->default_value("auto"), "auto (a GPU where there is one and the dtype is bf16), cpu or cuda")(
       "slots", po::value<std::int64_t>()->default_value(0), "sequences generated at once; 0: 64 on a CPU, 256 on a GPU")(
       "kv-memory-gib", po::value<double>()->default_value(0), "for keys and values; 0: at most half of the machine's")(
-      "threads", po::value<int>()->default_value(0), "0: all cores");
+      "threads", po::value<int>()->default_value(0), "0: all cores")(
+      "tensor-parallel", po::value<int>()->default_value(1), "ranks that hold the model together, threads of a CPU");
 }
 
 Generation::Generation(const po::variables_map& values) : Generation(values, loaded(values)) {}
 
 Generation::Generation(const po::variables_map& values, Parameters parameters)
     : dtype_(values["dtype"].as<std::string>()),
+      tensor_parallel_(values["tensor-parallel"].as<int>()),
       on_gpu_(compute_device(values["device"].as<std::string>(), "--device", parameters.flat().scalar_type()).is_cuda()),
       architecture_(parameters.architecture()),
       tokenizer_(Tokenizer::load(values["model"].as<std::string>())),
       options_(generate_options(values, architecture_)),
-      engine_(std::make_unique<Engine>(std::move(parameters), 0, engine_options(values, on_gpu_, tokenizer_))) {}
+      engine_(std::make_unique<Engine>(std::move(parameters), 0, engine_options(values, on_gpu_, architecture_, tokenizer_))) {}
 
 nlohmann::ordered_json Generation::terms(const RowSource& rows) const {
   Hasher prompts;
@@ -125,6 +133,7 @@ nlohmann::ordered_json Generation::terms(const RowSource& rows) const {
           {"stop", options_.sampling.stop_texts},
           {"seed", options_.seed},
           {"dtype", dtype_},
+          {"tensor-parallel", tensor_parallel_},
           {"device", on_gpu_ ? "cuda" : "cpu"}};
 }
 

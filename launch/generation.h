@@ -44,6 +44,7 @@ class Generation {
   Generation(const boost::program_options::variables_map& values, Parameters parameters);
 
   std::string dtype_;
+  int tensor_parallel_;
   bool on_gpu_;
   Architecture architecture_;
   Tokenizer tokenizer_;

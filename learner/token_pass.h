@@ -8,9 +8,9 @@
 #include <ATen/core/Tensor.h>
 
 #include "common/model/packed_rows.h"
+#include "common/model/row_share.h"
 #include "common/model/token_logprobs.h"
 #include "common/model/transformer.h"
-#include "learner/row_share.h"
 
 // N completion tokens of all sequences, one sequence after the other; T tokens that the model reads; H hidden.
 

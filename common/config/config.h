@@ -37,6 +37,7 @@ struct ActorsConfig {
   int count = 1;
   int threads = 1;                     // of each actor
   std::string device = "auto";         // auto | cpu | cuda
+  int tensor_parallel = 1;             // 1 | 2 | 4 | 8: of each actor
   int slots = 64;                      // sequences generated at once
   double kv_memory_gib = 0;            // of each actor; 0: what the slots can need, at most half of the machine's
   std::string weights = "auto";        // auto | shm | nccl | stream

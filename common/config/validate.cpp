@@ -24,10 +24,13 @@ void check_tensor_parallel(const Config& config) {
   expect(config.loss.advantage != "gae", what + "1 beside loss.advantage = gae, whose critic every rank has whole");
   expect(config.learners.zero_stage < 3, what + "1 beside learners.zero_stage = " + number(config.learners.zero_stage) +
                                              ", which gathers whole blocks");
-  const ColdStartConfig& cold = config.cold_start;
+}
+
+/// Of learners or actors.
+void check_shares(const ColdStartConfig& cold, const std::string& role, int ranks) {
   if (cold.steps == 0) return;
   const auto divides = [&](std::int64_t value, const char* key) {
-    expect(value % config.learners.tensor_parallel == 0, what + "a divisor of cold_start." + key + " = " + number(value));
+    expect(value % ranks == 0, role + ".tensor_parallel = " + number(ranks) + ": expected a divisor of cold_start." + key + " = " + number(value));
   };
   divides(cold.heads, "heads");
   divides(cold.kv_heads, "kv_heads");
@@ -123,6 +126,10 @@ void Config::validate() const {
                                                         ": expected less than sampling.max_tokens = " + number(sampling.max_tokens));
   check_cold_start(cold_start);
   check_tensor_parallel(*this);
+  check_shares(cold_start, "learners", learners.tensor_parallel);
+  check_shares(cold_start, "actors", actors.tensor_parallel);
+  expect(actors.tensor_parallel == 1 || actors.weights != "nccl",
+         "actors.tensor_parallel = " + number(actors.tensor_parallel) + ": expected 1 beside actors.weights = nccl, which brings whole models");
   check_loss(*this);
   check_lora(lora);
   check_rewards(rewards);
@@ -172,8 +179,9 @@ std::vector<std::string> exactness_obstacles(const Config& config) {
   add(config.sampling.min_tokens > 0, "sampling.min_tokens = " + number(config.sampling.min_tokens) + " keeps stop tokens back");
   add(config.actors.device != config.learners.device,
       "actors.device = " + config.actors.device + " beside learners.device = " + config.learners.device + ": their kernels may differ");
-  add(config.learners.tensor_parallel > 1, "learners.tensor_parallel = " + number(config.learners.tensor_parallel) +
-                                               " adds the parts of a row in another order than an actor does");
+  add(config.learners.tensor_parallel != config.actors.tensor_parallel,
+      "learners.tensor_parallel = " + number(config.learners.tensor_parallel) + " beside actors.tensor_parallel = " +
+          number(config.actors.tensor_parallel) + ": the parts of a row are added in another order");
   add(config.run.max_lag > 0, "run.max_lag = " + number(config.run.max_lag) + " trains tokens of older weights");
   add(config.actors.on_new_weights == "keep", "actors.on_new_weights = keep mixes versions in the KV cache");
   return obstacles;

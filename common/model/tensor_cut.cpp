@@ -1,18 +1,16 @@
 #include "common/model/tensor_cut.h"
 
-#include <string>
 #include <utility>
 
 #include "common/base/error.h"
 
 namespace troupe {
 
-Architecture part_of(const Architecture& whole, int ranks) {
+Architecture part_of(const Architecture& whole, int ranks, const std::string& key) {
   Architecture part = whole;
   const auto divide = [&](std::int64_t& number, const char* name) {
     if (number % ranks != 0) {
-      throw ConfigError("learners.tensor_parallel = " + std::to_string(ranks) + ": expected a divisor of the model's " + name + ", " +
-                        std::to_string(number));
+      throw ConfigError(key + " = " + std::to_string(ranks) + ": expected a divisor of the model's " + name + ", " + std::to_string(number));
     }
     number /= ranks;
   };

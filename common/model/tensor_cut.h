@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include <ATen/core/Tensor.h>
 
@@ -22,9 +23,9 @@ class TensorGroup {
   virtual at::Tensor gather(const at::Tensor& own) = 0;
 };
 
-/// The numbers of a rank's part of a model that `ranks` hold together. @throws ConfigError naming learners.tensor_parallel and the number
-/// that it does not divide.
-Architecture part_of(const Architecture& whole, int ranks);
+/// The numbers of a rank's part of a model that `ranks` hold together. @throws ConfigError naming `key`, which asks for so many, and the
+/// number that it does not divide.
+Architecture part_of(const Architecture& whole, int ranks, const std::string& key = "learners.tensor_parallel");
 
 /// A model that a group of ranks holds together, as Megatron-LM cuts it (Shoeybi et al. 2019, section 3): of q, k, v and of gate, up each
 /// rank has as many rows (whole heads) and of the output and down projections the columns that take them, so that a rank's part is a model

@@ -1,5 +1,6 @@
 # learners.tensor_parallel: the smoke recipe by ranks that hold a model together, beside ranks that each have one; killed, resumed with
-# another number of them, replayed, with adapters, and in SFT; what cannot work is refused by name.
+# another number of them, replayed, with adapters, and in SFT; exact with as many ranks of an actor (actors.tensor_parallel), killed too,
+# and generating on their own; what cannot work is refused by name.
 . "$(dirname "$0")/common.sh"
 
 shorter=("$troupe" run configs/smoke.cfg --checkpoint.every 2 --eval.prompts 4 --cold_start.kv_heads 4)
@@ -23,6 +24,31 @@ expect_code 0 "${run[@]}" --run-dir "$work/mixed" --learners.count 2 --learners.
 expect_code 0 with_fault learner.step.begin:learner0:4:kill "${run[@]}" --run-dir "$work/killed" --learners.count 2 --learners.tensor_parallel 2
 expect_text "after step 3: starting them again" "$work/last.log"
 [ "$(audit "$work/2x1")" = "$(audit "$work/killed")" ] || fail "the killed run ended in other bits"
+
+# Beside actors whose models as many ranks hold every step asserts that it is exact, and an actor that dies changes nothing.
+joint=("${run[@]}" --learners.count 2 --learners.tensor_parallel 2 --actors.tensor_parallel 2)
+expect_code 0 "${joint[@]}" --run-dir "$work/exact"
+! grep -rhF "not exact" "$work/last.log" "$work/exact/logs" || fail "the run says that it is not exact"
+[ "$(grep -c '"ratio_max_abs_log":0.0[,}]' "$work/exact/metrics.jsonl")" = 4 ] || fail "a log-probability differs in the exact run"
+expect_code 0 "$troupe" replay "$work/exact" --step 3 --role actor
+expect_text "16 completions, the same tokens and log-probabilities as recorded" "$work/last.log"
+expect_code 0 with_fault actor.generate:actor0:20:kill "${joint[@]}" --run-dir "$work/dead_actor"
+[ -e "$work/fault" ] || fail "no actor was killed"
+[ "$(audit "$work/exact")" = "$(audit "$work/dead_actor")" ] || fail "the run whose actor was killed ended in other bits"
+
+printf '{"prompt":"12+34="}\n{"prompt":"5+7="}\n' >"$work/questions.jsonl"
+generate=("$troupe" generate --model "$work/exact/checkpoints/step-4/hf" --prompts "$work/questions.jsonl" --max-tokens 24)
+for together in 1 2 4; do expect_code 0 "${generate[@]}" --out "$work/generated$together.jsonl" --tensor-parallel $together; done
+python3 - "$work" <<'PYTHON' || fail "generating with ranks that hold the model together is not near generating with one"
+import json, sys
+one, two, four = ([json.loads(line) for line in open(f"{sys.argv[1]}/generated{n}.jsonl")] for n in (1, 2, 4))
+assert len(one) == 2
+for rows in (two, four):
+    for expected, found in zip(one, rows, strict=True):
+        assert found["ids"] == expected["ids"], (expected, found)
+        assert all(abs(a - b) < 1e-4 for a, b in zip(expected["logprobs"], found["logprobs"], strict=True)), (expected, found)
+assert [row["logprobs"] for row in two] != [row["logprobs"] for row in one]
+PYTHON
 
 python3 - "$work" <<'PYTHON' || fail "the metrics are not near those of ranks that each have a model"
 import json, sys
@@ -68,6 +94,11 @@ refused() {
 }
 refused "learners.tensor_parallel = 3: expected one of 1, 2, 4, 8" "$troupe" doctor configs/smoke.cfg --learners.tensor_parallel 3
 refused "learners.tensor_parallel = 4: expected a divisor of cold_start.kv_heads = 2" "$troupe" doctor configs/smoke.cfg --learners.tensor_parallel 4
+refused "actors.tensor_parallel = 4: expected a divisor of cold_start.kv_heads = 2" "$troupe" doctor configs/smoke.cfg --actors.tensor_parallel 4
+refused "actors.tensor_parallel = 2: expected 1 beside actors.weights = nccl" "$troupe" doctor configs/smoke.cfg --actors.tensor_parallel 2 --actors.weights nccl
+refused "--tensor-parallel = 3: expected a divisor of the model's num_attention_heads, 4" "${generate[@]}" --out "$work/no.jsonl" --tensor-parallel 3
+expect_code 0 "$troupe" doctor configs/smoke.cfg --actors.tensor_parallel 2
+expect_text "ranks of an actor: 2 threads of the CPU" "$work/last.log"
 refused "learners.tensor_parallel = 2: expected a divisor of the number of learners, 3" "${run[@]}" --run-dir "$work/no" --learners.count 3 --learners.tensor_parallel 2
 refused "learners.tensor_parallel = 2: expected 1 beside loss.advantage = gae" "${run[@]}" --run-dir "$work/no" --loss.advantage gae --learners.tensor_parallel 2
 refused "learners.tensor_parallel = 2: expected 1, a reward model" "$troupe" reward-model configs/smoke.cfg --run-dir "$work/no" --learners.tensor_parallel 2

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/model/checkpoint_io.h"
+#include "common/model/thread_ranks.h"
 #include "tests/learner/tensor_testing.h"
 
 // A model that ranks hold together against the same model on one rank.
@@ -81,6 +82,25 @@ TEST_SUITE("learner/tensor_ranks") {
     const double far = (found[0].gradients - expected.gradients).norm().item<double>() / expected.gradients.norm().item<double>();
     CHECK(far < 0.05);
     CHECK(found[1].logp_N.equal(found[0].logp_N));
+  }
+
+  TEST_CASE("threads that hold a model together, as an actor's do, come to the same bits") {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Architecture a = small_architecture();
+      a.kv_heads = 4;
+      const Parameters whole = random_parameters(a, dtype);
+      for (const int count : {2, 4}) {
+        const Passed expected = passed_on(count, whole)[0];
+        ThreadRanks ranks(count);
+        ranks.run([&](int rank) {
+          const Parameters part(std::make_shared<TensorCut>(a, ranks.group(rank)), dtype);
+          for (std::int64_t unit = 0; unit + 1 < std::ssize(whole.layout().units); ++unit) part.set_unit_(unit, whole.unit(unit));
+          const Passed found = pass_over(part, texts_for(a.vocabulary));
+          CHECK(found.logp_N.equal(expected.logp_N));
+          CHECK(found.entropy_N.equal(expected.entropy_N));
+        });
+      }
+    }
   }
 
   TEST_CASE("no rows are no rows on every rank") {

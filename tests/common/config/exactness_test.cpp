@@ -17,6 +17,7 @@ TEST_SUITE("config/exactness_obstacles") {
         {"--sampling.min_tokens=3", "sampling.min_tokens = 3"},
         {"--run.max_lag=2", "run.max_lag = 2"},
         {"--actors.device=cpu", "actors.device = cpu"},
+        {"--actors.tensor_parallel=2", "learners.tensor_parallel = 1 beside actors.tensor_parallel = 2:"},
         {"--actors.on_new_weights=keep", "actors.on_new_weights = keep"}};
 
     CHECK(exactness_obstacles(Config()).empty());
@@ -29,6 +30,15 @@ TEST_SUITE("config/exactness_obstacles") {
       CHECK(obstacles[0].starts_with(name + " "));
       all.push_back(override_text);
     }
-    CHECK(exactness_obstacles(parse_config("", "a.cfg", all)).size() == 7);
+    CHECK(exactness_obstacles(parse_config("", "a.cfg", all)).size() == 8);
+  }
+
+  TEST_CASE("a model that ranks hold together is exact where as many do on either side") {
+    const auto obstacles = [](const std::string& learners, const std::string& actors) {
+      return exactness_obstacles(parse_config("", "a.cfg", {"--learners.tensor_parallel=" + learners, "--actors.tensor_parallel=" + actors}));
+    };
+    CHECK(obstacles("2", "2").empty());
+    CHECK(obstacles("2", "1").size() == 1);
+    CHECK(obstacles("2", "4").size() == 1);
   }
 }

@@ -1,4 +1,4 @@
-#include "learner/row_share.h"
+#include "common/model/row_share.h"
 
 #include <ATen/Functions.h>
 

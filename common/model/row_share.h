@@ -17,6 +17,8 @@ class RowShare {
 
   /// This rank's rows of `all` [N, …].
   at::Tensor own(const at::Tensor& all) const { return all.narrow(0, begin_, count_); }
+  std::int64_t begin() const { return begin_; }
+  std::int64_t count() const { return count_; }
   /// The ranks' own(…), put together: [N, …]. Collective.
   at::Tensor all(const at::Tensor& own) const;
 
