@@ -83,8 +83,7 @@ class ActorLoop {
   std::optional<WeightSubscriber> subscriber_;
   std::optional<Engine> engine_;
   at::Device device_ = at::kCPU;
-  double stall_s_ = 0;          // for the version that is coming
-  double version_stall_s_ = 0;  // for the one in use
+  double stall_s_ = 0, version_stall_s_ = 0;  // for the version that is coming, and for the one in use
 
   std::map<std::uint64_t, OpenLease> leases_;
   HeldResults results_;
@@ -232,8 +231,7 @@ void ActorLoop::on_manifest(const WeightManifest& manifest) {
   if (!first_manifest_ || first_manifest_->version < manifest.version) first_manifest_ = manifest;
 }
 
-/// The hub has weights: the model and the device that they are for. Weights for several GPUs come to lie in the host's memory, from which
-/// each takes its part.
+/// The hub has weights: the model and the device that they are for. Those for several GPUs come to lie in the host's memory.
 void ActorLoop::begin_weights(const WeightManifest& first) {
   const bool hub_on_this_host = session_.welcome().host == options_.hello.host;
   const int gpus = run_.actors.tensor_parallel;
