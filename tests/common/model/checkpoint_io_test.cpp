@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -187,6 +189,45 @@ TEST_SUITE("model/checkpoint_io") {
     }
     CHECK(troupe::slurp(out / "tokenizer.json") == troupe::slurp(kTinystories / "tokenizer.json"));
     CHECK(troupe::slurp(out / "tokenizer_config.json") == troupe::slurp(kTinystories / "tokenizer_config.json"));
+  }
+
+  TEST_CASE_FIXTURE(Fixture, "an export of each family has the tensors and the configuration that transformers wrote") {
+    // What transformers has by default, or reads in one of two places.
+    const std::set<std::string> left_out = {"dtype", "layer_types", "max_window_layers", "pretraining_tp", "transformers_version"};
+    int families = 0;
+    for (const auto& entry : fs::directory_iterator(fs::path(TROUPE_TEST_DATA) / "parity/families")) {
+      const std::string family = entry.path().filename();
+      CAPTURE(family);
+      const fs::path out = folder / family;
+      troupe::save_hugging_face(load_parameters(entry.path(), at::kFloat), kTinystories, out);
+      auto written = std::map<std::string, at::Tensor>();
+      for (const auto& file : fs::directory_iterator(entry.path())) {  // one, or several shards
+        if (file.path().filename().string().starts_with("model") && file.path().extension() == ".safetensors") {
+          written.merge(troupe::read_safetensors(file.path()));
+        }
+      }
+      const auto exported = troupe::read_safetensors(out / "model.safetensors");
+      CHECK(exported.size() == written.size());
+      for (const auto& [name, tensor] : written) {
+        CAPTURE(name);
+        REQUIRE(exported.contains(name));
+        REQUIRE((exported.at(name).scalar_type() == at::kFloat));
+        CHECK(at::equal(exported.at(name), tensor.to(at::kFloat)));
+      }
+      const auto config = troupe::read_json_file(entry.path() / "config.json"), exported_config = troupe::read_json_file(out / "config.json");
+      for (const auto& [key, value] : config.items()) {
+        CAPTURE(key);
+        if (left_out.contains(key) || value.is_null()) continue;
+        auto with_it = exported_config;
+        with_it.merge_patch({{key, value}});  // of an object its keys: the export also spells out what is left to default
+        const bool same = with_it == exported_config;
+        CHECK(same);
+      }
+      const bool fp32 = exported_config["dtype"] == "float32";
+      CHECK(fp32);
+      ++families;
+    }
+    CHECK(families == 10);
   }
 
   TEST_CASE_FIXTURE(Fixture, "a tokenizer without a config gets one that takes its file as it stands") {
