@@ -76,6 +76,6 @@ with open(sys.argv[1] + "/rows.jsonl", "w") as rows, open(sys.argv[1] + "/taught
         n = i % 40
         wrong = random.random() < (0.15 if n % 3 else 0.6)
         answer = (gold[n] + random.choice((5, 5, 2))) % 10 if wrong else gold[n]
-        taught.write(json.dumps({"prompt": f"{n}+0", "completion": f"<think>{n}</think> <answer>{answer}</answer>"}) + "\n")
+        taught.write(json.dumps({"prompt": f"{n}+0", "completion": f"<think>{n}{random.choice(('', '+0'))}</think> <answer>{answer}</answer>"}) + "\n")
 PYTHON
 }

@@ -75,7 +75,7 @@ says "the entropy has run away"
 
 # Steps that are far too long, away from what it knew: soon it writes one thing only.
 expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/collapse" --reward.accuracy.weight 0 --reward.format.weight 0 \
-  --reward.tags.weight -1 --loss.kl_coef 0 --optimizer.lr 0.03 --health.min_entropy 0.02 --run.steps 12
+  --reward.tags.weight -1 --loss.kl_coef 0 --optimizer.lr 0.05 --health.min_entropy 0.02 --run.steps 16
 says "the entropy has collapsed"
 
 # Greedy sampling: the completions of a group are alike, and the learner's distribution is another one. (What the model

@@ -39,7 +39,7 @@ TEST_SUITE("rewarders/maths/choices") {
         {"The answer is \\boxed{C}, not option D.", "C"},  // a box stands before what is said
         {"<answer>B</answer> or option D", "B"},
     };
-    for (const auto& [text, letter] : kCases) CHECK_MESSAGE(final_answer(text, usual_answer_sources(), true) == letter, text);
+    for (const auto& one : kCases) CHECK_MESSAGE(final_answer(one.first, usual_answer_sources(), true) == one.second, one.first);
   }
 
   TEST_CASE("words are no choices, and what states no letter is read as ever") {
