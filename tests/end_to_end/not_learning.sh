@@ -78,10 +78,13 @@ expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/collapse" --reward.acc
   --reward.tags.weight -1 --loss.kl_coef 0 --optimizer.lr 0.05 --health.min_entropy 0.02 --run.steps 16
 says "the entropy has collapsed"
 
-# Greedy sampling: the completions of a group are alike, and the learner's distribution is another one. (What the model
-# writes of some prompts pays, so that at least the groups differ.)
-expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/greedy" --sampling.top_k 1 --batch.prompts 8 \
-  --reward.some.kind regex --reward.some.pattern '1[+]5'
+# Greedy sampling: the completions of a group are alike, and the learner's distribution is another one. (Whatever is written pays for every
+# second row, so that at least the groups differ.)
+for a in 12 34 56 78; do
+  printf '{"question": "%s+21=", "gold": "1", "reward": "all"}\n{"question": "%s+32=", "gold": "1", "reward": "none"}\n' $a $a
+done >"$work/two_kinds.jsonl"
+expect_code 0 "$troupe" run "${tiny[@]}" --run-dir "$work/greedy" --sampling.top_k 1 --batch.prompts 8 --data.train "$work/two_kinds.jsonl" \
+  --reward.all.kind regex --reward.all.pattern '[^]*' --reward.none.kind regex --reward.none.pattern 'never written'
 says "at lag 0 trainer and sampler disagree by a log ratio"
 says "100 % of the groups have equal rewards"
 

@@ -224,7 +224,8 @@ TEST_SUITE("config/config") {
   }
 
   TEST_CASE("every recipe of the repository is a complete training configuration, or one of a supervised stage") {
-    const std::set<std::string> supervised = {"pretrain_shakespeare_cpu", "sft_answers_cpu", "dpo_politeness_cpu", "tinystories_reward_cpu"};
+    const std::set<std::string> supervised = {"pretrain_shakespeare_cpu", "sft_answers_cpu", "dpo_politeness_cpu", "tinystories_reward_cpu",
+                                              "tinystories_harmless_cpu"};
     std::size_t recipes = 0;
     for (const auto& entry :
          std::filesystem::directory_iterator(std::filesystem::path(TROUPE_TEST_DATA) / "../configs")) {
