@@ -82,10 +82,11 @@ Engine::Engine(Parameters parameters, std::uint64_t version, const EngineOptions
 }
 
 std::unique_ptr<Decoder> Engine::decoder_of(Parameters parameters, const EngineOptions& options) const {
+  const std::int64_t positions = positions_of(architecture_, options);
   if (options.on_gpu && options.tensor_parallel > 1) {
-    throw ConfigError("tensor_parallel = " + std::to_string(options.tensor_parallel) + ": expected 1 on a GPU");
+    return make_cuda_tensor_decoder(parameters, options.tensor_parallel, pages_, options.slots, positions, options.exact);
   }
-  if (options.on_gpu) return make_cuda_decoder(parameters, pages_, options.slots, positions_of(architecture_, options), options.exact);
+  if (options.on_gpu) return make_cuda_decoder(parameters, pages_, options.slots, positions, options.exact);
   if (options.tensor_parallel > 1) return make_host_tensor_decoder(parameters, options.tensor_parallel, pages_, options.slots);
   return make_host_decoder(std::move(parameters), pages_, options.slots);
 }

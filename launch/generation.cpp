@@ -104,7 +104,7 @@ void Generation::add_options(po::options_description& options, const SamplingDef
       "slots", po::value<std::int64_t>()->default_value(0), "sequences generated at once; 0: 64 on a CPU, 256 on a GPU")(
       "kv-memory-gib", po::value<double>()->default_value(0), "for keys and values; 0: at most half of the machine's")(
       "threads", po::value<int>()->default_value(0), "0: all cores")(
-      "tensor-parallel", po::value<int>()->default_value(1), "ranks that hold the model together, threads of a CPU");
+      "tensor-parallel", po::value<int>()->default_value(1), "ranks that hold the model together: threads, on GPUs one each");
 }
 
 Generation::Generation(const po::variables_map& values) : Generation(values, loaded(values)) {}

@@ -13,6 +13,7 @@ namespace {
 }  // namespace
 
 std::unique_ptr<Decoder> make_cuda_decoder(const Parameters&, std::int64_t, std::int64_t, std::int64_t, bool) { refuse(); }
+std::unique_ptr<Decoder> make_cuda_tensor_decoder(const Parameters&, int, std::int64_t, std::int64_t, std::int64_t, bool) { refuse(); }
 double free_gpu_bytes() { refuse(); }
 bool gpu_is_there() { return false; }
 

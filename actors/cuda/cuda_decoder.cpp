@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -14,11 +15,14 @@
 #include <c10/cuda/CUDAGuard.h>
 
 #include "actors/cuda/draw_kernels.h"
+#include "actors/tensor_decoder.h"
 #include "common/base/error.h"
 #include "common/model/cuda/cuda_passes.h"
 #include "common/model/cuda/device.h"
+#include "common/model/cuda/peer_group.h"
 #include "common/model/kv_cache.h"
 #include "common/model/passes.h"
+#include "common/model/tensor_cut.h"
 #include "common/model/transformer.h"
 
 // S slots, N drawn rows, H hidden, V vocabulary.
@@ -91,7 +95,9 @@ class SlotArrays {
 
 class CudaDecoder : public Decoder {
  public:
-  CudaDecoder(const Parameters& parameters, std::int64_t pages, std::int64_t slots, std::int64_t positions, bool exact)
+  /// Captures graphs one at a time of those with the same `capturing`.
+  CudaDecoder(const Parameters& parameters, std::int64_t pages, std::int64_t slots, std::int64_t positions, bool exact,
+              std::shared_ptr<std::mutex> capturing)
       : parameters_(on_device(parameters)),
         model_(parameters_, exact),
         cache_(parameters.architecture(), pages, at::kBFloat16, at::kCUDA),
@@ -103,7 +109,8 @@ class CudaDecoder : public Decoder {
         page_tables_(static_cast<std::size_t>(slots_ * page_stride_)),
         drawn_(at::empty({2, slots_}, on_gpu(at::kInt))),
         sides_{Side(slots_, page_stride_), Side(slots_, page_stride_)},
-        stream_(c10::cuda::getStreamFromPool()) {}
+        stream_(c10::cuda::getStreamFromPool()),
+        capturing_(std::move(capturing)) {}
 
   ~CudaDecoder() override { static_cast<void>(cudaStreamSynchronize(stream_)); }
 
@@ -163,8 +170,7 @@ class CudaDecoder : public Decoder {
   };
 
   static Parameters on_device(const Parameters& parameters) {
-    Parameters copy(parameters.architecture(), at::kBFloat16, at::kCUDA);
-    copy.flat().copy_(parameters.flat());
+    Parameters copy = parameters.on(at::kCUDA, at::kBFloat16);
     check_cuda(cudaStreamSynchronize(current_stream()), "taking the first weights");  // the decoder's stream is another
     return copy;
   }
@@ -254,15 +260,21 @@ class CudaDecoder : public Decoder {
 
   Graph& graph_of(std::int64_t rows) {
     const auto [place, is_new] = graphs_.try_emplace(rows);
-    if (is_new) {
-      launch(rows);  // what is made on first use must not be made during the capture
-      check_cuda(cudaStreamSynchronize(current_stream()), "the first step of so many rows");
-      place->second.graph.capture_begin(pool_, cudaStreamCaptureModeThreadLocal);  // other threads fetch weights
-      place->second.logits_NV = launch(rows);
-      place->second.graph.capture_end();
-      pool_ = place->second.graph.pool();
-    }
+    if (!is_new) return place->second;
+    launch(rows);  // what is made on first use must not be made during the capture
+    check_cuda(cudaStreamSynchronize(current_stream()), "the first step of so many rows");
+    capture(place->second, rows);
+    // A graph's kernels wait for the other ranks', so none runs before all ranks have theirs.
+    if (const TensorCut* const cut = model_.parameters().cut()) cut->group().gather(at::empty({0}));
     return place->second;
+  }
+
+  void capture(Graph& graph, std::int64_t rows) {
+    const std::lock_guard lock(*capturing_);
+    graph.graph.capture_begin(pool_, cudaStreamCaptureModeThreadLocal);  // other threads fetch weights
+    graph.logits_NV = launch(rows);
+    graph.graph.capture_end();
+    pool_ = graph.graph.pool();
   }
 
   at::Tensor launch(std::int64_t rows) {
@@ -299,6 +311,7 @@ class CudaDecoder : public Decoder {
   c10::cuda::CUDAStream stream_;
   std::map<std::int64_t, Graph> graphs_;  // by rows
   at::cuda::MempoolId_t pool_{0, 0};
+  std::shared_ptr<std::mutex> capturing_;  // shared by the decoders of a tensor group, whose ranks may be on one GPU
   SamplerScratch scratch_;
 };
 
@@ -306,7 +319,23 @@ class CudaDecoder : public Decoder {
 
 std::unique_ptr<Decoder> make_cuda_decoder(const Parameters& parameters, std::int64_t pages, std::int64_t slots, std::int64_t positions,
                                            bool exact) {
-  return std::make_unique<CudaDecoder>(parameters, pages, slots, positions, exact);
+  return std::make_unique<CudaDecoder>(parameters, pages, slots, positions, exact, std::make_shared<std::mutex>());
+}
+
+std::unique_ptr<Decoder> make_cuda_tensor_decoder(const Parameters& whole, int ranks, std::int64_t pages, std::int64_t slots,
+                                                  std::int64_t positions, bool exact) {
+  int first = 0, gpus = 0;
+  check_cuda(cudaGetDevice(&first), "cudaGetDevice");
+  check_cuda(cudaGetDeviceCount(&gpus), "cudaGetDeviceCount");
+  const auto peers = std::make_shared<PeerRanks>(ranks);
+  const auto capturing = std::make_shared<std::mutex>();
+  const auto group = [=](ThreadRanks& threads, int rank) {
+    check_cuda(cudaSetDevice((first + rank) % gpus), "cudaSetDevice");  // of this thread, from now on
+    return peers->group(threads, rank);
+  };
+  return make_tensor_decoder(whole, ranks, {group, [=](const Parameters& part) {
+                                              return std::make_unique<CudaDecoder>(part, pages, slots, positions, exact, capturing);
+                                            }});
 }
 
 double free_gpu_bytes() {

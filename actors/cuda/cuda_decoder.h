@@ -13,6 +13,11 @@ namespace troupe {
 std::unique_ptr<Decoder> make_cuda_decoder(const Parameters& parameters, std::int64_t pages, std::int64_t slots, std::int64_t positions,
                                            bool exact);
 
+/// The same by `ranks` that hold the model together (TensorDecoder), on the current GPU and those behind it, in turn where there are fewer;
+/// so many pages on each, for its heads. @throws ConfigError where GPUs cannot read each other's memory.
+std::unique_ptr<Decoder> make_cuda_tensor_decoder(const Parameters& whole, int ranks, std::int64_t pages, std::int64_t slots,
+                                                  std::int64_t positions, bool exact);
+
 /// Bytes of the GPU's memory that are free. @throws ConfigError where this build or machine has none.
 double free_gpu_bytes();
 

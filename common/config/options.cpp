@@ -148,7 +148,7 @@ void add_roles(std::vector<Option>& options) {
   actors("device", &ActorsConfig::device, kConduct, one_of({"auto", "cpu", "cuda"}),
          "where the actors compute; auto: a GPU where there is one and model.dtype = bf16");
   actors("tensor_parallel", &ActorsConfig::tensor_parallel, kConduct, one_of({"1", "2", "4", "8"}),
-         "ranks that hold an actor's model together, threads of it, each a share of the heads; exact beside as many learners that do");
+         "ranks that hold an actor's model together, threads of it, on GPUs one each; exact beside as many learners that do");
   actors("slots", &ActorsConfig::slots, kConduct, between(1, 65536), "sequences that an actor generates at once");
   actors("kv_memory_gib", &ActorsConfig::kv_memory_gib, kConduct, at_least(0),
          "an actor's memory for keys and values; 0: what its slots can need, at most half of the machine's, or 0.9 of what is free of the GPU's");

@@ -144,10 +144,10 @@ void Parameters::settle() const {
   if (sharded()) units_->settle();
 }
 
-Parameters Parameters::on(at::Device device) const {
+Parameters Parameters::on(at::Device device, std::optional<at::ScalarType> dtype) const {
   check(!sharded(), "whole parameters are copied");
   Parameters copy = *this;
-  copy.flat_ = flat_.to(device, flat_.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  copy.flat_ = flat_.to(device, dtype.value_or(flat_.scalar_type()), /*non_blocking=*/false, /*copy=*/true);
   return copy;
 }
 

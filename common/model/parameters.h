@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -68,8 +69,8 @@ class Parameters {
   /// Zeros of a rank's part of a model.
   Parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, at::Device device = at::kCPU);
 
-  /// A copy of them in the memory of `device`.
-  Parameters on(at::Device device) const;
+  /// A copy of them in the memory of `device`, of type `dtype` where it is given.
+  Parameters on(at::Device device, std::optional<at::ScalarType> dtype = std::nullopt) const;
 
   const Architecture& architecture() const { return architecture_; }
   const ParameterLayout& layout() const { return layout_; }

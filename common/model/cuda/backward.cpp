@@ -137,7 +137,7 @@ class CudaPasses::Backward {
       multiply_transposed(buffers_.normed_TH(2 * layer), block(layer).qkv, buffers_.qkv(layer), exactness);
       cuda::finish_qkv(model_.qkv_rows(buffers_, {nullptr, inputs_.positions()}, rope_table_, layer), current_stream());
       std::tie(attended_, lse_) = model_.attend_packed(buffers_, layer, inputs_);
-      model_.multiply_jointly(grad_normed_, [&](const at::Tensor& out) {  // a place for the rows that are added
+      model_.multiply_jointly(grad_normed_, grad_normed_.size(0), [&](const at::Tensor& out) {  // a place for the rows that are added
         multiply_transposed(attended_rows(), block(layer).output, out, exactness);
       });
       model_.add_and_norm(buffers_, 2 * layer + 1, grad_normed_);
@@ -155,7 +155,7 @@ class CudaPasses::Backward {
                           bf16_of(activated_), current_stream());
     add_gradient(rounded_, activated_, offsets(layer).down);
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
-    model_.multiply_jointly(grad_normed_, [&](const at::Tensor& out) { multiply(grad_gate_up_, block(layer).gate_up, out); });
+    model_.multiply_jointly(grad_normed_, grad_normed_.size(0), [&](const at::Tensor& out) { multiply(grad_gate_up_, block(layer).gate_up, out); });
     norm(2 * layer + 1, grad_normed_);
     add_gradient(rounded_, attended_rows(), offsets(layer).output);
     multiply(rounded_, block(layer).output, grad_attended_);
@@ -175,7 +175,7 @@ class CudaPasses::Backward {
     }
     if (buffers_.recompute() != Recompute::kNone) model_.add_and_norm(buffers_, 2 * layer, {});
     add_gradient(grad_qkv_, buffers_.normed_TH(2 * layer), offsets(layer).qkv);
-    model_.multiply_jointly(grad_normed_, [&](const at::Tensor& out) { multiply(grad_qkv_, block(layer).qkv, out); });
+    model_.multiply_jointly(grad_normed_, grad_normed_.size(0), [&](const at::Tensor& out) { multiply(grad_qkv_, block(layer).qkv, out); });
   }
 
   cuda::AttentionGradient attention_gradient(std::int64_t layer) const {

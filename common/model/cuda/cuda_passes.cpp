@@ -164,12 +164,13 @@ void CudaPasses::add_and_norm(const CudaActivations& buffers, std::int64_t strea
                      buffers.inverse_rms(stream), current_stream());
 }
 
-void CudaPasses::multiply_jointly(const at::Tensor& out, const std::function<void(const at::Tensor& out)>& product) const {
+void CudaPasses::multiply_jointly(const at::Tensor& out, std::int64_t rows, const std::function<void(const at::Tensor& out)>& product) const {
   if (cut_ == nullptr) return product(out);
   const at::Tensor sum = at::empty(out.sizes(), on_gpu(at::kFloat));
   product(sum);
-  cut_->group().sum_(sum);
-  out.copy_(sum);
+  const at::Tensor used = sum.narrow(0, 0, rows);
+  cut_->group().sum_(used);
+  out.narrow(0, 0, rows).copy_(used);
 }
 
 cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const {
@@ -230,10 +231,10 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
     multiply_transposed(buffers.normed_TH(2 * layer), block.qkv, buffers.qkv(layer), exactness);
     if (!rows.attention_finishes) cuda::finish_qkv(qkv_rows(buffers, rows, rope, layer), current_stream());
     const at::Tensor attended = attend(layer);
-    multiply_jointly(delta, [&](const at::Tensor& out) { multiply_transposed(attended, block.output, out, exactness); });
+    multiply_jointly(delta, count, [&](const at::Tensor& out) { multiply_transposed(attended, block.output, out, exactness); });
     add_and_norm(buffers, 2 * layer + 1, delta);
     activate(buffers, layer, activated);
-    multiply_jointly(delta_all, [&](const at::Tensor& out) { multiply_transposed(activated, block.down, out, exactness); });
+    multiply_jointly(delta_all, count, [&](const at::Tensor& out) { multiply_transposed(activated, block.down, out, exactness); });
     enter(layer + 2, after(layer + 2));
     add_and_norm(buffers, 2 * layer + 2, delta);
   }
@@ -332,7 +333,7 @@ at::Tensor CudaPasses::decode(const DecodeInputs& inputs, const at::Tensor& rope
   const at::Tensor attended = at::empty({rows, a.heads * a.head_size}, on_gpu(at::kBFloat16));
   const Batch all{data_of<std::int64_t>(inputs.ids), data_of<std::int32_t>(inputs.positions), data_of<std::int32_t>(inputs.slots), &cache, true};
   const auto attend = [&](std::int64_t layer) { return attend_decoding(buffers, all, rope, layer, inputs, attended); };
-  return few(rows) ? run_few(buffers, all, attend) : run(buffers, all, rope, attend);
+  return cut_ == nullptr && few(rows) ? run_few(buffers, all, attend) : run(buffers, all, rope, attend);
 }
 
 bool CudaPasses::few(std::int64_t rows) const {

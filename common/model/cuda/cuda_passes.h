@@ -93,8 +93,9 @@ class CudaPasses {
   /// activated = silu(gate) * up of the block's normed rows.
   void activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const;
   void add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const;
-  /// out [T, H] := what `product` puts into its argument; where ranks hold the model together, the sum of their products, rounded once.
-  void multiply_jointly(const at::Tensor& out, const std::function<void(const at::Tensor& out)>& product) const;
+  /// out [T, H] := what `product` puts into its argument; where ranks hold the model together, of the first `rows` the sum of their
+  /// products, rounded once.
+  void multiply_jointly(const at::Tensor& out, std::int64_t rows, const std::function<void(const at::Tensor& out)>& product) const;
 
   Architecture architecture_;
   ModelOffsets offsets_;

@@ -15,6 +15,7 @@ namespace troupe {
 namespace {
 
 constexpr std::int64_t kWorkspaceBytes = 32 << 20;
+constexpr int kMostGpus = 64;
 
 void check_cublas(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -46,28 +47,36 @@ cublasLtMatrixLayout_t layout_of(cudaDataType_t type, std::int64_t rows, std::in
   return layout;
 }
 
-/// The library's handle, its workspace and the plans of every shape seen. For the life of the process, which has one GPU.
+/// The library's handle for a GPU, its workspaces and the plans of every shape seen. For the life of the process.
 class Products {
  public:
+  /// Those of the thread's current GPU.
   static Products& instance() {
-    static Products* const products = new Products;  // never destroyed: CUDA may be gone before static objects
-    return *products;
+    static auto* const all = new std::array<Products, kMostGpus>;  // never destroyed: CUDA may be gone before static objects
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+    check(device < kMostGpus, "a host has at most so many GPUs");
+    return (*all)[static_cast<std::size_t>(device)];
   }
 
   void run(const Shape& shape, const void* left, const void* right, void* out) {
     const std::lock_guard lock(mutex_);
+    if (handle_ == nullptr) check_cublas(cublasLtCreate(&handle_), "cublasLtCreate");
     auto place = plans_.find(shape);
     if (place == plans_.end()) place = plans_.emplace(shape, plan_of(shape)).first;
     const Plan& plan = place->second;
     const float alpha = 1.0F, beta = shape.add ? 1.0F : 0.0F;
     check_cublas(cublasLtMatmul(handle_, plan.operation, &alpha, left, plan.left, right, plan.right, &beta, out, plan.out, out,
-                                plan.out, &plan.algorithm, workspace_.data_ptr(), kWorkspaceBytes, current_stream()),
+                                plan.out, &plan.algorithm, workspace(), kWorkspaceBytes, current_stream()),
                  "cublasLtMatmul");
   }
 
  private:
-  Products() : workspace_(at::empty({kWorkspaceBytes}, on_gpu(at::kByte))) {
-    check_cublas(cublasLtCreate(&handle_), "cublasLtCreate");
+  /// That of the current stream: products of two streams run at once.
+  void* workspace() {
+    at::Tensor& own = workspaces_[current_stream()];
+    if (!own.defined()) own = at::empty({kWorkspaceBytes}, on_gpu(at::kByte));
+    return own.data_ptr();
   }
 
   Plan plan_of(const Shape& shape) {
@@ -106,7 +115,7 @@ class Products {
 
   std::mutex mutex_;
   cublasLtHandle_t handle_ = nullptr;
-  at::Tensor workspace_;
+  std::map<cudaStream_t, at::Tensor> workspaces_;
   std::map<Shape, Plan> plans_;
 };
 

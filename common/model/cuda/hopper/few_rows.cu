@@ -258,9 +258,8 @@ __global__ void __launch_bounds__(kThreads, Cut<kSink>::kMatrices == 2 ? 5 : 4) 
 
 template <Sink kSink>
 void launch(const Product& p, cudaStream_t stream) {
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(few_rows_kernel<kSink>, cudaFuncAttributeMaxDynamicSharedMemorySize, kDynamicBytes);
-  static_cast<void>(allowed);  // a refusal shows as the launch's error
+  // Each GPU is asked on its own; a refusal shows as the launch's error.
+  static_cast<void>(cudaFuncSetAttribute(few_rows_kernel<kSink>, cudaFuncAttributeMaxDynamicSharedMemorySize, kDynamicBytes));
   const std::int64_t bytes = Cut<kSink>::bytes(p.in.rows, p.in.k);
   const dim3 blocks(blocks_of(p.n / kColumns, Cut<kSink>::kStrips));
   launch_early(few_rows_kernel<kSink>, blocks, kThreads, static_cast<std::size_t>(bytes), stream, p);
