@@ -18,14 +18,15 @@ constexpr double kShare = 0.5;  // of the memory available; the rest is for what
 
 }  // namespace
 
-std::int64_t activation_bytes(const Architecture& a, at::ScalarType dtype, std::int64_t rows, Recompute recompute) {
+std::int64_t activation_bytes(const Architecture& a, at::ScalarType dtype, at::DeviceType device, std::int64_t rows, Recompute recompute) {
   const auto size = static_cast<std::int64_t>(c10::elementSize(dtype));
   const std::int64_t queries = a.heads * a.head_size, turned = queries + a.kv_heads * a.head_size;
   const std::int64_t attention = 2 * queries + 2 * a.kv_heads * a.head_size + (a.qk_norm ? turned : 0);
+  const std::int64_t inner = device == at::kCUDA ? 3 : 2;  // GPUs keep what SwiGLU gives beside what it takes
   const bool all = recompute == Recompute::kNone, block = recompute == Recompute::kBlock;
   const std::int64_t streams = block ? a.layers + 2 : 2 * a.layers + 1;
   const std::int64_t floats = streams * a.hidden + 2 * a.layers + 1 + a.layers * a.heads;
-  const std::int64_t values = (all ? 2 * a.layers + 1 : 2) * a.hidden + (block ? 1 : a.layers) * attention + (all ? a.layers : 1) * 2 * a.intermediate;
+  const std::int64_t values = (all ? 2 * a.layers + 1 : 2) * a.hidden + (block ? 1 : a.layers) * attention + (all ? a.layers : 1) * inner * a.intermediate;
   return rows * (floats * static_cast<std::int64_t>(sizeof(float)) + values * size);
 }
 
@@ -37,7 +38,7 @@ MemoryPlan plan_memory(const Config& config, const Parameters& model, const Comm
   for (const Choice& choice : kChoices) {
     if (config.learners.recompute != "auto" && config.learners.recompute != choice.name) continue;
     plan.recompute = choice.recompute;
-    plan.kept_bytes = activation_bytes(model.architecture(), model.flat().scalar_type(), plan.rows, choice.recompute);
+    plan.kept_bytes = activation_bytes(model.architecture(), model.flat().scalar_type(), device.type(), plan.rows, choice.recompute);
     if (static_cast<double>(plan.kept_bytes) <= kShare * static_cast<double>(plan.available_bytes)) break;
   }
   return plan;

@@ -20,7 +20,8 @@ struct MemoryPlan {
 };
 
 /// Bytes that a forward pass of `rows` rows keeps for its backward, within a twentieth of what Activations comes to.
-std::int64_t activation_bytes(const Architecture& architecture, at::ScalarType dtype, std::int64_t rows, Recompute recompute);
+std::int64_t activation_bytes(const Architecture& architecture, at::ScalarType dtype, at::DeviceType device, std::int64_t rows,
+                              Recompute recompute);
 
 /// What learners.recompute comes to for a model whose optimizer and gradients are there already. auto takes the first of none,
 /// activations and block that needs at most half of the memory available, of which ranks on CPUs are taken to have equal shares.

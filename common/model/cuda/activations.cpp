@@ -16,6 +16,7 @@ CudaActivations::CudaActivations(const Architecture& a, std::int64_t rows, bool 
       qkv_width_((a.heads + 2 * a.kv_heads) * a.head_size),
       unnormed_width_(keep && a.qk_norm ? (a.heads + a.kv_heads) * a.head_size : 0),
       gate_up_width_(2 * a.intermediate),
+      intermediate_(a.intermediate),
       keep_(keep),
       recompute_(storage.recompute) {
   lay_out();
@@ -39,6 +40,7 @@ CudaActivations::CudaActivations(const Architecture& a, const Activations& stora
       qkv_width_((a.heads + 2 * a.kv_heads) * a.head_size),
       unnormed_width_(a.qk_norm ? (a.heads + a.kv_heads) * a.head_size : 0),
       gate_up_width_(2 * a.intermediate),
+      intermediate_(a.intermediate),
       keep_(true),
       recompute_(storage.recompute),
       floats_(storage.floats),
@@ -57,6 +59,7 @@ void CudaActivations::lay_out() {
   qkv_ = take(value_count_, attentions * rows_ * qkv_width_);
   unnormed_ = take(value_count_, attentions * rows_ * unnormed_width_);
   gate_up_ = take(value_count_, (keeps_all() ? layers_ : 1) * rows_ * gate_up_width_);
+  activated_ = take(value_count_, (keeps_all() ? layers_ : 1) * std::max(rows_, kLeastActivatedRows) * intermediate_);
 }
 
 float* CudaActivations::inverse_rms(std::int64_t stream) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include <ATen/core/Tensor.h>
 
 #include "common/model/architecture.h"
@@ -8,6 +10,10 @@
 // T rows (tokens), H hidden, I intermediate, D head size.
 
 namespace troupe {
+
+/// Fewer rows than these go through the down projection as so many where rows must be exact: for its long inner dimension cuBLASLt
+/// has only slow algorithms without split-K there.
+inline constexpr std::int64_t kLeastActivatedRows = 128;
 
 /// What a forward pass on a GPU computes, as matrices in Activations' buffers. Residual streams and normed rows are numbered in the
 /// order of use: 2 * layer before attention, 2 * layer + 1 before the MLP, 2 * layers at the end. Layers share the buffers of
@@ -34,6 +40,11 @@ class CudaActivations {
   at::Tensor unnormed(std::int64_t layer) const;
   /// [T, 2 I]
   at::Tensor gate_up(std::int64_t layer) const { return values(gate_up_ + (keeps_all() ? layer : 0) * rows_ * gate_up_width_, gate_up_width_); }
+  /// silu(gate) * up, [at least T, I]; rows behind T hold anything.
+  at::Tensor activated(std::int64_t layer) const {
+    const std::int64_t rows = std::max(rows_, kLeastActivatedRows);
+    return values_.narrow(0, activated_ + (keeps_all() ? layer : 0) * rows * intermediate_, rows * intermediate_).view({rows, intermediate_});
+  }
   /// What backward must compute again.
   Recompute recompute() const { return recompute_; }
   bool keeps_attention() const { return keep_ && recompute_ != Recompute::kBlock; }
@@ -50,10 +61,10 @@ class CudaActivations {
   at::Tensor values(std::int64_t offset, std::int64_t width) const { return values_.narrow(0, offset, rows_ * width).view({rows_, width}); }
   void lay_out();
 
-  std::int64_t rows_, layers_, hidden_, qkv_width_, unnormed_width_, gate_up_width_;
+  std::int64_t rows_, layers_, hidden_, qkv_width_, unnormed_width_, gate_up_width_, intermediate_;
   bool keep_;
   Recompute recompute_;
-  std::int64_t residual_ = 0, inverse_rms_ = 0, normed_ = 0, qkv_ = 0, unnormed_ = 0, gate_up_ = 0;  // offsets
+  std::int64_t residual_ = 0, inverse_rms_ = 0, normed_ = 0, qkv_ = 0, unnormed_ = 0, gate_up_ = 0, activated_ = 0;  // offsets
   std::int64_t float_count_ = 0, value_count_ = 0;
   at::Tensor floats_, values_;
 };

@@ -14,6 +14,7 @@
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
 #include "common/model/cuda/hopper/attention_backward.h"
+#include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/cuda/packed_inputs.h"
 #include "common/model/passes.h"
 #include "common/model/tensor_cut.h"
@@ -73,8 +74,6 @@ class CudaPasses::Backward {
     rounded_ = values(a_.hidden);
     grad_qkv_ = values(qkv);
     grad_attended_ = values(attended);
-    grad_activated_ = values(a_.intermediate);
-    activated_ = values(a_.intermediate);
     grad_gate_up_ = values(2 * a_.intermediate);
     grad_normed_ = values(a_.hidden);
     if (model_.cut_ != nullptr) {
@@ -146,19 +145,28 @@ class CudaPasses::Backward {
       lse_ = saved_.lse[static_cast<std::size_t>(layer)];
     }
     if (buffers_.recompute() == Recompute::kActivations) model_.add_and_norm(buffers_, 2 * layer + 1, {});
-    if (buffers_.recompute() != Recompute::kNone) model_.activate(buffers_, layer, activated_);
+    if (buffers_.recompute() != Recompute::kNone) model_.activate(buffers_, layer);
   }
 
   void mlp_and_output(std::int64_t layer) const {
-    multiply(rounded_, block(layer).down, grad_activated_);
-    cuda::swiglu_backward(bf16_of(buffers_.gate_up(layer)), bf16_of(grad_activated_), rows_, a_.intermediate, bf16_of(grad_gate_up_),
-                          bf16_of(activated_), current_stream());
-    add_gradient(rounded_, activated_, offsets(layer).down);
+    swiglu(layer);
+    add_gradient(rounded_, buffers_.activated(layer).narrow(0, 0, rows_), offsets(layer).down);
     add_gradient(grad_gate_up_, buffers_.normed_TH(2 * layer + 1), offsets(layer).gate_up);
     model_.multiply_jointly(grad_normed_, grad_normed_.size(0), [&](const at::Tensor& out) { multiply(grad_gate_up_, block(layer).gate_up, out); });
     norm(2 * layer + 1, grad_normed_);
     add_gradient(rounded_, attended_rows(), offsets(layer).output);
     multiply(rounded_, block(layer).output, grad_attended_);
+  }
+
+  /// From the gradient of what `down` gave to that of gate and up.
+  void swiglu(std::int64_t layer) const {
+    const cuda::SwigluGradientProduct product{bf16_of(rounded_),       bf16_of(block(layer).down),          rows_,
+                                              a_.hidden,               a_.intermediate,                     bf16_of(buffers_.gate_up(layer)),
+                                              bf16_of(grad_gate_up_)};
+    if (cuda::fused_swiglu_backward_serves(product)) return cuda::fused_swiglu_backward(product, current_stream());
+    const at::Tensor grad_activated = at::empty({rows_, a_.intermediate}, on_gpu(at::kBFloat16));
+    multiply(rounded_, block(layer).down, grad_activated);
+    cuda::swiglu_backward(product.gate_up, bf16_of(grad_activated), rows_, a_.intermediate, product.grad_gate_up, current_stream());
   }
 
   at::Tensor attended_rows() const { return attended_.view({rows_, a_.heads * a_.head_size}); }
@@ -270,13 +278,12 @@ class CudaPasses::Backward {
   const PackedInputs inputs_;
   at::Tensor stream_, scratch_, products_;
   at::Tensor attended_, lse_;  // of the present block
-  at::Tensor rounded_, grad_qkv_, grad_attended_, grad_activated_, activated_, grad_gate_up_, grad_normed_;
+  at::Tensor rounded_, grad_qkv_, grad_attended_, grad_gate_up_, grad_normed_;
 };
 
 void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, const Activations& saved, const at::Tensor& grad_hidden_TH,
                           GradientUnits& gradients) const {
-  const std::int64_t attentions = saved.recompute == Recompute::kBlock ? 0 : architecture_.layers;
-  check(saved.rows == batch.ids_T.numel() && std::ssize(saved.attended) == attentions, "activations are those of this batch");
+  check(saved.rows == batch.ids_T.numel(), "activations are those of this batch");
   check(grad_hidden_TH.is_cuda() && grad_hidden_TH.is_contiguous() && grad_hidden_TH.scalar_type() == at::kBFloat16 &&
             grad_hidden_TH.numel() == saved.rows * architecture_.hidden,
         "grad_hidden is contiguous bf16 [T, H] on the GPU");
@@ -287,6 +294,8 @@ void CudaPasses::backward(const PackedSequences& batch, const at::Tensor& rope, 
     }
     return;
   }
+  const std::int64_t attentions = saved.recompute == Recompute::kBlock ? 0 : architecture_.layers;
+  check(std::ssize(saved.attended) == attentions, "activations have the attentions that their backward pass reads");
   Backward(*this, batch, rope, saved, gradients).run(batch.ids_T, grad_hidden_TH);
   check_cuda(cudaGetLastError(), "the backward pass");
 }

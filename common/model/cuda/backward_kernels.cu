@@ -211,13 +211,12 @@ __global__ void __launch_bounds__(kThreads) finish_qkv_backward_kernel(QkvGradie
 }
 
 __global__ void __launch_bounds__(kThreads) swiglu_backward_kernel(const Bf16* gate_up, const Bf16* grad_activated, std::int64_t count,
-                                                                   std::int64_t inner, Bf16* grad_gate_up, Bf16* activated) {
+                                                                   std::int64_t inner, Bf16* grad_gate_up) {
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
   if (i >= count) return;
   const std::int64_t row = i / inner, gate_at = row * 2 * inner + i % inner, up_at = gate_at + inner;
   const Eight gate = load8(gate_up + gate_at), up = load8(gate_up + up_at), grad = load8(grad_activated + i);
   const SwigluGradient out = swiglu_gradient(gate, up, grad);
-  *reinterpret_cast<Eight*>(activated + i) = out.activated;
   *reinterpret_cast<Eight*>(grad_gate_up + gate_at) = out.gate;
   *reinterpret_cast<Eight*>(grad_gate_up + up_at) = out.up;
 }
@@ -293,10 +292,10 @@ void finish_qkv_backward(const QkvGradient& g, float* scratch, cudaStream_t stre
 }
 
 void swiglu_backward(const Bf16* gate_up, const Bf16* grad_activated, std::int64_t rows, std::int64_t inner, Bf16* grad_gate_up,
-                     Bf16* activated, cudaStream_t stream) {
+                     cudaStream_t stream) {
   if (rows == 0) return;
   swiglu_backward_kernel<<<blocks_of(rows * inner, kThreads * 8), kThreads, 0, stream>>>(gate_up, grad_activated, rows * inner, inner,
-                                                                                         grad_gate_up, activated);
+                                                                                         grad_gate_up);
 }
 
 void embedding_backward(const float* rows_, const std::int64_t* ids, const std::int64_t* order, std::int64_t rows, std::int64_t hidden,

@@ -51,9 +51,9 @@ struct QkvGradient {
 };
 void finish_qkv_backward(const QkvGradient& gradient, float* scratch, cudaStream_t stream);
 
-/// The gradient of rows of [gate, up], `inner` elements each, and `activated` once more.
+/// The gradient of rows of [gate, up], `inner` elements each.
 void swiglu_backward(const Bf16* gate_up, const Bf16* grad_activated, std::int64_t rows, std::int64_t inner, Bf16* grad_gate_up,
-                     Bf16* activated, cudaStream_t stream);
+                     cudaStream_t stream);
 
 /// grad_table[id] += the sum of the rows of that id, in order. `ids` is sorted, order[i] the row of ids[i], ascending among equals.
 void embedding_backward(const float* rows_, const std::int64_t* ids, const std::int64_t* order, std::int64_t rows, std::int64_t hidden,

@@ -20,10 +20,6 @@
 namespace troupe {
 namespace {
 
-/// Fewer rows than these go through the down projection as so many where rows must be exact: for its long inner dimension cuBLASLt
-/// has only slow algorithms without split-K there.
-constexpr std::int64_t kLeastDownRows = 128;
-
 void check_sizes(const Architecture& a, const Parameters& parameters) {
   if (parameters.flat().scalar_type() != at::kBFloat16) {
     throw ConfigError(std::string("a model on a GPU computes in bf16, not in ") + c10::toString(parameters.flat().scalar_type()) +
@@ -198,8 +194,8 @@ cuda::QkvRows CudaPasses::qkv_rows(const CudaActivations& buffers, const Batch& 
   return qkv;
 }
 
-void CudaPasses::activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const {
-  const at::Tensor normed = buffers.normed_TH(2 * layer + 1), gate_up = buffers.gate_up(layer);
+void CudaPasses::activate(const CudaActivations& buffers, std::int64_t layer) const {
+  const at::Tensor normed = buffers.normed_TH(2 * layer + 1), gate_up = buffers.gate_up(layer), activated = buffers.activated(layer);
   const at::Tensor& weights = block(layer).gate_up;
   const cuda::GateUpProduct product{data_of<Bf16>(normed),      data_of<Bf16>(weights),
                                     buffers.rows(),             architecture_.hidden,
@@ -218,10 +214,8 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
   const Architecture& a = architecture_;
   const std::int64_t count = buffers.rows();
   const Rows exactness = exact_ ? Rows::kExact : Rows::kFree;
-  const std::int64_t down_rows = exact_ ? std::max(count, kLeastDownRows) : count;
+  const std::int64_t down_rows = exact_ ? std::max(count, kLeastActivatedRows) : count;
   const at::Tensor delta_all = at::empty({down_rows, a.hidden}, on_gpu(at::kBFloat16)), delta = delta_all.narrow(0, 0, count);
-  const at::Tensor activated = at::empty({down_rows, a.intermediate}, on_gpu(at::kBFloat16));
-  if (down_rows > count) activated.zero_();
   enter(0, after(0));
   cuda::embed(data_of<Bf16>(embedding_), rows.ids, count, a.hidden, data_of<float>(buffers.residual_TH(0)), current_stream());
   enter(1, after(1));
@@ -233,7 +227,8 @@ at::Tensor CudaPasses::run(const CudaActivations& buffers, const Batch& rows, co
     const at::Tensor attended = attend(layer);
     multiply_jointly(delta, count, [&](const at::Tensor& out) { multiply_transposed(attended, block.output, out, exactness); });
     add_and_norm(buffers, 2 * layer + 1, delta);
-    activate(buffers, layer, activated);
+    activate(buffers, layer);
+    const at::Tensor activated = buffers.activated(layer).narrow(0, 0, down_rows);
     multiply_jointly(delta_all, count, [&](const at::Tensor& out) { multiply_transposed(activated, block.down, out, exactness); });
     enter(layer + 2, after(layer + 2));
     add_and_norm(buffers, 2 * layer + 2, delta);
@@ -345,7 +340,7 @@ template <typename Attend>
 at::Tensor CudaPasses::run_few(const CudaActivations& buffers, const Batch& rows, const Attend& attend) const {
   const Architecture& a = architecture_;
   const std::int64_t count = buffers.rows();
-  const at::Tensor activated = at::empty({count, a.intermediate}, on_gpu(at::kBFloat16));
+  const at::Tensor activated = buffers.activated(0).narrow(0, 0, count);
   float* const residual = data_of<float>(buffers.residual_TH(0));
   const auto normed = [&](const at::Tensor& weight) {
     return cuda::FewRows{count, a.hidden, nullptr, residual, data_of<Bf16>(weight), static_cast<float>(a.rms_eps)};

@@ -90,8 +90,8 @@ class CudaPasses {
   cuda::QkvRows qkv_rows(const CudaActivations& buffers, const Batch& rows, const at::Tensor& rope, std::int64_t layer) const;
   at::Tensor attend_decoding(const CudaActivations& buffers, const Batch& batch, const at::Tensor& rope, std::int64_t layer,
                              const DecodeInputs& inputs, const at::Tensor& attended) const;
-  /// activated = silu(gate) * up of the block's normed rows.
-  void activate(const CudaActivations& buffers, std::int64_t layer, const at::Tensor& activated) const;
+  /// `activated` of the block's normed rows.
+  void activate(const CudaActivations& buffers, std::int64_t layer) const;
   void add_and_norm(const CudaActivations& buffers, std::int64_t stream, const at::Tensor& delta) const;
   /// out [T, H] := what `product` puts into its argument; where ranks hold the model together, of the first `rows` the sum of their
   /// products, rounded once.

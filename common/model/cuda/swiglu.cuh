@@ -17,7 +17,6 @@ __device__ __forceinline__ Eight activated_of(const Eight& gate, const Eight& up
 
 struct SwigluGradient {
   Eight gate, up;
-  Eight activated;  // once more
 };
 
 __device__ __forceinline__ SwigluGradient swiglu_gradient(const Eight& gate, const Eight& up, const Eight& grad_activated) {
@@ -26,7 +25,6 @@ __device__ __forceinline__ SwigluGradient swiglu_gradient(const Eight& gate, con
   for (int j = 0; j < 8; ++j) {
     const float g = to_float(gate.v[j]), u = to_float(up.v[j]), da = to_float(grad_activated.v[j]);
     const float sigmoid = __fdividef(1.0F, 1.0F + __expf(-g)), silu = g * sigmoid;
-    out.activated.v[j] = to_bf16(silu * u);
     out.gate.v[j] = to_bf16(da * u * (sigmoid + silu * (1.0F - sigmoid)));
     out.up.v[j] = to_bf16(da * silu);
   }

@@ -113,7 +113,7 @@ template <int kCount>
 __device__ __forceinline__ void multiply_sums(float (&d)[kCount], const Fragment (&own)[4], std::uint32_t tile, bool add) {
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    multiply_rows(d, own[i], rows_at(tile + static_cast<std::uint32_t>(i) * 2048, kPanelBytes), add || i > 0);
+    multiply(d, own[i], rows_at(tile + static_cast<std::uint32_t>(i) * 2048, kPanelBytes), add || i > 0);
 }
 
 __device__ __forceinline__ std::uint32_t both(float low, float high) {

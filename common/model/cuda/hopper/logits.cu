@@ -10,7 +10,7 @@ using tiles::Work;
 static_assert(kColumns == kLogitTile);
 
 /// The partial of a row of the tile, and its target's logit.
-struct Statistics {
+struct Statistics : tiles::Finishing {
   const std::int64_t* targets;
   float inverse_temperature;
   LogitPartial* partials;
@@ -37,7 +37,7 @@ struct Statistics {
 };
 
 /// d logp / d logit_v = ([v is the target] - p_v) / temperature.
-struct Gradients {
+struct Gradients : tiles::Finishing {
   const std::int64_t* targets;
   float inverse_temperature;
   const float* lse;
@@ -65,7 +65,7 @@ struct Gradients {
   }
 };
 
-tiles::Operands operands_of(const LogitProduct& p) { return {p.hidden, p.head, p.rows, p.width, p.vocabulary}; }
+tiles::Operands<> operands_of(const LogitProduct& p) { return {p.hidden, p.head, p.rows, p.width, p.vocabulary}; }
 
 Work work_of(std::int64_t first_column, std::int64_t columns) {
   Work work{};
@@ -78,16 +78,16 @@ Work work_of(std::int64_t first_column, std::int64_t columns) {
 
 }  // namespace
 
-bool fused_logits_serve(const LogitProduct& product) { return tiles::serve(operands_of(product)); }
+bool fused_logits_serve(const LogitProduct& product) { return operands_of(product).serve(); }
 
 void fused_partials(const LogitProduct& product, LogitPartial* partials, float* target_logits, cudaStream_t stream) {
-  const Statistics finish{product.targets, product.inverse_temperature, partials, target_logits};
+  const Statistics finish{{}, product.targets, product.inverse_temperature, partials, target_logits};
   tiles::launch(operands_of(product), work_of(0, product.vocabulary), finish, stream);
 }
 
 void fused_gradients(const LogitProduct& product, std::int64_t first_column, std::int64_t columns, const float* lse,
                      const float* grad_logp, Bf16* gradients, cudaStream_t stream) {
-  const Gradients finish{product.targets, product.inverse_temperature, lse, grad_logp, gradients};
+  const Gradients finish{{}, product.targets, product.inverse_temperature, lse, grad_logp, gradients};
   tiles::launch(operands_of(product), work_of(first_column, columns), finish, stream);
 }
 

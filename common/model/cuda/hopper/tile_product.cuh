@@ -7,8 +7,9 @@
 #include "common/model/cuda/hopper/tensor_map.h"
 #include "common/model/cuda/hopper/wgmma.cuh"
 
-// Products whose results are finished in registers: left [rows, width] times right [columns, width] transposed, tile by tile; a
-// functor gets the values of each row of a tile while the next is being multiplied. The bits of the sums are cuBLASLt's.
+// Products whose results are finished in registers: left [rows, width] times right [columns, width] transposed, or right [width,
+// columns], tile by tile; a functor gets the values of each row of a tile while the next is being fetched. The bits of the sums
+// are cuBLASLt's.
 
 namespace troupe::cuda::tiles {
 
@@ -17,6 +18,7 @@ namespace troupe::cuda::tiles {
 inline constexpr int kRows = 128, kColumns = 256, kInner = 64;
 inline constexpr int kStages = 4, kConsumers = 256, kThreads = kConsumers + 128;
 inline constexpr std::uint32_t kLeftBytes = kRows * kInner * sizeof(Bf16), kRightBytes = kColumns * kInner * sizeof(Bf16);
+inline constexpr std::uint32_t kPanelBytes = kInner * 64 * sizeof(Bf16);  // of a right operand whose rows are the inner dimension
 inline constexpr std::uint32_t kStageBytes = kLeftBytes + kRightBytes;
 inline constexpr std::size_t kSharedBytes = kStages * kStageBytes + 1024 + 16 * kStages;
 inline constexpr int kPairsTogether =
@@ -31,6 +33,13 @@ struct Work {
 
 struct Tile {
   int row, column;  // its first; the column counts from first_column
+};
+
+/// What finishes rows unless it says otherwise.
+struct Finishing {
+  using Right = AlongInner;  // how the right operand lies
+  /// When a tile's product begins, by each thread that multiplies: to bring what finishing it will read nearer.
+  __device__ __forceinline__ void foresee(const Work& /*work*/, const Tile& /*tile*/) const {}
 };
 
 __device__ __forceinline__ Tile tile_of(const Work& work, int index, int rank) {
@@ -50,11 +59,29 @@ struct Shared {
   __device__ __forceinline__ std::uint32_t empty(int stage) const { return full(stage) + 8; }
 };
 
+/// The half of a stage's right operand that this block brings for both.
+template <typename Right>
+__device__ __forceinline__ void bring_right(const CUtensorMap& right, const Work& work, const Shared& shared, int stage, int column,
+                                            int inner, std::uint32_t rank) {
+  const std::uint32_t to = shared.right(stage) + rank * (kRightBytes / 2), full = shared.full(stage);
+  const int half = static_cast<int>(rank);
+  if constexpr (Right::kTransposed == 0) {
+    copy_box_to(3, to, &right, full, inner, column + half * work.second_half);
+  } else {
+#pragma unroll
+    for (int panel = 0; panel < kColumns / 128; ++panel) {
+      copy_box_to(3, to + static_cast<std::uint32_t>(panel) * kPanelBytes, &right, full, column + half * (kColumns / 2) + 64 * panel,
+                  inner);
+    }
+  }
+}
+
 /// By one thread.
+template <typename Right>
 __device__ __forceinline__ void produce(const CUtensorMap& left, const CUtensorMap& right, const Work& work, const Shared& shared,
                                         std::uint32_t rank) {
   RingPlace<kStages> place;
-  const int tiles = work.row_pairs * work.column_tiles, half = static_cast<int>(rank) * work.second_half;
+  const int tiles = work.row_pairs * work.column_tiles;
   for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
     const Tile tile = tile_of(work, index, static_cast<int>(rank));
     for (int step = 0; step < work.steps; ++step, place.next()) {
@@ -62,8 +89,7 @@ __device__ __forceinline__ void produce(const CUtensorMap& left, const CUtensorM
       await(shared.empty(place.stage), place.parity ^ 1);
       arrive_expecting(full, kStageBytes);
       copy_box(shared.left(place.stage), &left, full, step * kInner, tile.row);
-      copy_box_to(3, shared.right(place.stage) + rank * (kRightBytes / 2), &right, full, step * kInner,
-                  work.first_column + tile.column + half);
+      bring_right<Right>(right, work, shared, place.stage, work.first_column + tile.column, step * kInner, rank);
     }
   }
 }
@@ -73,6 +99,16 @@ __device__ __forceinline__ void release(const Shared& shared, int stage) {
   if (threadIdx.x % 32 < 2) arrive_at(shared.empty(stage), threadIdx.x % 32);
 }
 
+/// 16 inner elements of a stage's right operand.
+template <typename Right>
+__device__ __forceinline__ Right right_part(std::uint32_t right, std::uint32_t part) {
+  if constexpr (Right::kTransposed == 0)
+    return matrix_at(right + 32 * part);
+  else
+    return rows_at(right + 2048 * part, kPanelBytes);
+}
+
+template <typename Right>
 __device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Work& work, const Shared& shared,
                                               RingPlace<kStages>& place) {
   const std::uint32_t own = threadIdx.x / 128 * (kLeftBytes / 2);
@@ -83,7 +119,7 @@ __device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], const Wo
     begin_products();
 #pragma unroll
     for (std::uint32_t i = 0; i < kInner / 16; ++i) {
-      multiply(d, matrix_at(left + 32 * i), matrix_at(right + 32 * i), step > 0 || i > 0);
+      multiply(d, matrix_at(left + 32 * i), right_part<Right>(right, i), step > 0 || i > 0);
     }
     end_products();
     if (step > 0) {
@@ -146,7 +182,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
   sync_cluster();
   if (threadIdx.x >= kConsumers) {
     give_registers<24>();
-    if (threadIdx.x == kConsumers) produce(left, right, work, shared, rank);
+    if (threadIdx.x == kConsumers) produce<typename Finish::Right>(left, right, work, shared, rank);
     __syncwarp();
   } else {
     take_registers<240>();
@@ -155,7 +191,8 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
       const Tile tile = tile_of(work, index, static_cast<int>(rank));
       float d[kColumns / 2], row[kColumns / 4];
-      multiply_tile(d, work, shared, place);
+      finish.foresee(work, tile);
+      multiply_tile<typename Finish::Right>(d, work, shared, place);
       take_row<0>(d, row);
       finish(row, work, tile.row + own, tile.column);
       take_row<1>(d, row);
@@ -165,19 +202,24 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
   sync_cluster();  // nobody goes while the other may still write to its memory or barriers
 }
 
-/// The operands of a product: left [rows, width], right [all_columns, width].
+/// The operands of a product: left [rows, width], right [all_columns, width] or [width, all_columns].
+template <typename Right = AlongInner>
 struct Operands {
   const Bf16* left;
   const Bf16* right;
   std::int64_t rows, width, all_columns;
-};
 
-/// Whether the GPU is a Hopper and the copy engine can read the operands.
-inline bool serve(const Operands& o) { return is_hopper() && can_map(o.left, o.width) && can_map(o.right, o.width); }
+  /// Whether the GPU is a Hopper and the copy engine can read them.
+  bool serve() const { return is_hopper() && can_map(left, width) && can_map(right, Right::kTransposed == 0 ? width : all_columns); }
+  CUtensorMap left_map() const { return map_of(left, rows, width, kRows); }
+  CUtensorMap right_map() const {
+    return Right::kTransposed == 0 ? map_of(right, all_columns, width, kColumns / 2) : map_of(right, width, all_columns, kInner);
+  }
+};
 
 /// `work` has its columns' members set.
 template <typename Finish>
-void launch(const Operands& o, Work work, const Finish& finish, cudaStream_t stream) {
+void launch(const Operands<typename Finish::Right>& o, Work work, const Finish& finish, cudaStream_t stream) {
   if (o.rows == 0 || work.columns == 0) return;
   const auto parts = [](std::int64_t count, int each) { return static_cast<int>((count + each - 1) / each); };
   work.rows = static_cast<int>(o.rows);
@@ -186,8 +228,7 @@ void launch(const Operands& o, Work work, const Finish& finish, cudaStream_t str
   work.column_tiles = parts(work.columns, work.tile_columns);
   allow_shared_memory(reinterpret_cast<const void*>(&kernel<Finish>), kSharedBytes);
   const auto clusters = static_cast<unsigned>(std::min(multiprocessors() / 2, work.row_pairs * work.column_tiles));
-  kernel<Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(
-      map_of(o.left, o.rows, o.width, kRows), map_of(o.right, o.all_columns, o.width, kColumns / 2), work, finish);
+  kernel<Finish><<<2 * clusters, kThreads, kSharedBytes, stream>>>(o.left_map(), o.right_map(), work, finish);
 }
 
 }  // namespace troupe::cuda::tiles

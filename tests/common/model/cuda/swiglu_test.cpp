@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
 
+#include "common/model/cuda/backward_kernels.h"
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
@@ -48,6 +49,22 @@ TEST_SUITE("model/cuda/swiglu") {
       CHECK(gate_up.equal(expected_gate_up));
       CHECK(activated.equal(expected));
       CHECK(alone.equal(expected));
+    }
+  }
+
+  TEST_CASE("the product behind SwiGLU with its gradient has the bits of the two apart") {
+    for (const auto& [rows, hidden, inner] : kSizes) {
+      CAPTURE(inner);
+      const at::Tensor grad = random(rows, hidden, 0.1), down = random(hidden, inner, 0.1), gate_up = random(rows, 2 * inner, 2.0);
+      const at::Tensor found = unset(rows, 2 * inner), expected = unset(rows, 2 * inner), grad_activated = unset(rows, inner);
+      const cuda::SwigluGradientProduct product{data_of<Bf16>(grad), data_of<Bf16>(down),    rows, hidden, inner,
+                                                data_of<Bf16>(gate_up), data_of<Bf16>(found)};
+      REQUIRE(cuda::fused_swiglu_backward_serves(product));
+      cuda::fused_swiglu_backward(product, current_stream());
+
+      multiply_transposed(grad, down.t().contiguous(), grad_activated, Rows::kExact);
+      cuda::swiglu_backward(product.gate_up, data_of<Bf16>(grad_activated), rows, inner, data_of<Bf16>(expected), current_stream());
+      CHECK(found.equal(expected));
     }
   }
 }
