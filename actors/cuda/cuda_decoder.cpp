@@ -237,6 +237,8 @@ class CudaDecoder : public Decoder {
     for (std::int64_t i = count; i < rows; ++i) arrays_.set(i, {});
     arrays_.upload();
     if (changed) upload_pages(side, count, used_pages);
+    const TensorCut* const cut = model_.parameters().cut();
+    if (cut != nullptr && !cut->group().sums_in_graphs()) return launch(rows);
     Graph& graph = graph_of(rows);
     graph.graph.replay();
     return graph.logits_NV;

@@ -21,6 +21,8 @@ class TensorGroup {
   virtual void sum_(const at::Tensor& values) = 0;
   /// The ranks' `own`, of equal shape and contiguous, one behind the other in a new first dimension. Collective.
   virtual at::Tensor gather(const at::Tensor& own) = 0;
+  /// Whether sum_ may be captured in a CUDA graph.
+  virtual bool sums_in_graphs() const { return false; }
 };
 
 /// The numbers of a rank's part of a model that `ranks` hold together. @throws ConfigError naming `key`, which asks for so many, and the

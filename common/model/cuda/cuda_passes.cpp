@@ -11,6 +11,7 @@
 #include "common/model/cuda/device.h"
 #include "common/model/cuda/forward_kernels.h"
 #include "common/model/cuda/gemm.h"
+#include "common/model/cuda/hopper/attention_forward.h"
 #include "common/model/cuda/hopper/few_rows.h"
 #include "common/model/cuda/hopper/swiglu.h"
 #include "common/model/cuda/packed_inputs.h"
@@ -265,6 +266,22 @@ at::Tensor CudaPasses::forward(const PackedSequences& batch, const at::Tensor& r
 std::pair<at::Tensor, at::Tensor> CudaPasses::attend_packed(const CudaActivations& buffers, std::int64_t layer, const PackedInputs& inputs) const {
   const Architecture& a = architecture_;
   const at::Tensor heads = buffers.qkv(layer).view({buffers.rows(), a.heads + 2 * a.kv_heads, a.head_size});
+  cuda::AttentionRows own{};
+  own.qkv = data_of<Bf16>(heads);
+  own.rows = buffers.rows();
+  own.heads = static_cast<std::int32_t>(a.heads);
+  own.kv_heads = static_cast<std::int32_t>(a.kv_heads);
+  own.head_size = static_cast<std::int32_t>(a.head_size);
+  own.starts = data_of<std::int32_t>(inputs.starts());
+  own.sequences = static_cast<std::int32_t>(inputs.sequences());
+  own.longest = static_cast<std::int32_t>(inputs.longest());
+  if (!inputs.shares() && cuda::attention_forward_serves(own)) {
+    const at::Tensor attended = at::empty({own.rows, a.heads, a.head_size}, on_gpu(at::kBFloat16)), lse = at::empty({a.heads, own.rows}, on_gpu(at::kFloat));
+    own.attended = data_of<Bf16>(attended);
+    own.lse = data_of<float>(lse);
+    cuda::attention_forward(own, current_stream());
+    return {attended, lse};
+  }
   const at::Tensor keys = inputs.keys_of(heads.narrow(1, a.heads, 2 * a.kv_heads));
   return flash_attention(heads.narrow(1, 0, a.heads), keys.narrow(1, 0, a.kv_heads), keys.narrow(1, a.kv_heads, a.kv_heads), inputs.starts(),
                          inputs.key_starts(), inputs.longest(), inputs.longest_keys());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +85,13 @@ class PeerRanks::Group final : public TensorGroup {
         sum_piece(piece, count);
     }
     check_cuda(cudaGetLastError(), "a sum over GPUs");
+  }
+
+  /// Ranks that share a GPU may come to wait for one another's kernels in vain there: one's launches can hold up another's.
+  bool sums_in_graphs() const override {
+    std::set<int> devices;
+    for (const Places::Place& place : places_->of) devices.insert(place.device);
+    return std::ssize(devices) == size();
   }
 
   at::Tensor gather(const at::Tensor& own) override { return host_->gather(own.cpu()).to(own.device()); }

@@ -14,7 +14,8 @@ class PeerRanks {
   explicit PeerRanks(int count);
 
   /// The rank's view of the others, for its TensorCut, in its thread and on the GPU that is current there. Sums are added in rank
-  /// order; in the order of the stream, and within the capture of a CUDA graph in one kernel. Collective.
+  /// order; in the order of the stream, and within the capture of a CUDA graph, where each rank has a GPU of its own, in one kernel.
+  /// Collective.
   /// @throws ConfigError naming two GPUs of which one cannot read the other's memory.
   std::shared_ptr<TensorGroup> group(ThreadRanks& ranks, int rank);
 

@@ -12,11 +12,7 @@ __device__ __forceinline__ void bring_keys(const Ring<kHead>& ring, const CUtens
                                            const Rows128& block, int kv_head, int tiles) {
   RingPlace<Ring<kHead>::kStages> place;
   for (int tile = 0; tile < tiles; ++tile, place.next()) {
-    await(ring.empty(place.stage), place.parity ^ 1);
-    arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
-    copy_tile<kHead>(ring.first(place.stage), &qkv, ring.full(place.stage), g.heads + kv_head, block.begin + 64 * tile);
-    copy_tile<kHead>(ring.second(place.stage), &qkv, ring.full(place.stage), g.heads + g.kv_heads + kv_head,
-                     block.begin + 64 * tile);
+    bring_pair<kHead>(ring, place, &qkv, g.heads + kv_head, g.heads + g.kv_heads + kv_head, block.begin + 64 * tile);
   }
 }
 

@@ -4,9 +4,10 @@
 #include "common/model/cuda/hopper/attention_backward.h"
 #include "common/model/cuda/hopper/pipeline.cuh"
 #include "common/model/cuda/hopper/wgmma.cuh"
+#include "common/model/cuda/matrix_instructions.cuh"
 #include "common/model/cuda/row_statistics.cuh"
 
-// The parts of attention's backward kernels: tiles of 64 rows of a head that come through a ring of buffers in shared memory, and
+// The parts of attention's kernels: tiles of 64 rows of a head that come through a ring of buffers in shared memory, and
 // 64 rows of its own that each of a block's two warpgroups has in registers as wgmma.cuh says.
 
 namespace troupe::cuda {
@@ -91,6 +92,16 @@ __device__ __forceinline__ void copy_tile(std::uint32_t to, const CUtensorMap* m
     copy_box(to + static_cast<std::uint32_t>(panel) * kPanelBytes, map, barrier, 64 * panel, head, row);
 }
 
+/// By one thread: tiles of two heads from `row` on to a stage, as soon as it is free.
+template <int kHead>
+__device__ __forceinline__ void bring_pair(const Ring<kHead>& ring, const RingPlace<Ring<kHead>::kStages>& place, const CUtensorMap* map,
+                                           int first_head, int second_head, int row) {
+  await(ring.empty(place.stage), place.parity ^ 1);
+  arrive_expecting(ring.full(place.stage), 2 * kTileBytes<kHead>);
+  copy_tile<kHead>(ring.first(place.stage), map, ring.full(place.stage), first_head, row);
+  copy_tile<kHead>(ring.second(place.stage), map, ring.full(place.stage), second_head, row);
+}
+
 /// 16 inner elements of a tile whose rows run along the inner dimension.
 __device__ __forceinline__ std::uint32_t inner_part(std::uint32_t tile, int part) {
   return tile + static_cast<std::uint32_t>(part / 4) * kPanelBytes + static_cast<std::uint32_t>(part % 4) * 32;
@@ -116,14 +127,10 @@ __device__ __forceinline__ void multiply_sums(float (&d)[kCount], const Fragment
     multiply(d, own[i], rows_at(tile + static_cast<std::uint32_t>(i) * 2048, kPanelBytes), add || i > 0);
 }
 
-__device__ __forceinline__ std::uint32_t both(float low, float high) {
-  return static_cast<std::uint32_t>(to_bf16(low).bits) | static_cast<std::uint32_t>(to_bf16(high).bits) << 16;
-}
-
 /// A product's 64 columns as the left operand of another.
 __device__ __forceinline__ void fragments_of(const float (&d)[32], Fragment (&out)[4]) {
 #pragma unroll
-  for (int i = 0; i < 16; ++i) out[i / 4][i % 4] = both(d[2 * i], d[2 * i + 1]);
+  for (int i = 0; i < 16; ++i) out[i / 4][i % 4] = pack_two(d[2 * i], d[2 * i + 1]);
 }
 
 /// One of a fragment's values, element i of the product it was made of.
@@ -212,8 +219,8 @@ __device__ __forceinline__ void store_rows(const AttentionGradient& g, const Row
         low[e] = kTurn ? a * cosine + b * sine : a;
         high[e] = kTurn ? b * cosine - a * sine : b;
       }
-      *reinterpret_cast<std::uint32_t*>(to + 8 * j) = both(low[0], low[1]);
-      *reinterpret_cast<std::uint32_t*>(to + 8 * j + kHead / 2) = both(high[0], high[1]);
+      *reinterpret_cast<std::uint32_t*>(to + 8 * j) = pack_two(low[0], low[1]);
+      *reinterpret_cast<std::uint32_t*>(to + 8 * j + kHead / 2) = pack_two(high[0], high[1]);
     }
   }
 }
