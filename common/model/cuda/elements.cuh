@@ -25,6 +25,30 @@ struct alignas(16) FourFloats {
   float v[4];
 };
 
+/// Eight numbers as the pairs that they are in 32-bit registers.
+struct Pairs {
+  unsigned words[4];
+  Pairs() = default;
+  __device__ __forceinline__ explicit Pairs(const Eight& eight) {
+    const auto& from = reinterpret_cast<const uint4&>(eight);
+    words[0] = from.x;
+    words[1] = from.y;
+    words[2] = from.z;
+    words[3] = from.w;
+  }
+  __device__ __forceinline__ float low(int pair) const { return __uint_as_float(words[pair] << 16); }
+  __device__ __forceinline__ float high(int pair) const { return __uint_as_float(words[pair] & 0xFFFF0000U); }
+  __device__ __forceinline__ void set(int pair, float low, float high) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    words[pair] = reinterpret_cast<const unsigned&>(both);
+  }
+  __device__ __forceinline__ Eight eight() const {
+    Eight eight;
+    reinterpret_cast<uint4&>(eight) = {words[0], words[1], words[2], words[3]};
+    return eight;
+  }
+};
+
 __device__ __forceinline__ Four load4(const Bf16* from) { return *reinterpret_cast<const Four*>(from); }
 __device__ __forceinline__ Eight load8(const Bf16* from) { return *reinterpret_cast<const Eight*>(from); }
 __device__ __forceinline__ FourFloats load4(const float* from) { return *reinterpret_cast<const FourFloats*>(from); }

@@ -59,42 +59,81 @@ __device__ __forceinline__ void bring_items(const Ring<kHead>& ring, const CUten
   }
 }
 
+/// The matrix units take turns between the warpgroups: while one's products are computed the other's scores become weights.
+struct Turns {
+  int own = static_cast<int>(threadIdx.x / 128);
+  __device__ __forceinline__ Turns() {
+    if (own == 1) pass();
+  }
+  __device__ __forceinline__ void await() const { asm volatile("bar.sync %0, %1;" ::"r"(1 + own), "n"(kConsumers) : "memory"); }
+  __device__ __forceinline__ void pass() const { asm volatile("bar.arrive %0, %1;" ::"r"(2 - own), "n"(kConsumers) : "memory"); }
+  /// The first warpgroup takes the turn that nobody needs any more.
+  __device__ __forceinline__ void end() const {
+    if (own == 0) await();
+  }
+};
+
+/// 2^x as exp2f, for x <= 0.
+template <bool kDenormals>
+__device__ __forceinline__ float power_of_two(float x) {
+  return kDenormals ? exp2f(x) : exp2_of(x);
+}
+
 /// What a thread has of its two rows.
 template <int kHead>
 struct Rows {
+  static constexpr int kScores = 32 * kBlockTiles<kHead>;
   float out[kHead / 2] = {};
-  float max[2] = {kMinusInfinity, kMinusInfinity}, sum[2] = {};
+  float max[2] = {kMinusInfinity, kMinusInfinity}, sum[2] = {}, rescale[2] = {};
 
-  /// Turns a block's scores to weights relative to the largest so far, and what was added up before to that scale.
-  __device__ __forceinline__ void soften(float (&scores)[kBlockTiles<kHead>][32], float scale) {
+  static __device__ __forceinline__ float& of(float (&scores)[kBlockTiles<kHead>][32], int which, int i) {
+    return scores[i / 16][i % 16 / 2 * 4 + 2 * which + i % 2];
+  }
+
+  /// Turns a block's scores, which are `masked` with -infinity or not, to weights relative to the largest so far.
+  __device__ __forceinline__ void soften(float (&scores)[kBlockTiles<kHead>][32], float scale, bool masked) {
+    float scaled[2];
+    bool denormal = masked;
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
-      float top = max[which];
+      float top = max[which], low = 0;
 #pragma unroll
-      for (int tile = 0; tile < kBlockTiles<kHead>; ++tile) {
-#pragma unroll
-        for (int i = 0; i < 16; ++i) top = fmaxf(top, scores[tile][4 * (i / 2) + 2 * which + i % 2]);
+      for (int i = 0; i < kScores / 2; ++i) {
+        top = fmaxf(top, of(scores, which, i));
+        low = i == 0 ? of(scores, which, i) : fminf(low, of(scores, which, i));
       }
       top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 2));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 1));
-      const float base = top == kMinusInfinity ? 0.0F : top, scaled = __fmul_rn(base, scale);
-      const float rescale = exp2f(__fmul_rn(__fsub_rn(max[which], base), scale));
+      const float base = top == kMinusInfinity ? 0.0F : top;
+      scaled[which] = __fmul_rn(base, scale);
+      rescale[which] = exp2f(__fmul_rn(__fsub_rn(max[which], base), scale));
       max[which] = top;
+      denormal = denormal || __fsub_rn(__fmul_rn(low, scale), scaled[which]) < -126.0F;
+    }
+    if (__any_sync(0xffffffffU, denormal)) {
+      weigh<true>(scores, scale, scaled);
+    } else {
+      weigh<false>(scores, scale, scaled);
+    }
+  }
+
+  template <bool kDenormals>
+  __device__ __forceinline__ void weigh(float (&scores)[kBlockTiles<kHead>][32], float scale, const float (&scaled)[2]) {
 #pragma unroll
-      for (int tile = 0; tile < kBlockTiles<kHead>; ++tile) {
+    for (int which = 0; which < 2; ++which) {
 #pragma unroll
-        for (int i = 0; i < 16; ++i) {
-          float& score = scores[tile][4 * (i / 2) + 2 * which + i % 2];
-          score = exp2f(__fsub_rn(__fmul_rn(score, scale), scaled));
-          sum[which] = tile + i == 0 ? __fmaf_rn(sum[which], rescale, score) : __fadd_rn(sum[which], score);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kHead / 4; ++i) {
-        float& value = out[4 * (i / 2) + 2 * which + i % 2];
-        value = __fmul_rn(value, rescale);
+      for (int i = 0; i < kScores / 2; ++i) {
+        float& score = of(scores, which, i);
+        score = power_of_two<kDenormals>(__fsub_rn(__fmul_rn(score, scale), scaled[which]));
+        sum[which] = i == 0 ? __fmaf_rn(sum[which], rescale[which], score) : __fadd_rn(sum[which], score);
       }
     }
+  }
+
+  /// Brings what was added up before to the weights' scale.
+  __device__ __forceinline__ void rescale_out() {
+#pragma unroll
+    for (int i = 0; i < kHead / 2; ++i) out[i] = __fmul_rn(out[i], rescale[i / 2 % 2]);
   }
 
   __device__ __forceinline__ void store(const AttentionRows& g, const Item& item, int own, float scale) {
@@ -139,6 +178,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     load_rows<kHead>(g.qkv + item.head * kHead, (g.heads + 2 * g.kv_heads) * kHead, item.block, item.block.first + half + own_row(),
                      queries);
   };
+  const Turns turns;
   Fragment queries[kHead / 16] = {}, next[kHead / 16] = {};
   RingPlace<Ring<kHead>::kStages> place;
   load(static_cast<int>(blockIdx.x), next);
@@ -152,52 +192,80 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     Rows<kHead> rows;
     float scores[kTiles][32];
     Fragment weights[kTiles][4];
-    int before = -1;  // the first of the stages that are being read
-    const auto release_before = [&] {
-      if (before < 0) return;
+    /// The first of the stages that hold a block of keys is its `stage`.
+    const auto stage_of = [](int stage, int tile) { return (stage + tile) % Ring<kHead>::kStages; };
+    const auto release = [&](int stage) {
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) ring.release((before + tile) % Ring<kHead>::kStages);
+      for (int tile = 0; tile < kTiles; ++tile) ring.release(stage_of(stage, tile));
     };
-    for (int block = item.key_blocks<kHead>() - 1; block >= 0; --block) {
+    /// The first stage of the next block of keys, once it is there and the matrix units are free.
+    const auto next_stage = [&] {
       const int stage = place.stage;
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile, place.next()) await(ring.full(place.stage), place.parity);
-      if (kStride * block > first + 63) {  // no query sees a key
-        for (int tile = 0; tile < kTiles; ++tile) ring.release((stage + tile) % Ring<kHead>::kStages);
-        continue;
-      }
-      begin_products();
+      turns.await();
+      return stage;
+    };
+    const auto score = [&](int stage) {
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile)
-        multiply_head<kHead>(scores[tile], queries, ring.first((stage + tile) % Ring<kHead>::kStages));
+      for (int tile = 0; tile < kTiles; ++tile) multiply_head<kHead>(scores[tile], queries, ring.first(stage_of(stage, tile)));
       end_products();
-      await_products<0>();
-      release_before();
-      before = stage;
+    };
+    const auto add_values = [&](int stage) {
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) pin(scores[tile]);
-      pin(rows.out);
-      if (kStride * (block + 1) > first + 1) {
-#pragma unroll
-        for (int i = 0; i < 32 * kTiles; ++i) {
-          const int key = kStride * block + i / 32 * 64 + i % 32 / 4 * 8 + column + i % 2;
-          if (key > own + i / 2 % 2 * 8) scores[i / 32][i % 32] = kMinusInfinity;
-        }
-      }
-      rows.soften(scores, scale.in_twos);
+      for (int tile = 0; tile < kTiles; ++tile) multiply_sums(rows.out, weights[tile], ring.second(stage_of(stage, tile)), true);
+      end_products();
+    };
+    const auto round_weights = [&] {
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) fragments_of(scores[tile], weights[tile]);
-      begin_products();
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile)
-        multiply_sums(rows.out, weights[tile], ring.second((stage + tile) % Ring<kHead>::kStages), true);
-      end_products();
+    };
+
+    int block = item.key_blocks<kHead>() - 1, before = next_stage();
+    if (kStride * block > first + 63) {  // no query sees a key
+      turns.pass();
+      release(before);
+      --block;
+      before = next_stage();
     }
+    begin_products();
+    score(before);
+    turns.pass();
     await_products<0>();
-    release_before();
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) pin(scores[tile]);
+#pragma unroll
+    for (int i = 0; i < 32 * kTiles; ++i) {
+      const int key = kStride * block + i / 32 * 64 + i % 32 / 4 * 8 + column + i % 2;
+      if (key > own + i / 2 % 2 * 8) scores[i / 32][i % 32] = kMinusInfinity;
+    }
+    rows.soften(scores, scale.in_twos, true);
+    round_weights();
+    for (--block; block >= 0; --block) {
+      const int stage = next_stage();
+      begin_products();
+      score(stage);
+      add_values(before);
+      turns.pass();
+      await_products<1>();
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) pin(scores[tile]);
+      rows.soften(scores, scale.in_twos, false);
+      await_products<0>();
+      pin(rows.out);
+      release(before);
+      before = stage;
+      rows.rescale_out();
+      round_weights();
+    }
+    begin_products();
+    add_values(before);
+    await_products<0>();
     pin(rows.out);
+    release(before);
     rows.store(g, item, own, scale.scale);
   }
+  turns.end();
 }
 
 template <int kHead>

@@ -39,7 +39,7 @@ __device__ __forceinline__ int own_row() { return static_cast<int>(threadIdx.x %
 /// Shared memory of a block.
 template <int kHead>
 struct Ring {
-  static constexpr int kStages = kHead == 64 ? 4 : 3;
+  static constexpr int kStages = kHead == 64 ? 6 : 3;
   static constexpr std::uint32_t kKeptTiles = 4;
   static constexpr std::uint32_t kNumbersBytes = 64 * sizeof(float2);
   static constexpr std::size_t kSharedBytes =

@@ -16,7 +16,16 @@ struct Statistics : tiles::Finishing {
   LogitPartial* partials;
   float* target_logits;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
+  __device__ __forceinline__ void operator()(const float (&d)[kColumns / 2], const Work& work, const tiles::WarpRows& rows) const {
+    float values[kColumns / 4];
+    tiles::take_row<0>(d, values);
+    finish_row(values, work, rows.own_row(), rows.column);
+    tiles::take_row<1>(d, values);
+    finish_row(values, work, rows.own_row() + 8, rows.column);
+  }
+
+  /// By the four lanes that have the row.
+  __device__ __forceinline__ void finish_row(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
     const int lane = static_cast<int>(threadIdx.x % 4), count = min(kColumns, work.columns - column);
     if (count < kColumns) {
 #pragma unroll
@@ -44,23 +53,35 @@ struct Gradients : tiles::Finishing {
   const float* grad_logp;
   Bf16* gradients;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
-    const int lane = static_cast<int>(threadIdx.x % 4);
+  __device__ __forceinline__ void operator()(float (&d)[kColumns / 2], const Work& work, const tiles::WarpRows& rows) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) differentiate(d, work, half, rows);
+#pragma unroll
+    for (int part = 0; part < kColumns / 32; ++part) {
+      Eight grads[2];
+      tiles::exchange(&d[16 * part], rows.exchange, grads);
+      const int column = rows.own_column(part);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t row = rows.own_row() + 8 * half;
+        if (row < work.rows && column < work.columns) *reinterpret_cast<Eight*>(gradients + row * work.columns + column) = grads[half];
+      }
+    }
+  }
+
+  /// Turns the logits of one of a thread's rows to their gradients.
+  __device__ __forceinline__ void differentiate(float (&d)[kColumns / 2], const Work& work, int half, const tiles::WarpRows& rows) const {
+    const int row = rows.own_row() + 8 * half;
     const bool inside = row < work.rows;
     const float scale = exponent_scale(inverse_temperature), grad = inside ? __fmul_rn(grad_logp[row], inverse_temperature) : 0.0f;
     const float row_lse = inside ? __fmul_rn(lse[row], 1.4426950408889634f) : 0.0f;
-    const int target = inside ? static_cast<int>(targets[row]) - work.first_column - column - 2 * lane : -1;
-    Bf16* const to = gradients + static_cast<std::int64_t>(row) * work.columns + column + 8 * lane;
+    const int first = work.first_column + rows.column + 2 * static_cast<int>(threadIdx.x % 4);
+    const int target = inside ? static_cast<int>(targets[row]) - first : -1;
 #pragma unroll
-    for (int part = 0; part < kColumns / 32; ++part) {
-      float grads[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const float p = exp2_of(__fmaf_rn(values[8 * part + i], scale, -row_lse));
-        grads[i] = (target == 32 * part + 8 * (i / 2) + i % 2 ? 1.0f - p : -p) * grad;
-      }
-      const Eight eight = tiles::eight_columns(grads);
-      if (inside && column + 32 * part + 8 * lane < work.columns) *reinterpret_cast<Eight*>(to + 32 * part) = eight;
+    for (int i = 0; i < kColumns / 4; ++i) {
+      float& value = d[4 * (i / 2) + 2 * half + i % 2];
+      const float p = exp2_of(__fmaf_rn(value, scale, -row_lse));
+      value = (target == 8 * (i / 2) + i % 2 ? 1.0f - p : -p) * grad;
     }
   }
 };

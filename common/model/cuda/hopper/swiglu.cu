@@ -9,7 +9,7 @@ using tiles::kColumns;
 using tiles::Work;
 
 constexpr std::int64_t kLeastRows = 1024;
-constexpr int kTogether = 4;
+constexpr int kTogether = 2;
 constexpr int kLineElements = 64;  // of 128 bytes, which the second-level cache holds together
 
 /// A tile is 128 columns of gate and the same of up.
@@ -17,19 +17,24 @@ struct Activate : tiles::Finishing {
   Bf16* gate_up;
   Bf16* activated;
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
+  __device__ __forceinline__ void operator()(const float (&d)[kColumns / 2], const Work& work, const tiles::WarpRows& rows) const {
     const std::int64_t inner = work.columns;
-    Bf16* const gates = gate_up + row * 2 * inner;
 #pragma unroll
     for (int part = 0; part < kColumns / 64; ++part) {
-      const Eight gate = tiles::eight_columns(&values[8 * part]), up = tiles::eight_columns(&values[kColumns / 8 + 8 * part]);
-      const int at = column + 32 * part + static_cast<int>(threadIdx.x % 4) * 8;
-      if (row >= work.rows || at >= work.columns) continue;
-      if (gate_up != nullptr) {
-        *reinterpret_cast<Eight*>(gates + at) = gate;
-        *reinterpret_cast<Eight*>(gates + inner + at) = up;
+      Eight gate[2], up[2];
+      tiles::exchange(&d[16 * part], rows.exchange, gate);
+      tiles::exchange(&d[kColumns / 4 + 16 * part], rows.exchange, up);
+      const int column = rows.own_column(part);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t row = rows.own_row() + 8 * half;
+        if (row >= work.rows || column >= work.columns) continue;
+        if (gate_up != nullptr) {
+          *reinterpret_cast<Eight*>(gate_up + row * 2 * inner + column) = gate[half];
+          *reinterpret_cast<Eight*>(gate_up + row * 2 * inner + inner + column) = up[half];
+        }
+        *reinterpret_cast<Eight*>(activated + row * inner + column) = activated_of(gate[half], up[half]);
       }
-      *reinterpret_cast<Eight*>(activated + row * inner + at) = activated_of(gate, up);
     }
   }
 };
@@ -51,26 +56,30 @@ struct Differentiate : tiles::Finishing {
     }
   }
 
-  __device__ __forceinline__ void operator()(float (&values)[kColumns / 4], const Work& work, int row, int column) const {
-    const std::int64_t inner = work.columns, from = 2 * inner * row + column + static_cast<int>(threadIdx.x % 4) * 8;
-    const auto inside = [&](int part) {
-      return row < work.rows && column + 32 * part + static_cast<int>(threadIdx.x % 4) * 8 < work.columns;
-    };
+  __device__ __forceinline__ void operator()(const float (&d)[kColumns / 2], const Work& work, const tiles::WarpRows& rows) const {
+    const std::int64_t inner = work.columns;
+    const auto place = [&](int part, int half) { return 2 * inner * (rows.own_row() + 8 * half) + rows.own_column(part); };
+    const auto inside = [&](int part, int half) { return rows.own_row() + 8 * half < work.rows && rows.own_column(part) < work.columns; };
 #pragma unroll
-    for (int begin = 0; begin < kColumns / 32; begin += kTogether) {  // so many loads are under way at once
-      Eight gate[kTogether], up[kTogether];
+    for (int begin = 0; begin < kColumns / 32; begin += kTogether) {  // the loads of so many parts are under way at once
+      Eight gate[kTogether][2], up[kTogether][2];
 #pragma unroll
-      for (int i = 0; i < kTogether; ++i) {
-        if (!inside(begin + i)) continue;
-        gate[i] = load8(gate_up + from + 32 * (begin + i));
-        up[i] = load8(gate_up + from + inner + 32 * (begin + i));
+      for (int i = 0; i < 2 * kTogether; ++i) {
+        if (!inside(begin + i / 2, i % 2)) continue;
+        gate[i / 2][i % 2] = load8(gate_up + place(begin + i / 2, i % 2));
+        up[i / 2][i % 2] = load8(gate_up + place(begin + i / 2, i % 2) + inner);
       }
 #pragma unroll
       for (int i = 0; i < kTogether; ++i) {
-        const SwigluGradient out = swiglu_gradient(gate[i], up[i], tiles::eight_columns(&values[8 * (begin + i)]));
-        if (!inside(begin + i)) continue;
-        *reinterpret_cast<Eight*>(grad_gate_up + from + 32 * (begin + i)) = out.gate;
-        *reinterpret_cast<Eight*>(grad_gate_up + from + inner + 32 * (begin + i)) = out.up;
+        Eight grad[2];
+        tiles::exchange(&d[16 * (begin + i)], rows.exchange, grad);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const SwigluGradient out = swiglu_gradient(gate[i][half], up[i][half], grad[half]);
+          if (!inside(begin + i, half)) continue;
+          *reinterpret_cast<Eight*>(grad_gate_up + place(begin + i, half)) = out.gate;
+          *reinterpret_cast<Eight*>(grad_gate_up + place(begin + i, half) + inner) = out.up;
+        }
       }
     }
   }

@@ -6,10 +6,10 @@
 #include "common/model/cuda/hopper/pipeline.cuh"
 #include "common/model/cuda/hopper/tensor_map.h"
 #include "common/model/cuda/hopper/wgmma.cuh"
+#include "common/model/cuda/matrix_instructions.cuh"
 
 // Products whose results are finished in registers: left [rows, width] times right [columns, width] transposed, or right [width,
-// columns], tile by tile; a functor gets the values of each row of a tile while the next is being fetched. The bits of the sums
-// are cuBLASLt's.
+// columns], tile by tile; a functor gets the values of a tile while the next is being fetched. The bits of the sums are cuBLASLt's.
 
 namespace troupe::cuda::tiles {
 
@@ -20,7 +20,8 @@ inline constexpr int kStages = 4, kConsumers = 256, kThreads = kConsumers + 128;
 inline constexpr std::uint32_t kLeftBytes = kRows * kInner * sizeof(Bf16), kRightBytes = kColumns * kInner * sizeof(Bf16);
 inline constexpr std::uint32_t kPanelBytes = kInner * 64 * sizeof(Bf16);  // of a right operand whose rows are the inner dimension
 inline constexpr std::uint32_t kStageBytes = kLeftBytes + kRightBytes;
-inline constexpr std::size_t kSharedBytes = kStages * kStageBytes + 1024 + 16 * kStages;
+inline constexpr std::uint32_t kExchangeBytes = 1024;  // of a warp
+inline constexpr std::size_t kSharedBytes = kStages * kStageBytes + 1024 + 16 * kStages + kConsumers / 32 * kExchangeBytes;
 inline constexpr int kPairsTogether =
     8;  // pairs of row tiles that go through all columns together: they stay in the second-level cache
 
@@ -57,6 +58,7 @@ struct Shared {
   __device__ __forceinline__ std::uint32_t right(int stage) const { return left(stage) + kLeftBytes; }
   __device__ __forceinline__ std::uint32_t full(int stage) const { return left(kStages) + 16 * static_cast<std::uint32_t>(stage); }
   __device__ __forceinline__ std::uint32_t empty(int stage) const { return full(stage) + 8; }
+  __device__ __forceinline__ std::uint32_t exchange(int warp) const { return full(kStages) + kExchangeBytes * static_cast<std::uint32_t>(warp); }
 };
 
 /// The half of a stage's right operand that this block brings for both.
@@ -144,28 +146,47 @@ __device__ __forceinline__ void take_row(const float (&d)[kColumns / 2], float (
   }
 }
 
-/// Of 32 columns that four lanes have in pairs, rounded: lane c's columns 8 c … 8 c + 7. For whole warps.
-__device__ __forceinline__ Eight eight_columns(const float* values) {
-  const int lane = static_cast<int>(threadIdx.x % 4);
-  const auto both = [&](int i) {
-    return static_cast<unsigned>(to_bf16(values[2 * i]).bits) | static_cast<unsigned>(to_bf16(values[2 * i + 1]).bits) << 16;
-  };
-  const auto swap = [](unsigned& low, unsigned& high, bool upper, int distance) {
-    const unsigned got = __shfl_xor_sync(0xffffffffU, upper ? low : high, distance);
-    (upper ? low : high) = got;
-  };
-  unsigned x[4] = {both(0), both(1), both(2), both(3)};
-  swap(x[0], x[1], lane % 2 == 1, 1);
-  swap(x[2], x[3], lane % 2 == 1, 1);
-  swap(x[0], x[2], lane / 2 == 1, 2);
-  swap(x[1], x[3], lane / 2 == 1, 2);
-  Eight eight;
-#pragma unroll
-  for (int i = 0; i < 8; ++i) eight.v[i] = {static_cast<std::uint16_t>(x[i / 2] >> 16 * (i % 2))};
-  return eight;
+/// 16 rows that a warp has of a tile.
+struct WarpRows {
+  int row, column;         // the first of the product's; the column counts from first_column
+  std::uint32_t exchange;  // 1 KiB of shared memory, the warp's own
+
+  /// The first of a thread's two rows; the other is 8 below.
+  __device__ __forceinline__ int own_row() const { return row + static_cast<int>(threadIdx.x % 32 / 4); }
+  /// The first of a thread's columns of 32 that are exchanged.
+  __device__ __forceinline__ int own_column(int part) const { return column + 32 * part + static_cast<int>(threadIdx.x % 4) * 8; }
+};
+
+/// Where 8 of 32 columns of one of 16 rows lie, so that neither way of access meets one bank twice.
+__device__ __forceinline__ std::uint32_t exchange_place(std::uint32_t row, std::uint32_t eighth) {
+  return row * 64 + ((eighth ^ row / 2 % 4) * 16);
 }
 
-/// finish(values, work, row, column) for each row of each tile, by the four lanes that have it.
+/// Of 32 columns, whose values d begins with, rounded: own_column's 8 of a thread's two rows. For whole warps.
+__device__ __forceinline__ void exchange(const float* d, std::uint32_t memory, Eight (&rows)[2]) {
+  const std::uint32_t lane = threadIdx.x % 32;
+  __syncwarp();
+#pragma unroll
+  for (std::uint32_t half = 0; half < 2; ++half) {
+    const float* const own = d + 2 * half;
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                     memory + exchange_place(8 * half + lane % 8, lane / 8)),
+                 "r"(pack_two(own[0], own[1])), "r"(pack_two(own[4], own[5])), "r"(pack_two(own[8], own[9])),
+                 "r"(pack_two(own[12], own[13]))
+                 : "memory");
+  }
+  __syncwarp();
+#pragma unroll
+  for (std::uint32_t half = 0; half < 2; ++half) {
+    auto& to = reinterpret_cast<uint4&>(rows[half]);
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to.x), "=r"(to.y), "=r"(to.z), "=r"(to.w)
+                 : "r"(memory + exchange_place(8 * half + lane / 4, lane % 4))
+                 : "memory");
+  }
+}
+
+/// finish(d, work, rows) for each tile, by each warp; d are a thread's values as wgmma.cuh says.
 template <typename Finish>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, Work work, Finish finish) {
@@ -187,16 +208,13 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
   } else {
     take_registers<240>();
     RingPlace<kStages> place;
-    const int tiles = work.row_pairs * work.column_tiles, own = static_cast<int>(threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4);
+    const int tiles = work.row_pairs * work.column_tiles, warp = static_cast<int>(threadIdx.x / 32);
     for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
       const Tile tile = tile_of(work, index, static_cast<int>(rank));
-      float d[kColumns / 2], row[kColumns / 4];
+      float d[kColumns / 2];
       finish.foresee(work, tile);
       multiply_tile<typename Finish::Right>(d, work, shared, place);
-      take_row<0>(d, row);
-      finish(row, work, tile.row + own, tile.column);
-      take_row<1>(d, row);
-      finish(row, work, tile.row + own + 8, tile.column);
+      finish(d, work, WarpRows{tile.row + 16 * warp, tile.column, shared.exchange(warp)});
     }
   }
   sync_cluster();  // nobody goes while the other may still write to its memory or barriers
