@@ -51,6 +51,15 @@ struct Pairs {
 
 __device__ __forceinline__ Four load4(const Bf16* from) { return *reinterpret_cast<const Four*>(from); }
 __device__ __forceinline__ Eight load8(const Bf16* from) { return *reinterpret_cast<const Eight*>(from); }
+/// For what is read last, or is more than the second-level cache holds: it is given up there first.
+__device__ __forceinline__ Eight load8_streaming(const Bf16* from) {
+  Eight eight;
+  reinterpret_cast<uint4&>(eight) = __ldcs(reinterpret_cast<const uint4*>(from));
+  return eight;
+}
+__device__ __forceinline__ void store8_streaming(Bf16* to, const Eight& eight) {
+  __stcs(reinterpret_cast<uint4*>(to), reinterpret_cast<const uint4&>(eight));
+}
 __device__ __forceinline__ FourFloats load4(const float* from) { return *reinterpret_cast<const FourFloats*>(from); }
 
 /// The sum over a warp, by a fixed tree, in every lane.

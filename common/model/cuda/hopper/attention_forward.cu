@@ -90,25 +90,30 @@ struct Rows {
     return scores[i / 16][i % 16 / 2 * 4 + 2 * which + i % 2];
   }
 
-  /// Turns a block's scores, which are `masked` with -infinity or not, to weights relative to the largest so far.
-  __device__ __forceinline__ void soften(float (&scores)[kBlockTiles<kHead>][32], float scale, bool masked) {
+  /// The smallest of a thread's scores in each row.
+  static __device__ __forceinline__ float2 lowest(float (&scores)[kBlockTiles<kHead>][32]) {
+    float2 low = {of(scores, 0, 0), of(scores, 1, 0)};
+#pragma unroll
+    for (int i = 1; i < kScores / 2; ++i) low = {fminf(low.x, of(scores, 0, i)), fminf(low.y, of(scores, 1, i))};
+    return low;
+  }
+
+  /// Turns a block's scores to weights relative to the largest so far. `low` are the smallest of them, but for those that are masked.
+  __device__ __forceinline__ void soften(float (&scores)[kBlockTiles<kHead>][32], float scale, float2 low) {
     float scaled[2];
-    bool denormal = masked;
+    bool denormal = false;
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
-      float top = max[which], low = 0;
+      float top = max[which];
 #pragma unroll
-      for (int i = 0; i < kScores / 2; ++i) {
-        top = fmaxf(top, of(scores, which, i));
-        low = i == 0 ? of(scores, which, i) : fminf(low, of(scores, which, i));
-      }
+      for (int i = 0; i < kScores / 2; ++i) top = fmaxf(top, of(scores, which, i));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 2));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 1));
       const float base = top == kMinusInfinity ? 0.0F : top;
       scaled[which] = __fmul_rn(base, scale);
       rescale[which] = exp2f(__fmul_rn(__fsub_rn(max[which], base), scale));
       max[which] = top;
-      denormal = denormal || __fsub_rn(__fmul_rn(low, scale), scaled[which]) < -126.0F;
+      denormal = denormal || __fsub_rn(__fmul_rn(which == 0 ? low.x : low.y, scale), scaled[which]) < -126.0F;
     }
     if (__any_sync(0xffffffffU, denormal)) {
       weigh<true>(scores, scale, scaled);
@@ -171,9 +176,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
 
   const int half = static_cast<int>(threadIdx.x / 128) * 64, column = static_cast<int>(threadIdx.x % 4) * 2;
   const int step = static_cast<int>(gridDim.x), items = items_of(g);
-  const auto load = [&](int index, Fragment(&queries)[kHead / 16]) {
-    if (index >= items) return;
-    const Item item(g, index);
+  const auto load = [&](const Item& item, Fragment(&queries)[kHead / 16]) {
     if (item.empty()) return;
     load_rows<kHead>(g.qkv + item.head * kHead, (g.heads + 2 * g.kv_heads) * kHead, item.block, item.block.first + half + own_row(),
                      queries);
@@ -181,12 +184,16 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   const Turns turns;
   Fragment queries[kHead / 16] = {}, next[kHead / 16] = {};
   RingPlace<Ring<kHead>::kStages> place;
-  load(static_cast<int>(blockIdx.x), next);
+  Item item(g, static_cast<int>(blockIdx.x)), next_item = item;
+  load(item, next);
   for (int index = static_cast<int>(blockIdx.x); index < items; index += step) {
-    const Item item(g, index);
+    item = next_item;
 #pragma unroll
     for (int i = 0; i < kHead / 4; ++i) queries[i / 4][i % 4] = next[i / 4][i % 4];
-    load(index + step, next);  // they come while this item is computed
+    if (index + step < items) {
+      next_item = Item(g, index + step);
+      load(next_item, next);  // they come while this item is computed
+    }
     if (item.empty()) continue;
     const int first = item.block.first + half, own = first + own_row();
     Rows<kHead> rows;
@@ -234,12 +241,13 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     await_products<0>();
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) pin(scores[tile]);
+    const float2 low = rows.lowest(scores);
 #pragma unroll
     for (int i = 0; i < 32 * kTiles; ++i) {
       const int key = kStride * block + i / 32 * 64 + i % 32 / 4 * 8 + column + i % 2;
       if (key > own + i / 2 % 2 * 8) scores[i / 32][i % 32] = kMinusInfinity;
     }
-    rows.soften(scores, scale.in_twos, true);
+    rows.soften(scores, scale.in_twos, low);
     round_weights();
     for (--block; block >= 0; --block) {
       const int stage = next_stage();
@@ -250,7 +258,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       await_products<1>();
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) pin(scores[tile]);
-      rows.soften(scores, scale.in_twos, false);
+      rows.soften(scores, scale.in_twos, rows.lowest(scores));
       await_products<0>();
       pin(rows.out);
       release(before);

@@ -16,7 +16,7 @@ struct Statistics : tiles::Finishing {
   LogitPartial* partials;
   float* target_logits;
 
-  __device__ __forceinline__ void operator()(const float (&d)[kColumns / 2], const Work& work, const tiles::WarpRows& rows) const {
+  __device__ __forceinline__ void operator()(const float (&d)[kColumns / 2], Ahead /*ahead*/, const Work& work, const tiles::WarpRows& rows) const {
     float values[kColumns / 4];
     tiles::take_row<0>(d, values);
     finish_row(values, work, rows.own_row(), rows.column);
@@ -53,7 +53,7 @@ struct Gradients : tiles::Finishing {
   const float* grad_logp;
   Bf16* gradients;
 
-  __device__ __forceinline__ void operator()(float (&d)[kColumns / 2], const Work& work, const tiles::WarpRows& rows) const {
+  __device__ __forceinline__ void operator()(float (&d)[kColumns / 2], Ahead /*ahead*/, const Work& work, const tiles::WarpRows& rows) const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) differentiate(d, work, half, rows);
 #pragma unroll
@@ -64,7 +64,7 @@ struct Gradients : tiles::Finishing {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const std::int64_t row = rows.own_row() + 8 * half;
-        if (row < work.rows && column < work.columns) *reinterpret_cast<Eight*>(gradients + row * work.columns + column) = grads[half];
+        if (row < work.rows && column < work.columns) store8_streaming(gradients + row * work.columns + column, grads[half]);
       }
     }
   }

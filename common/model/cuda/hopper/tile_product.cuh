@@ -36,13 +36,6 @@ struct Tile {
   int row, column;  // its first; the column counts from first_column
 };
 
-/// What finishes rows unless it says otherwise.
-struct Finishing {
-  using Right = AlongInner;  // how the right operand lies
-  /// When a tile's product begins, by each thread that multiplies: to bring what finishing it will read nearer.
-  __device__ __forceinline__ void foresee(const Work& /*work*/, const Tile& /*tile*/) const {}
-};
-
 __device__ __forceinline__ Tile tile_of(const Work& work, int index, int rank) {
   const int group = index / (kPairsTogether * work.column_tiles), first = group * kPairsTogether;
   const int within = index - first * work.column_tiles, pairs = min(kPairsTogether, work.row_pairs - first);
@@ -157,6 +150,14 @@ struct WarpRows {
   __device__ __forceinline__ int own_column(int part) const { return column + 32 * part + static_cast<int>(threadIdx.x % 4) * 8; }
 };
 
+/// What finishes tiles unless it says otherwise.
+struct Finishing {
+  using Right = AlongInner;  // how the right operand lies
+  struct Ahead {};
+  /// When a tile's product begins: what a thread loads for its end, while the product is computed.
+  __device__ __forceinline__ Ahead foresee(const Work& /*work*/, const WarpRows& /*rows*/) const { return {}; }
+};
+
 /// Where 8 of 32 columns of one of 16 rows lie, so that neither way of access meets one bank twice.
 __device__ __forceinline__ std::uint32_t exchange_place(std::uint32_t row, std::uint32_t eighth) {
   return row * 64 + ((eighth ^ row / 2 % 4) * 16);
@@ -186,7 +187,7 @@ __device__ __forceinline__ void exchange(const float* d, std::uint32_t memory, E
   }
 }
 
-/// finish(d, work, rows) for each tile, by each warp; d are a thread's values as wgmma.cuh says.
+/// finish(d, ahead, work, rows) for each tile, by each warp; d are a thread's values as wgmma.cuh says.
 template <typename Finish>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, Work work, Finish finish) {
@@ -211,10 +212,11 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreads, 1)
     const int tiles = work.row_pairs * work.column_tiles, warp = static_cast<int>(threadIdx.x / 32);
     for (int index = static_cast<int>(blockIdx.x / 2); index < tiles; index += static_cast<int>(gridDim.x / 2)) {
       const Tile tile = tile_of(work, index, static_cast<int>(rank));
+      const WarpRows rows{tile.row + 16 * warp, tile.column, shared.exchange(warp)};
+      const typename Finish::Ahead ahead = finish.foresee(work, rows);
       float d[kColumns / 2];
-      finish.foresee(work, tile);
       multiply_tile<typename Finish::Right>(d, work, shared, place);
-      finish(d, work, WarpRows{tile.row + 16 * warp, tile.column, shared.exchange(warp)});
+      finish(d, ahead, work, rows);
     }
   }
   sync_cluster();  // nobody goes while the other may still write to its memory or barriers
