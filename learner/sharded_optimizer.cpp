@@ -41,6 +41,26 @@ void check_flat(const at::Tensor& tensor, std::int64_t numel, const char* name) 
         std::string(name) + " must be contiguous fp32 [" + std::to_string(numel) + "]");
 }
 
+/// Of parts of one vector of doubles, where it lies.
+ExactSum exact_sum(const std::vector<at::Tensor>& parts) {
+  if (!parts.empty() && parts[0].is_cuda()) {
+    cuda::ExactGpuSum sum;
+    for (const at::Tensor& part : parts) sum.add(part);
+    return sum.sum();
+  }
+  ExactSum sum;
+  std::mutex mutex;
+  for (const at::Tensor& values : parts) {
+    at::parallel_for(0, values.numel(), kGrain, [&](std::int64_t from, std::int64_t to) {
+      ExactSum part;
+      part.add(std::span(values.const_data_ptr<double>() + from, static_cast<std::size_t>(to - from)));
+      const std::lock_guard lock(mutex);
+      sum.add(part);
+    });
+  }
+  return sum;
+}
+
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
@@ -167,36 +187,38 @@ at::Tensor ShardedOptimizer::squares_of_blocks() const {
 double ShardedOptimizer::global_norm() {
   const int rank = communicator_.rank();
   const at::Tensor squares = squares_of_blocks();
-  const double* const own = squares.const_data_ptr<double>();
   const std::vector<std::int64_t>& meeting = map_.meeting_blocks();
   const auto meets = [&](std::int64_t block) { return std::binary_search(meeting.begin(), meeting.end(), block); };
-  ExactSum sum;
-  std::mutex mutex;
+  std::vector<at::Tensor> own;
   for (const ShardMap::Unit& unit : map_.units()) {
     const std::int64_t origin = (unit.origin + rank * unit.part) / kBlock;
     std::int64_t first = origin, end = std::min(first + unit.part / kBlock, (unit.end + kBlock - 1) / kBlock);
     while (first < end && meets(first)) ++first;
     while (first < end && meets(end - 1)) --end;
-    at::parallel_for(first, std::max(first, end), kGrain, [&](std::int64_t from, std::int64_t to) {
-      ExactSum part;
-      part.add(std::span(own + unit.place / kBlock + from - origin, static_cast<std::size_t>(to - from)));
-      const std::lock_guard lock(mutex);
-      sum.add(part);
-    });
+    if (first < end) own.push_back(squares.narrow(0, unit.place / kBlock + first - origin, end - first));
   }
+  ExactSum sum = exact_sum(own);
   std::vector<ExactSum> sums(static_cast<std::size_t>(map_.ranks()));
   communicator_.all_gather(std::as_bytes(std::span(&sum, 1)), std::as_writable_bytes(std::span(sums)), "gradient norm");
   sum = {};
   for (const ExactSum& ranks : sums) sum.add(ranks);
   // Of blocks in which units meet, ranks have parts: the elements themselves are put together.
   std::vector<float> elements(meeting.size() * kBlock, 0.0F);
+  std::vector<at::Tensor> parts;
+  std::vector<std::int64_t> places;
   for (std::size_t i = 0; i < meeting.size(); ++i) {
     for (const ShardMap::Piece& piece : map_.pieces(rank)) {
       const std::int64_t begin = std::max(piece.begin, meeting[i] * kBlock), end = std::min(piece.end, (meeting[i] + 1) * kBlock);
       if (begin >= end) continue;
-      const at::Tensor part = reduced_.narrow(0, piece.place + begin - piece.begin, end - begin).cpu();
-      std::copy_n(part.const_data_ptr<float>(), part.numel(), elements.begin() + static_cast<std::int64_t>(i) * kBlock + begin % kBlock);
+      parts.push_back(reduced_.narrow(0, piece.place + begin - piece.begin, end - begin));
+      places.push_back(static_cast<std::int64_t>(i) * kBlock + begin % kBlock);
     }
+  }
+  const at::Tensor together = parts.empty() ? at::Tensor() : at::cat(parts).cpu();
+  std::int64_t done = 0;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    std::copy_n(together.const_data_ptr<float>() + done, parts[i].numel(), elements.begin() + places[i]);
+    done += parts[i].numel();
   }
   communicator_.all_reduce_sum(std::span(elements), "gradient where units meet");
   for (std::size_t i = 0; i < meeting.size(); ++i) {

@@ -14,6 +14,15 @@ namespace troupe {
 /// 1986), rounded once to the nearest double. At most 2^31 numbers.
 class ExactSum {
  public:
+  static constexpr std::size_t kLimbs = 67;
+
+  ExactSum() = default;
+  /// Of what others added up: limb i counts 2^(32 i - 1074), and may be more than 32 bits say; `special` is the sum of those that are
+  /// infinite or NaN.
+  ExactSum(std::span<const std::uint64_t, kLimbs> limbs, double special) : special_(special) {
+    for (std::size_t i = 0; i < kLimbs; ++i) put(i, limbs[i]);
+  }
+
   /// What is negative or no finite number makes the value NaN or infinite.
   void add(std::span<const double> values) {
     unsigned __int128 pending = 0;  // of numbers that begin in the same limb
@@ -62,7 +71,6 @@ class ExactSum {
   }
 
   static constexpr std::uint64_t kFraction = (std::uint64_t{1} << 52) - 1;
-  static constexpr std::size_t kLimbs = 67;
   std::array<std::uint64_t, kLimbs> limbs_{};  // of 32 bits, and room for what is carried
   double special_ = 0;
 };

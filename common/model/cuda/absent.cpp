@@ -32,6 +32,9 @@ namespace cuda {
 at::Tensor bucket_checksums(const at::Tensor&, std::uint64_t) { return {}; }
 void adamw_(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const AdamWStep&, const at::Tensor&, const at::Tensor&) {}
 at::Tensor block_squares(const at::Tensor&) { return {}; }
+ExactGpuSum::ExactGpuSum() = default;
+void ExactGpuSum::add(const at::Tensor&) {}
+ExactSum ExactGpuSum::sum() const { return {}; }
 TokenLogprobs token_logprobs(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) { return {}; }
 at::Tensor token_logprobs_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const TokenLogprobs&, const at::Tensor&,
                                    at::Tensor&) {

@@ -1,16 +1,22 @@
 #include "common/model/cuda/adamw.h"
 
+#include <cstdint>
+#include <limits>
+#include <span>
+
 #include <ATen/Functions.h>
 
 #include "common/base/error.h"
 #include "common/model/cuda/adamw_kernels.h"
 #include "common/model/cuda/device.h"
+#include "common/model/cuda/exact_sum_kernel.h"
 #include "common/model/passes.h"
 
 namespace troupe::cuda {
 namespace {
 
 constexpr std::int64_t kBlock = 1024;
+static_assert(kExactLimbs == ExactSum::kLimbs);
 
 float* floats(const at::Tensor& tensor, std::int64_t count) {
   check(tensor.is_cuda() && tensor.is_contiguous() && tensor.scalar_type() == at::kFloat && tensor.numel() == count,
@@ -38,8 +44,23 @@ at::Tensor block_squares(const at::Tensor& values) {
   const at::Tensor sums = at::empty({(count + kBlock - 1) / kBlock}, on_gpu(at::kDouble));
   block_squares(floats(values, count), count, data_of<double>(sums), current_stream());
   check_cuda(cudaGetLastError(), "the gradient's norm");
-  at::Tensor on_cpu = at::empty(sums.sizes(), at::TensorOptions(at::kDouble).pinned_memory(true));
-  return on_cpu.copy_(sums);
+  return sums;
+}
+
+ExactGpuSum::ExactGpuSum() : limbs_(at::zeros({static_cast<std::int64_t>(ExactSum::kLimbs) + 1}, on_gpu(at::kLong))) {}
+
+void ExactGpuSum::add(const at::Tensor& values) {
+  check(values.is_cuda() && values.is_contiguous() && values.scalar_type() == at::kDouble, "what is summed is double, on the GPU");
+  add_exactly(values.const_data_ptr<double>(), values.numel(), reinterpret_cast<std::uint64_t*>(data_of<std::int64_t>(limbs_)), current_stream());
+  check_cuda(cudaGetLastError(), "an exact sum");
+}
+
+ExactSum ExactGpuSum::sum() const {
+  const at::Tensor on_cpu = limbs_.cpu();
+  const std::span limbs(reinterpret_cast<const std::uint64_t*>(on_cpu.const_data_ptr<std::int64_t>()), ExactSum::kLimbs + 1);
+  const std::uint64_t special = limbs.back();
+  const double value = (special & 2) != 0 ? std::numeric_limits<double>::quiet_NaN() : special != 0 ? std::numeric_limits<double>::infinity() : 0;
+  return {limbs.first<ExactSum::kLimbs>(), value};
 }
 
 }  // namespace troupe::cuda

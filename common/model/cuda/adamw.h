@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "common/base/exact_sum.h"
 #include "common/model/adamw_step.h"
 
 // The optimizer's update on a GPU, over contiguous fp32 vectors there. Everything is in a fixed order.
@@ -14,8 +15,19 @@ namespace troupe::cuda {
 void adamw_(const at::Tensor& master, const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq, const at::Tensor& gradient,
             const AdamWStep& step, const at::Tensor& decay_turns, const at::Tensor& rounded);
 
-/// On the CPU, in memory that is used again: the sums of squares of each 1024 values, double; not finite where a value is not. The last
-/// may be of fewer.
+/// The sums of squares of each 1024 values, double, on the GPU; not finite where a value is not. The last may be of fewer.
 at::Tensor block_squares(const at::Tensor& values);
+
+/// Sums of doubles on the GPU, none of them negative.
+class ExactGpuSum {
+ public:
+  ExactGpuSum();
+  void add(const at::Tensor& values);
+  /// Waits for the GPU.
+  ExactSum sum() const;
+
+ private:
+  at::Tensor limbs_;  // int64 [kLimbs + 1], as add_exactly's
+};
 
 }  // namespace troupe::cuda

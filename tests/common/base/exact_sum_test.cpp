@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
@@ -60,5 +62,15 @@ TEST_SUITE("base/exact_sum") {
     CHECK(std::isinf(sum_of({1.0, std::numeric_limits<double>::infinity()}).value()));
     CHECK(std::isnan(sum_of({1.0, std::nan(""), 2.0}).value()));
     CHECK(std::isnan(sum_of({1.0, -1.0}).value()));
+  }
+
+  TEST_CASE("limbs that others added up are carried") {
+    std::array<std::uint64_t, ExactSum::kLimbs> limbs{};
+    limbs[33] = std::uint64_t{1} << 40 | 3;
+    limbs[34] = 5;
+    const auto part = [](double value, int limb) { return std::ldexp(value, 32 * limb - 1074); };
+    CHECK(ExactSum(limbs, 0).value() == part(std::ldexp(1.0, 40) + 3, 33) + part(5, 34));
+    CHECK(std::isinf(ExactSum(limbs, std::numeric_limits<double>::infinity()).value()));
+    CHECK(std::isnan(ExactSum(limbs, std::nan("")).value()));
   }
 }
