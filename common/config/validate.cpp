@@ -22,8 +22,6 @@ void check_tensor_parallel(const Config& config) {
   const std::string what = "learners.tensor_parallel = " + number(config.learners.tensor_parallel) + ": expected ";
   if (config.learners.tensor_parallel == 1) return;
   expect(config.loss.advantage != "gae", what + "1 beside loss.advantage = gae, whose critic every rank has whole");
-  expect(config.learners.zero_stage < 3, what + "1 beside learners.zero_stage = " + number(config.learners.zero_stage) +
-                                             ", which gathers whole blocks");
 }
 
 /// Of learners or actors.

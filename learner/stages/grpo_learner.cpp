@@ -43,7 +43,7 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       ranks_(config, communicator),
       model_(compute_parameters(config, initial_->architecture(), ranks_), exact(config)),
       lora_(make_lora(config, *initial_, model_.parameters().flat().device())),
-      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_.all())) {
+      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_.shards())) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
     const bool offload = config.learners.offload == "reference" || config.learners.offload == "all";
     const Parameters frozen = compute_parameters(config, initial_->architecture(), ranks_, offload);
