@@ -98,6 +98,15 @@ void StepGradients::wait(std::size_t left) {
   }
 }
 
+std::size_t StepGradients::rounds(std::size_t own) const {
+  if (!in_step()) return own;
+  Communicator& ranks = optimizer_.communicator();
+  std::vector<std::uint64_t> all(static_cast<std::size_t>(ranks.size()));
+  const std::array<std::uint64_t, 1> mine = {own};
+  ranks.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), "the most of the ranks' micro-batches");
+  return *std::max_element(all.begin(), all.end());
+}
+
 void StepGradients::spoil() {
   wait(0);
   (flat_.defined() ? flat_ : projected_.defined() ? projected_ : optimizer_.gradient()).narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
@@ -119,13 +128,6 @@ OptimizerStep StepGradients::step(std::int64_t step, UpdateTrace* trace) {
 
 int zero_stage_of(const Config& config, const Communicator& communicator) {
   return communicator.size() == 1 ? 1 : config.learners.zero_stage;
-}
-
-std::int64_t largest(std::int64_t own, Communicator& communicator) {
-  std::vector<std::int64_t> all(static_cast<std::size_t>(communicator.size()));
-  const std::array<std::int64_t, 1> mine = {own};
-  communicator.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), "the largest of the ranks' numbers");
-  return *std::max_element(all.begin(), all.end());
 }
 
 }  // namespace troupe

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <future>
@@ -37,6 +38,9 @@ class StepGradients final : public GradientUnits {
 
   /// Whether passes of the model are collective, or its gradients are.
   bool in_step() const { return stage_ > 1; }
+  /// How many passes this rank goes through where it has `own` to make: where they are collective as many as the rank that has the most.
+  /// Collective there.
+  std::size_t rounds(std::size_t own) const;
 
  private:
   struct Sent {
@@ -69,8 +73,5 @@ class StepGradients final : public GradientUnits {
 
 /// The stage that a configuration comes to: one rank has nothing to share.
 int zero_stage_of(const Config& config, const Communicator& communicator);
-
-/// The largest of the ranks' values. Collective.
-std::int64_t largest(std::int64_t own, Communicator& communicator);
 
 }  // namespace troupe

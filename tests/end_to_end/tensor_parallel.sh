@@ -111,5 +111,3 @@ refused "--tensor-parallel = 3: expected a divisor of the model's num_attention_
 expect_code 0 "$troupe" doctor configs/smoke.cfg --actors.tensor_parallel 2
 expect_text "ranks of an actor: 2 threads of the CPU" "$work/last.log"
 refused "learners.tensor_parallel = 2: expected a divisor of the number of learners, 3" "${run[@]}" --run-dir "$work/no" --learners.count 3 --learners.tensor_parallel 2
-refused "learners.tensor_parallel = 2: expected 1 beside loss.advantage = gae" "${run[@]}" --run-dir "$work/no" --loss.advantage gae --learners.tensor_parallel 2
-refused "learners.tensor_parallel = 2: expected 1, a reward model" "$troupe" reward-model configs/smoke.cfg --run-dir "$work/no" --learners.tensor_parallel 2
