@@ -208,10 +208,13 @@ void read_shard(const fs::path& folder, const CheckpointManifest& manifest, cons
   expected.world_size = manifest.world_size;
   expected.slice = manifest.slice;
   if (found != expected) throw ConfigError(path + ": its header is not that of this step's shard");
+  const std::vector<ShardMap::Piece> found_pieces = theirs.pieces(number);
   for (const ShardMap::Piece& piece : pieces) {
-    for (const ShardMap::Piece& found_piece : theirs.pieces(number)) {
+    const auto ends_before = [&](const ShardMap::Piece& other) { return other.end <= piece.begin; };
+    for (auto other = std::partition_point(found_pieces.begin(), found_pieces.end(), ends_before);
+         other != found_pieces.end() && other->begin < piece.end; ++other) {
+      const ShardMap::Piece& found_piece = *other;
       const std::int64_t begin = std::max(piece.begin, found_piece.begin), end = std::min(piece.end, found_piece.end);
-      if (begin >= end) continue;
       for (std::size_t k = 0; k < vectors.size(); ++k) {
         const std::span<float> out(vectors[k].mutable_data_ptr<float>() + piece.place + (begin - piece.begin),
                                    static_cast<std::size_t>(end - begin));
@@ -220,6 +223,17 @@ void read_shard(const fs::path& folder, const CheckpointManifest& manifest, cons
       }
     }
   }
+}
+
+/// How the shards were cut. @throws ConfigError where nothing can have been cut so.
+ShardMap map_of(const CheckpointManifest& manifest, const ShardedOptimizer& optimizer) {
+  const auto ranks = static_cast<int>(manifest.world_size), together = static_cast<int>(manifest.together);
+  if (together == 1) return {manifest.units.empty() ? std::vector<std::int64_t>{0, optimizer.total()} : manifest.units, ranks};
+  if (ranks % together != 0) {
+    throw ConfigError("MANIFEST.json: \"together\": expected a divisor of \"world_size\", " + std::to_string(ranks) + ", found " +
+                      std::to_string(together));
+  }
+  return {optimizer.parameters().whole_architecture(), ranks, together};
 }
 
 /// Puts a checkpoint that verified into `optimizer`. Collective.
@@ -234,8 +248,7 @@ void read_checkpoint(const fs::path& folder, const std::string& config_hash, Sha
                         ", now " + config_hash + ")");
     }
     require_same_model(manifest, optimizer, folder.string());
-    const ShardMap theirs(manifest.units.empty() ? std::vector<std::int64_t>{0, optimizer.total()} : manifest.units,
-                          static_cast<int>(manifest.world_size));
+    const ShardMap theirs = map_of(manifest, optimizer);
     if (theirs.slice() != manifest.slice || theirs.total() != optimizer.total()) {
       throw ConfigError(folder.string() + "/MANIFEST.json: expected slices of " + std::to_string(theirs.slice()) + " elements of " +
                         std::to_string(optimizer.total()) + ", found " + std::to_string(manifest.slice) + " of " +
@@ -282,6 +295,7 @@ void save_checkpoint(const fs::path& root, const CheckpointInfo& info, const Sha
       manifest.world_size = ranks.size();
       manifest.slice = optimizer.slice();
       manifest.units = optimizer.map().bounds();
+      manifest.together = optimizer.map().together();
       manifest.tensors = optimizer.layout().tensors;
       if (export_more) export_more(temporary);
       fault::point("checkpoint.export");

@@ -15,7 +15,8 @@
 namespace troupe {
 namespace {
 
-constexpr std::int64_t kFormat = 2;        // what is written
+constexpr std::int64_t kFormat = 3;        // of ranks that hold a model together each has units of its part
+constexpr std::int64_t kWholeUnits = 2;    // units are the whole model's; written where each rank has it by itself
 constexpr std::int64_t kOldestFormat = 1;  // shards were cut of the vector as one unit
 
 std::vector<std::string> chunk_sums(std::span<const std::byte> bytes) {
@@ -147,7 +148,7 @@ std::string print_manifest(const CheckpointManifest& manifest) {
   for (const FileDigest& file : manifest.files) {
     files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3_128", file.chunks}});
   }
-  const nlohmann::ordered_json json = {{"format", kFormat},
+  nlohmann::ordered_json json = {{"format", manifest.together == 1 ? kWholeUnits : kFormat},
                                        {"step", manifest.step},
                                        {"updates", manifest.updates},
                                        {"config_hash", manifest.config_hash},
@@ -157,6 +158,7 @@ std::string print_manifest(const CheckpointManifest& manifest) {
                                        {"units", manifest.units},
                                        {"tensors", tensors},
                                        {"files", files}};
+  if (manifest.together > 1) json["together"] = manifest.together;
   return json.dump(1) + "\n";
 }
 
@@ -174,7 +176,8 @@ CheckpointManifest parse_manifest(const std::string& text, const std::string& wh
   manifest.ledger_bytes = static_cast<std::uint64_t>(count_of(json, "ledger_bytes", where, 0));
   manifest.world_size = count_of(json, "world_size", where, 1);
   manifest.slice = count_of(json, "slice", where, 1);
-  if (format >= kFormat) manifest.units = parse_units(json, where);
+  if (format >= kWholeUnits) manifest.units = parse_units(json, where);
+  if (format >= kFormat) manifest.together = count_of(json, "together", where, 2);
   for (const auto& tensor : array_of(json, "tensors", where)) manifest.tensors.push_back(parse_tensor(tensor, where));
   for (const auto& file : array_of(json, "files", where)) manifest.files.push_back(parse_digest(file, where));
   return manifest;

@@ -59,6 +59,7 @@ struct CheckpointManifest {
   std::int64_t world_size = 1;
   std::int64_t slice = 0;  // elements of each of a shard's vectors
   std::vector<std::int64_t> units;  // bounds of the units of which a shard has its parts (shard_map.h); empty: one, in format 1
+  std::int64_t together = 1;  // ranks that held a model together, whose units are their parts'; above 1 in format 3 alone
   std::vector<ParameterSpec> tensors;
   std::vector<FileDigest> files;
   bool operator==(const CheckpointManifest&) const = default;

@@ -33,36 +33,35 @@ OptimizerConfig optimizer_of(const Config& config) {
 
 }  // namespace
 
-Critic::Critic(const Config& config, Parameters parameters, const Parameters& initial, Communicator& communicator)
+Critic::Critic(const Config& config, Parameters parameters, const Parameters& initial, const ShardRanks& ranks)
     : config_(config),
-      communicator_(communicator),
+      communicator_(ranks.data()),
       model_(std::move(parameters)),
-      optimizer_(model_.parameters(), initial.flat(), optimizer_of(config), config.run.steps, communicator),
-      gradients_(at::zeros({initial.layout().total}, model_.parameters().flat().options().dtype(at::kFloat))),
-      recompute_(plan_memory(config, model_.parameters(), communicator).recompute) {}
+      optimizer_(model_.parameters(), initial.flat(), optimizer_of(config), config.run.steps, ranks),
+      gradients_(model_, optimizer_, nullptr, zero_stage_of(config, ranks.all())),
+      recompute_(plan_memory(config, model_.parameters(), ranks.all()).recompute) {
+  gradients_.clear();
+}
 
 void Critic::look_ahead(const StepPlan& plan, const Logprobs& old, const Logprobs& reference) {
   expected_.clear();
   loss_ = 0;
   clipped_ = tokens_ = 0;
   const double kl_coef = config_.loss.kl_in == "reward" ? config_.loss.kl_coef : 0;
-  for (const UpdateShard& update : plan.updates) {
-    for (const auto& micro_batch : update.micro_batches) {
-      // Later epochs repeat the completions of the first.
-      if (micro_batch.empty() || expected_.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
-      const ScorePass pass(model_, states_of(micro_batch), std::nullopt, config_.batch.share_prompts);
-      auto score = pass.scores().begin();
-      for (const Trajectory& trajectory : micro_batch) {
-        Expected& expected = expected_[{trajectory.group, trajectory.sample}];
-        const auto end = score + trajectory.completion_tokens();
-        expected.values.assign(score, end);
-        score = end;
-        const std::vector<double> rewards =
-            token_rewards(trajectory.reward, old(trajectory), reference(trajectory), config_.loss.kl, kl_coef);
-        TokenReturns ahead = generalised_advantages(rewards, expected.values, config_.critic.gamma, config_.critic.lambda);
-        expected.advantages = std::move(ahead.advantages);
-        expected.returns = std::move(ahead.returns);
-      }
+  std::vector<std::span<const Trajectory>> micro_batches = first_micro_batches(plan);
+  micro_batches.resize(gradients_.rounds(micro_batches.size()));
+  for (const std::span<const Trajectory> micro_batch : micro_batches) {
+    const ScorePass pass(model_, states_of(micro_batch), std::nullopt, config_.batch.share_prompts);
+    auto score = pass.scores().begin();
+    for (const Trajectory& trajectory : micro_batch) {
+      Expected& expected = expected_[{trajectory.group, trajectory.sample}];
+      const auto end = score + trajectory.completion_tokens();
+      expected.values.assign(score, end);
+      score = end;
+      const std::vector<double> rewards = token_rewards(trajectory.reward, old(trajectory), reference(trajectory), config_.loss.kl, kl_coef);
+      TokenReturns ahead = generalised_advantages(rewards, expected.values, config_.critic.gamma, config_.critic.lambda);
+      expected.advantages = std::move(ahead.advantages);
+      expected.returns = std::move(ahead.returns);
     }
   }
   finish_expectations();
@@ -101,6 +100,7 @@ std::vector<double> Critic::advantages(std::span<const Trajectory> micro_batch) 
 }
 
 void Critic::train_micro_batch(std::span<const Trajectory> micro_batch, std::span<const double> weights) {
+  if (micro_batch.empty() && !gradients_.in_step()) return;
   ScorePass pass(model_, states_of(micro_batch), recompute_, config_.batch.share_prompts);
   const std::vector<double> values(pass.scores().begin(), pass.scores().end());
   std::vector<double> old_values, returns;
@@ -117,8 +117,8 @@ void Critic::train_micro_batch(std::span<const Trajectory> micro_batch, std::spa
 }
 
 OptimizerStep Critic::update(std::int64_t step) {
-  OptimizerStep result = optimizer_.step(gradients_, step);
-  gradients_.zero_();
+  OptimizerStep result = gradients_.step(step, nullptr);
+  gradients_.clear();
   if (result.skipped) result.bad_tensor = "the critic's " + result.bad_tensor;
   return result;
 }

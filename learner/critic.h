@@ -13,6 +13,7 @@
 #include "learner/adam_state.h"
 #include "learner/objective/trajectory.h"
 #include "learner/sharded_optimizer.h"
+#include "learner/step_gradients.h"
 
 namespace troupe {
 
@@ -31,8 +32,9 @@ class Critic {
   /// The log-probabilities of a trajectory's completion tokens; empty where there are none.
   using Logprobs = std::function<std::span<const float>(const Trajectory&)>;
 
-  /// Changes `parameters` (a reward model's, of the compute type; a shared handle) from `initial` on (fresh_critic). Not collective.
-  Critic(const Config& config, Parameters parameters, const Parameters& initial, Communicator& communicator);
+  /// Changes `parameters` (a reward model's, of the compute type; a shared handle; whole, a slice or a part) from `initial` on (fresh_critic).
+  /// Not collective.
+  Critic(const Config& config, Parameters parameters, const Parameters& initial, const ShardRanks& ranks);
 
   /// Values and generalised advantages (gae.h) of every completion of this rank's part of a step, whitened over the step of all ranks
   /// where critic.whiten says so; loss.kl_in = reward charges the KL of `old` to `reference`. Collective.
@@ -41,7 +43,8 @@ class Critic {
   /// The advantages of a micro-batch's completion tokens, one after the other.
   std::vector<double> advantages(std::span<const Trajectory> micro_batch) const;
 
-  /// Adds the gradient of the value loss with the tokens' weights (as the policy's).
+  /// Adds the gradient of the value loss with the tokens' weights (as the policy's). Collective where StepGradients says so of passes, and then
+  /// called as often on every rank, with nothing where it has no micro-batch.
   void train_micro_batch(std::span<const Trajectory> micro_batch, std::span<const double> weights);
   /// One AdamW update of what was added since the last. Collective.
   OptimizerStep update(std::int64_t step);
@@ -67,10 +70,10 @@ class Critic {
   const Expected& expected_of(const Trajectory& trajectory) const { return expected_.at({trajectory.group, trajectory.sample}); }
 
   const Config& config_;
-  Communicator& communicator_;
+  Communicator& communicator_;  // of the ranks that each train data of their own
   Transformer model_;
   ShardedOptimizer optimizer_;
-  at::Tensor gradients_;
+  StepGradients gradients_;
   Recompute recompute_;
   std::map<Key, Expected> expected_;  // of the step
   double loss_ = 0;                   // of this rank, as the next two

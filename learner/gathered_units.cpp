@@ -8,8 +8,6 @@
 #include <utility>
 
 #include "common/base/error.h"
-#include "common/model/tensor_cut.h"
-#include "learner/device_ranks.h"
 
 namespace troupe {
 namespace {
@@ -23,18 +21,13 @@ at::Tensor unit_of(const at::Tensor& flat, const ParameterLayout& layout, std::i
   return flat.narrow(0, begin, layout.units[static_cast<std::size_t>(number) + 1] - begin);
 }
 
-/// Of parts of a model, which the group that has rank 0 puts together.
-at::Tensor put_together(const Parameters& parameters, const Communicator& communicator) {
-  const TensorCut& cut = *parameters.cut();
-  if (communicator.rank() >= cut.group().size()) return {};
-  at::Tensor whole;
-  if (communicator.rank() == 0) whole = at::zeros({parameters.whole_layout().total}, parameters.flat().options().device(at::kCPU));
-  for (std::int64_t number = 0; number < units_of(parameters.layout()); ++number) {
-    const at::Tensor parts = cut.group().gather(parameters.unit(number));
-    if (!whole.defined()) continue;
-    for (int rank = 0; rank < cut.group().size(); ++rank) cut.put_(number, parts.select(0, rank), rank, unit_of(whole, parameters.whole_layout(), number));
-  }
-  return whole;
+/// Copies a unit of this rank's part, and those of the ranks that hold the model with it, to `whole`, a unit of the whole model, where that
+/// is defined. Collective in the group of rank 0; the others have nothing to do.
+void put_together(const TensorCut& cut, std::int64_t number, const at::Tensor& unit, const at::Tensor& whole, const Communicator& communicator) {
+  if (communicator.rank() >= cut.group().size()) return;
+  const at::Tensor parts = cut.group().gather(unit);
+  if (!whole.defined()) return;
+  for (int rank = 0; rank < cut.group().size(); ++rank) cut.put_(number, parts.select(0, rank), rank, whole);
 }
 
 constexpr const char* kGathered = "a unit's parameters";
@@ -46,48 +39,42 @@ void gather(const at::Tensor& own, const at::Tensor& all, Communicator& communic
 
 class HostGatherer final : public UnitGatherer {
  public:
-  explicit HostGatherer(Communicator& communicator) : communicator_(communicator) {}
+  explicit HostGatherer(const ShardRanks& ranks) : ranks_(ranks) {}
 
-  std::function<void()> start(const at::Tensor& own, const at::Tensor& all) override {
-    const std::shared_future<void> done = communicator_.start([&communicator = communicator_, own, all] { gather(own, all, communicator); });
+  std::function<void()> start(const ShardMap::Unit& unit, const at::Tensor& own, const at::Tensor& all) override {
+    Communicator& communicator = ranks_.of(unit);
+    const std::shared_future<void> done = communicator.start([&communicator, own, all] { gather(own, all, communicator); });
     return [done] { done.get(); };
   }
 
  private:
-  Communicator& communicator_;
+  ShardRanks ranks_;
 };
 
 class DeviceGatherer final : public UnitGatherer {
  public:
-  explicit DeviceGatherer(Communicator& communicator) : communicator_(communicator) {}
+  explicit DeviceGatherer(const ShardRanks& ranks) : ranks_(ranks), devices_(ranks) {}
 
-  std::function<void()> start(const at::Tensor& own, const at::Tensor& all) override {
-    if (!ranks_) ranks_ = nccl_ranks(communicator_);
-    if (DeviceRanks* const ranks = ranks_->get()) {
-      if (!std::exchange(under_way_, true)) ranks->meet();
-      return ranks->start_all_gather(own, all, kGathered);
-    }
+  std::function<void()> start(const ShardMap::Unit& unit, const at::Tensor& own, const at::Tensor& all) override {
+    if (DeviceRanks* const devices = devices_.of(unit)) return devices->start_all_gather(own, all, kGathered);
     const at::Tensor on_cpu = at::empty(all.sizes(), all.options().device(at::kCPU));
-    gather(own.cpu(), on_cpu, communicator_);
+    gather(own.cpu(), on_cpu, ranks_.of(unit));
     all.copy_(on_cpu);
     return {};
   }
 
-  void settle() override {
-    if (std::exchange(under_way_, false)) (*ranks_)->wait();
-  }
+  void settle() override { devices_.settle(); }
 
  private:
-  Communicator& communicator_;
-  std::optional<std::unique_ptr<DeviceRanks>> ranks_;  // null: they share a GPU
-  bool under_way_ = false;                             // since the last settle
+  ShardRanks ranks_;
+  ShardDevices devices_;
 };
 
 }  // namespace
 
-std::unique_ptr<UnitGatherer> unit_gatherer(at::Device device, Communicator& communicator) {
-  if (device.is_cpu()) return std::make_unique<HostGatherer>(communicator);
-  return std::make_unique<DeviceGatherer>(communicator);
+std::unique_ptr<UnitGatherer> unit_gatherer(at::Device device, const ShardRanks& ranks) {
+  if (device.is_cpu()) return std::make_unique<HostGatherer>(ranks);
+  return std::make_unique<DeviceGatherer>(ranks);
 }
 
 GatheredUnits::GatheredUnits(ShardMap map, at::Tensor slice, std::unique_ptr<UnitGatherer> gatherer)
@@ -110,11 +97,11 @@ GatheredUnits::Held& GatheredUnits::fetch(std::int64_t number) {
   const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
   held.number = number;
   held.taken = calls_;
-  if (!held.padded.defined() || held.padded.numel() != unit.padded(map_.ranks())) {
+  if (!held.padded.defined() || held.padded.numel() != unit.padded()) {
     held.padded = at::Tensor();  // first the old memory goes back
-    held.padded = at::empty({unit.padded(map_.ranks())}, slice_.options());
+    held.padded = at::empty({unit.padded()}, slice_.options());
   }
-  held.arrive = gatherer_->start(slice_.narrow(0, unit.place, unit.part), held.padded);
+  held.arrive = gatherer_->start(unit, slice_.narrow(0, unit.place, unit.part), held.padded);
   return held;
 }
 
@@ -132,31 +119,45 @@ at::Tensor GatheredUnits::take(std::int64_t number, std::int64_t next) {
     version_ = version;
   }
   ++calls_;
-  Held* held = find(number);
-  if (held == nullptr) held = &fetch(number);
-  held->taken = calls_;
-  if (next >= 0 && find(next) == nullptr) fetch(next);
-  await(*held);
-  const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
-  return held->padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin);
+  const auto unit_of = [&](std::int64_t which) -> const ShardMap::Unit& { return map_.units()[static_cast<std::size_t>(which)]; };
+  const auto at_hand = [&](std::int64_t which) { return unit_of(which).ranks == 1 || find(which) != nullptr; };
+  if (!at_hand(number)) fetch(number);
+  Held* const held = find(number);
+  if (held != nullptr) held->taken = calls_;
+  if (next >= 0 && !at_hand(next)) fetch(next);
+  if (held != nullptr) await(*held);
+  const ShardMap::Unit& unit = unit_of(number);
+  const at::Tensor padded = held != nullptr ? held->padded : slice_.narrow(0, unit.place, unit.part);
+  return padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin);
 }
 
-Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator, at::Device device) {
-  const ShardMap map(ParameterLayout(architecture).units, communicator.size());
+Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, const ShardRanks& ranks, at::Device device) {
+  const ShardMap map(ParameterLayout(architecture).units, ranks.all().size());
   const at::Tensor slice = at::zeros({map.slice()}, at::TensorOptions(dtype).device(device));
-  return Parameters(architecture, slice, std::make_shared<GatheredUnits>(map, slice, unit_gatherer(device, communicator)));
+  return Parameters(architecture, slice, std::make_shared<GatheredUnits>(map, slice, unit_gatherer(device, ranks)));
+}
+
+Parameters sharded_parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, const ShardRanks& ranks, at::Device device) {
+  const ShardMap map(cut->whole(), ranks.all().size(), cut->group().size());
+  const at::Tensor slice = at::zeros({map.slice()}, at::TensorOptions(dtype).device(device));
+  return Parameters(cut->part(), slice, std::make_shared<GatheredUnits>(map, slice, unit_gatherer(device, ranks)), cut);
 }
 
 at::Tensor whole_of(const Parameters& parameters, const Communicator& communicator) {
-  if (parameters.cut() != nullptr) return put_together(parameters, communicator);
-  if (!parameters.sharded()) return parameters.flat().cpu();
+  const TensorCut* const cut = parameters.cut();
+  if (!parameters.sharded() && cut == nullptr) return parameters.flat().cpu();
   at::Tensor whole;
-  if (communicator.rank() == 0) whole = at::empty({parameters.layout().total}, parameters.flat().options().device(at::kCPU));
+  if (communicator.rank() == 0) whole = at::zeros({parameters.whole_layout().total}, parameters.flat().options().device(at::kCPU));
   const std::int64_t count = units_of(parameters.layout());
   for (std::int64_t number = 0; number < count; ++number) {
     const at::Tensor unit = parameters.unit(number, number + 1 < count ? number + 1 : -1);
     parameters.settle();
-    if (whole.defined()) unit_of(whole, parameters.layout(), number).copy_(unit);
+    const at::Tensor target = whole.defined() ? unit_of(whole, parameters.whole_layout(), number) : at::Tensor();
+    if (cut != nullptr) {
+      put_together(*cut, number, unit, target, communicator);
+    } else if (target.defined()) {
+      target.copy_(unit);
+    }
   }
   return whole;
 }
@@ -167,8 +168,7 @@ void set_from_whole_(const Parameters& parameters, const at::Tensor& whole, cons
     for (std::int64_t number = 0; number < units_of(layout); ++number) parameters.set_unit_(number, unit_of(whole, layout, number));
     return;
   }
-  const ShardMap map(parameters.layout().units, communicator.size());
-  parameters.flat().copy_(map.slice_of(whole, communicator.rank()));
+  parameters.flat().copy_(shard_map_of(parameters, communicator.size()).slice_of(whole, communicator.rank()));
 }
 
 }  // namespace troupe

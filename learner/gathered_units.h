@@ -9,7 +9,9 @@
 
 #include "common/collective/communicator.h"
 #include "common/model/parameters.h"
+#include "common/model/tensor_cut.h"
 #include "learner/shard_map.h"
+#include "learner/shard_ranks.h"
 
 namespace troupe {
 
@@ -17,19 +19,20 @@ namespace troupe {
 class UnitGatherer {
  public:
   virtual ~UnitGatherer() = default;
-  /// Puts the ranks' `own` into `all` [ranks * n], perhaps beside the caller; whoever calls the result waits for it, or has what is
-  /// enqueued on the GPU from then on wait. Collective.
-  virtual std::function<void()> start(const at::Tensor& own, const at::Tensor& all) = 0;
+  /// Puts the `own` of the ranks that share out `unit` into `all` [unit.padded()], perhaps beside the caller; whoever calls the result waits
+  /// for it, or has what is enqueued on the GPU from then on wait. Collective among them.
+  virtual std::function<void()> start(const ShardMap::Unit& unit, const at::Tensor& own, const at::Tensor& all) = 0;
   /// ParameterUnits::settle.
   virtual void settle() {}
 };
 
 /// On the CPU: beside the caller where the communicator runs there. On a GPU: beside the kernels, by NCCL, or over the CPU where ranks share
-/// a GPU, at once. Refers to the communicator. Collective the first time that it is used.
-std::unique_ptr<UnitGatherer> unit_gatherer(at::Device device, Communicator& communicator);
+/// a GPU, at once. Refers to the communicators. Collective the first time that it is used.
+std::unique_ptr<UnitGatherer> unit_gatherer(at::Device device, const ShardRanks& ranks);
 
 /// Parameters of which each rank has its slice (ZeRO stage 3, Rajbhandari et al. 2020): a unit is gathered when it is asked for, and the
-/// next one meanwhile. Three units are held at once. Writing to the slice by ATen's operations lets go of them.
+/// next one meanwhile; one that nobody else has a part of is in the slice. Three units are held at once. Writing to the slice by ATen's
+/// operations lets go of them.
 class GatheredUnits final : public ParameterUnits {
  public:
   /// `slice` [map.slice()] is this rank's, shared with whoever trains it.
@@ -58,8 +61,10 @@ class GatheredUnits final : public ParameterUnits {
   std::uint32_t version_ = 0;  // of the slice that the units are of
 };
 
-/// Parameters of a model for stage 3: this rank's slice, zeros of `dtype` on `device`, gathered over `communicator`, which must outlive them.
-Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, Communicator& communicator, at::Device device = at::kCPU);
+/// Parameters of a model, or of a rank's part of one, for stage 3: this rank's slice, zeros of `dtype` on `device`, gathered over `ranks`, which
+/// must outlive them.
+Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, const ShardRanks& ranks, at::Device device = at::kCPU);
+Parameters sharded_parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, const ShardRanks& ranks, at::Device device = at::kCPU);
 
 /// Parameters of a whole model as one tensor [total] in their dtype on rank 0's CPU, undefined on the others; those that each rank has
 /// whole are themselves, on every rank. Collective.

@@ -127,11 +127,11 @@ std::optional<LoraAdapters> make_lora(const Config& config, const Parameters& ba
 }
 
 ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const Parameters& model, const Parameters& initial,
-                                const Config& config, Communicator& communicator) {
+                                const Config& config, const ShardRanks& ranks) {
   const bool offload = config.learners.offload == "optimizer" || config.learners.offload == "all";
-  if (!lora) return ShardedOptimizer(model, initial.flat(), config.optimizer, config.run.steps, communicator, offload);
-  merge_(*lora, model, communicator);
-  return ShardedOptimizer(lora->parameters(), lora->parameters().flat().cpu().clone(), config.optimizer, config.run.steps, communicator, offload);
+  if (!lora) return ShardedOptimizer(model, initial.flat(), config.optimizer, config.run.steps, ranks, offload);
+  merge_(*lora, model, ranks.all());
+  return ShardedOptimizer(lora->parameters(), lora->parameters().flat().cpu().clone(), config.optimizer, config.run.steps, ranks, offload);
 }
 
 void merge_(const LoraAdapters& lora, const Parameters& model, const Communicator& communicator) {

@@ -69,7 +69,7 @@ std::optional<LoraAdapters> make_lora(const Config& config, const Parameters& ba
 /// The optimizer of what is trained: the adapters where there are any, else all of `model`, which is set to `initial` (fp32). Not
 /// collective.
 ShardedOptimizer make_optimizer(const std::optional<LoraAdapters>& lora, const Parameters& model, const Parameters& initial,
-                                const Config& config, Communicator& communicator);
+                                const Config& config, const ShardRanks& ranks);
 
 /// Sets `model`, which may be sharded over `communicator` or be a rank's part, to base plus adapters. Not collective.
 void merge_(const LoraAdapters& lora, const Parameters& model, const Communicator& communicator);

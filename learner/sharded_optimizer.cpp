@@ -16,6 +16,7 @@
 #include "common/model/adamw_step.h"
 #include "common/model/cuda/adamw.h"
 #include "common/model/kernels/kernels.h"
+#include "common/model/tensor_cut.h"
 #include "learner/gathered_units.h"
 #include "learner/schedule.h"
 
@@ -64,18 +65,23 @@ ExactSum exact_sum(const std::vector<at::Tensor>& parts) {
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
-                                   std::int64_t total_steps, Communicator& communicator, bool offload)
+                                   std::int64_t total_steps, const ShardRanks& ranks, bool offload)
     : parameters_(std::move(parameters)),
       config_(config),
       total_steps_(total_steps),
-      communicator_(communicator),
-      map_(communicator.size() == 1 ? std::vector<std::int64_t>{0, total()} : layout().units, communicator.size()) {
+      ranks_(ranks),
+      communicator_(ranks.all()),
+      map_(communicator_.size() == 1 ? ShardMap({0, total()}, 1) : shard_map_of(parameters_, communicator_.size())),
+      devices_(ranks) {
   check_flat(initial, total(), "the initial parameters");
   check(initial.is_cpu(), "the initial parameters lie on the CPU");
-  for (const ShardMap::Piece& piece : map_.pieces(communicator_.rank())) {
-    for (const ParameterSpec& spec : layout().tensors) {
+  for (const ShardMap::Piece& piece : map_.own_pieces(communicator_.rank())) {
+    for (const ParameterSpec& spec : parameters_.layout().tensors) {
       const std::int64_t begin = std::max(spec.offset, piece.begin), end = std::min(spec.offset + spec.numel, piece.end);
-      if (begin < end) segments_.push_back({piece.place + begin - piece.begin, piece.place + end - piece.begin, spec.shape.size() >= 2});
+      if (begin >= end) continue;
+      segments_.push_back({piece.place + begin - piece.begin, piece.place + end - piece.begin, spec.shape.size() >= 2});
+      const bool in_block = spec.offset >= map_.units().front().end && spec.offset < map_.units().back().begin;
+      if (parameters_.cut() != nullptr && in_block && spec.shape == layout().find(spec.name).shape) repeated_.push_back(segments_.back());
     }
   }
   master_ = map_.slice_of(initial, communicator_.rank()).to(offload ? at::Device(at::kCPU) : parameters_.flat().device());
@@ -95,7 +101,7 @@ std::vector<std::int64_t> ShardedOptimizer::decay_turns() const {
 }
 
 OptimizerStep ShardedOptimizer::step(const at::Tensor& gradients, std::int64_t step) {
-  check_flat(gradients, total(), "the gradients");
+  check_flat(gradients, map_.bounds().back(), "the gradients");
   sum_over_ranks(gradients);
   return update(step);
 }
@@ -104,7 +110,9 @@ OptimizerStep ShardedOptimizer::update(std::int64_t step) {
   settle();
   OptimizerStep result;
   result.lr = learning_rate(config_, step, total_steps_);
+  const at::Tensor repeated = sum_repeated();
   result.grad_norm = global_norm();
+  set_repeated(repeated);
   if (!std::isfinite(result.grad_norm)) {
     result.skipped = true;
     result.bad_tensor = first_bad_tensor();
@@ -118,14 +126,26 @@ OptimizerStep ShardedOptimizer::update(std::int64_t step) {
   return result;
 }
 
-DeviceRanks* ShardedOptimizer::device_ranks() {
-  if (!device_ranks_) device_ranks_ = parameters_.flat().is_cuda() ? nccl_ranks(communicator_) : nullptr;
-  if (*device_ranks_ && !std::exchange(under_way_, true)) (*device_ranks_)->meet();
-  return device_ranks_->get();
+DeviceRanks* ShardedOptimizer::devices_of(const ShardMap::Unit& unit) { return parameters_.flat().is_cuda() ? devices_.of(unit) : nullptr; }
+
+at::Tensor ShardedOptimizer::sum_repeated() {
+  if (repeated_.empty()) return {};
+  TensorGroup& group = parameters_.cut()->group();
+  std::vector<at::Tensor> own;
+  for (const Segment& segment : repeated_) own.push_back(reduced_.narrow(0, segment.begin, segment.end - segment.begin));
+  const at::Tensor all = group.gather(at::cat(own));
+  at::Tensor sum = all[0].clone();
+  for (int rank = 1; rank < group.size(); ++rank) sum.add_(all[rank]);
+  set_repeated(group.rank() == 0 ? sum : at::zeros_like(sum));
+  return sum;
 }
 
-void ShardedOptimizer::settle() {
-  if (std::exchange(under_way_, false)) (*device_ranks_)->wait();
+void ShardedOptimizer::set_repeated(const at::Tensor& values) {
+  std::int64_t place = 0;
+  for (const Segment& segment : repeated_) {
+    const std::int64_t count = segment.end - segment.begin;
+    reduced_.narrow(0, segment.begin, count).copy_(values.narrow(0, std::exchange(place, place + count), count));
+  }
 }
 
 void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
@@ -138,12 +158,12 @@ void ShardedOptimizer::sum_over_ranks(const at::Tensor& gradients) {
     return;
   }
   for (const ShardMap::Unit& unit : map_.units()) {
-    const std::int64_t before = unit.begin - unit.origin, count = unit.end - unit.begin, all = unit.padded(map_.ranks());
+    const std::int64_t before = unit.begin - unit.origin, count = unit.end - unit.begin, all = unit.padded();
     const at::Tensor padded = at::empty({all}, gradients.options());
     padded.narrow(0, 0, before).zero_();
     padded.narrow(0, before, count).copy_(gradients.narrow(0, unit.begin, count));
     padded.narrow(0, before + count, all - before - count).zero_();
-    reduce_scatter(padded, reduced_.narrow(0, unit.place, unit.part));
+    reduce_scatter(unit, padded, reduced_.narrow(0, unit.place, unit.part));
   }
 }
 
@@ -153,21 +173,25 @@ void ShardedOptimizer::clear_sum() {
 
 void ShardedOptimizer::add_to_sum(std::size_t number, const at::Tensor& padded) {
   const ShardMap::Unit& unit = map_.units()[number];
-  check_flat(padded, unit.padded(map_.ranks()), "a unit's gradients");
+  check_flat(padded, unit.padded(), "a unit's gradients");
   const at::Tensor part = at::empty({unit.part}, reduced_.options());
-  reduce_scatter(padded, part);
+  reduce_scatter(unit, padded, part);
   reduced_.narrow(0, unit.place, unit.part).add_(part);
 }
 
-void ShardedOptimizer::reduce_scatter(const at::Tensor& padded, const at::Tensor& part) {
-  if (DeviceRanks* const ranks = device_ranks()) {
+void ShardedOptimizer::reduce_scatter(const ShardMap::Unit& unit, const at::Tensor& padded, const at::Tensor& part) {
+  if (unit.ranks == 1) {
+    part.copy_(padded);
+    return;
+  }
+  if (DeviceRanks* const ranks = devices_of(unit)) {
     const at::Tensor sum = ranks->reduce_scatter_sum(padded, "gradients");
     if (part.is_cpu()) settle();
     part.copy_(sum);
     return;
   }
   const at::Tensor all = padded.cpu(), own = part.is_cpu() ? part : at::empty({part.numel()}, at::kFloat);
-  communicator_.reduce_scatter_sum(floats(all), floats(own), "gradients");
+  ranks_.of(unit).reduce_scatter_sum(floats(all), floats(own), "gradients");
   if (!part.is_cpu()) part.copy_(own);
 }
 
@@ -191,7 +215,7 @@ double ShardedOptimizer::global_norm() {
   const auto meets = [&](std::int64_t block) { return std::binary_search(meeting.begin(), meeting.end(), block); };
   std::vector<at::Tensor> own;
   for (const ShardMap::Unit& unit : map_.units()) {
-    const std::int64_t origin = (unit.origin + rank * unit.part) / kBlock;
+    const std::int64_t origin = (unit.origin + map_.number_of(unit, rank) * unit.part) / kBlock;
     std::int64_t first = origin, end = std::min(first + unit.part / kBlock, (unit.end + kBlock - 1) / kBlock);
     while (first < end && meets(first)) ++first;
     while (first < end && meets(end - 1)) --end;
@@ -277,17 +301,23 @@ void ShardedOptimizer::update_slice(double lr, float clip) {
   if (rounds() && !parameters_.flat().is_inference()) parameters_.flat().unsafeGetTensorImpl()->bump_version();
 }
 
-at::Tensor ShardedOptimizer::gather_part(const at::Tensor& part, std::string_view name) {
+at::Tensor ShardedOptimizer::gather_parts(const at::Tensor& part, Communicator& ranks, std::string_view name) {
   const at::Tensor own = part.cpu();  // the tensor itself where it lies there
-  const std::int64_t count = own.numel() * map_.ranks();
+  const std::int64_t count = own.numel() * ranks.size();
   if (!scratch_.defined()) {
     std::int64_t largest = 0;
-    for (const ShardMap::Unit& unit : map_.units()) largest = std::max(largest, unit.padded(map_.ranks()));
+    for (const ShardMap::Unit& unit : map_.units()) largest = std::max(largest, unit.part * map_.ranks());
     scratch_ = at::empty({largest}, at::kFloat);
   }
   const at::Tensor all = scratch_.view(own.scalar_type()).narrow(0, 0, count);
-  communicator_.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, name);
+  ranks.all_gather(bytes_of(own), {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()}, name);
   return all;
+}
+
+at::Tensor ShardedOptimizer::gather_unit(const ShardMap::Unit& unit, const at::Tensor& part) {
+  if (unit.ranks == 1) return part;
+  if (DeviceRanks* const devices = devices_of(unit)) return devices->all_gather(part.to(parameters_.flat().device()), "parameters");
+  return gather_parts(part, ranks_.of(unit), "parameters");
 }
 
 void ShardedOptimizer::publish_parameters() {
@@ -300,12 +330,10 @@ void ShardedOptimizer::publish_parameters() {
     return;
   }
   const at::Tensor rounded = master_.to(parameters_.flat().scalar_type());
-  DeviceRanks* const ranks = device_ranks();
-  for (std::size_t number = 0; number < map_.units().size(); ++number) {
-    const ShardMap::Unit& unit = map_.units()[number];
-    const at::Tensor part = rounded.narrow(0, unit.place, unit.part);
-    const at::Tensor all = ranks != nullptr ? ranks->all_gather(part.to(parameters_.flat().device()), "parameters") : gather_part(part, "parameters");
-    parameters_.set_unit_(static_cast<std::int64_t>(number), all.narrow(0, unit.begin - unit.origin, unit.end - unit.begin));
+  for (const ShardMap::Unit& unit : map_.units()) {
+    const std::int64_t count = unit.end - unit.begin;
+    const at::Tensor all = gather_unit(unit, rounded.narrow(0, unit.place, unit.part));
+    parameters_.flat().narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
   }
   settle();
 }
@@ -327,12 +355,28 @@ at::Tensor ShardedOptimizer::gather(const at::Tensor& part, std::string_view nam
   check_flat(part, slice(), "a slice");
   at::Tensor whole;
   if (communicator_.rank() == 0) whole = at::empty({total()}, at::kFloat);
-  for (const ShardMap::Unit& unit : map_.units()) {
-    const at::Tensor all = gather_part(part.narrow(0, unit.place, unit.part), name);
-    const std::int64_t count = unit.end - unit.begin;
-    if (whole.defined()) whole.narrow(0, unit.begin, count).copy_(all.narrow(0, unit.begin - unit.origin, count));
+  for (std::size_t number = 0; number < map_.units().size(); ++number) {
+    const ShardMap::Unit& unit = map_.units()[number];
+    const at::Tensor all = gather_parts(part.narrow(0, unit.place, unit.part), communicator_, name);
+    if (whole.defined()) put_unit_(number, all, whole);
   }
   return whole;
+}
+
+void ShardedOptimizer::put_unit_(std::size_t number, const at::Tensor& parts, const at::Tensor& whole) const {
+  const ShardMap::Unit& unit = map_.units()[number];
+  const auto own_of = [&](const at::Tensor& padded) { return padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin); };
+  const TensorCut* const cut = parameters_.cut();
+  if (cut == nullptr) {
+    whole.narrow(0, unit.begin, unit.end - unit.begin).copy_(own_of(parts));
+    return;
+  }
+  const std::vector<std::int64_t>& bounds = layout().units;
+  const int vectors = map_.ranks() / unit.ranks;  // that differ: those of the ranks that hold a model together, or one
+  const at::Tensor padded = parts.view({unit.ranks, vectors, unit.part}).transpose(0, 1).reshape({vectors, unit.padded()});
+  for (int rank = 0; rank < vectors; ++rank) {
+    cut->put_(static_cast<std::int64_t>(number), own_of(padded[rank]), rank, whole.narrow(0, bounds[number], bounds[number + 1] - bounds[number]));
+  }
 }
 
 }  // namespace troupe

@@ -3,8 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,8 +10,8 @@
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
 #include "common/model/parameters.h"
-#include "learner/device_ranks.h"
 #include "learner/shard_map.h"
+#include "learner/shard_ranks.h"
 
 namespace troupe {
 
@@ -28,7 +26,8 @@ struct OptimizerStep {
 
 /// AdamW with its state sharded over the learner ranks (ZeRO, Rajbhandari et al. 2020): each rank owns a slice of the flat parameter
 /// vector as ShardMap cuts it, in fp32: the master parameters and both moments; tensors may straddle slices. The units are the layout's,
-/// or the whole vector on one rank. The slices lie where the parameters lie, unless they are offloaded; on GPUs gradients and parameters go between ranks over
+/// or the whole vector on one rank; of a part of a model they are the part's, so that a rank's gradients and parameters are its part's alone.
+/// The slices lie where the parameters lie, unless they are offloaded; on GPUs gradients and parameters go between ranks over
 /// NCCL, or over the CPU where ranks share a GPU. One thread at a time.
 class ShardedOptimizer {
  public:
@@ -36,9 +35,10 @@ class ShardedOptimizer {
   /// `parameters` (fp32 or bf16; a shared handle, whole, this rank's slice or its part of a model) to its rounding. Not collective. `total_steps` is for the schedule.
   /// `offload`: the slices lie on the CPU and are updated there, wherever the parameters lie.
   ShardedOptimizer(Parameters parameters, const at::Tensor& initial, const OptimizerConfig& config,
-                   std::int64_t total_steps, Communicator& communicator, bool offload = false);
+                   std::int64_t total_steps, const ShardRanks& ranks, bool offload = false);
 
-  /// One update, from this rank's `gradients` ([total], fp32, zero in the alignment gaps, untouched): sum over the
+  /// One update, from this rank's `gradients` (fp32, laid out as the parameters that it computes with, zero in the alignment gaps, untouched):
+  /// sum over the
   /// ranks in rank order; global L2 norm; clipping as torch's clip_grad_norm_ (g *= min(1, clip_norm / (norm + 1e-6)));
   /// AdamW with decoupled decay as torch.optim.AdamW (Loshchilov & Hutter 2019), bias correction in double, weight
   /// decay only on tensors of two or more dimensions (not on norms and biases); then the parameters are rounded to
@@ -53,7 +53,7 @@ class ShardedOptimizer {
   /// settle are collective.
   void clear_sum();
   void add_to_sum(std::size_t unit, const at::Tensor& padded);
-  void settle();
+  void settle() { devices_.settle(); }
   OptimizerStep update(std::int64_t step);
 
   const ShardMap& map() const { return map_; }
@@ -87,9 +87,17 @@ class ShardedOptimizer {
   };
   void sum_over_ranks(const at::Tensor& gradients);
   /// This rank's part of a padded unit's sum, in `part`, which may be on a GPU.
-  void reduce_scatter(const at::Tensor& padded, const at::Tensor& part);
-  /// The ranks' `part` of a unit, one behind the other, on the CPU; valid until the next collective.
-  at::Tensor gather_part(const at::Tensor& part, std::string_view name);
+  void reduce_scatter(const ShardMap::Unit& unit, const at::Tensor& padded, const at::Tensor& part);
+  /// What several ranks have of the summed gradient of a part of a model, the norms of its blocks, summed over them: they each have a term.
+  /// From now on the first of them alone has it in its slice, until set_repeated, so that the norm counts it once. Collective.
+  at::Tensor sum_repeated();
+  void set_repeated(const at::Tensor& values);
+  /// The `part` of a unit of each of `ranks`, one behind the other, on the CPU; valid until the next collective.
+  at::Tensor gather_parts(const at::Tensor& part, Communicator& ranks, std::string_view name);
+  /// A padded unit of this rank's parameters, of those who share it out.
+  at::Tensor gather_unit(const ShardMap::Unit& unit, const at::Tensor& part);
+  /// Puts a unit of which each rank has its part into a whole vector.
+  void put_unit_(std::size_t number, const at::Tensor& parts, const at::Tensor& whole) const;
   /// Of each block of 1024 elements of this rank's slice.
   at::Tensor squares_of_blocks() const;
   double global_norm();
@@ -101,22 +109,22 @@ class ShardedOptimizer {
   bool alone() const { return communicator_.size() == 1 && master_.device() == parameters_.flat().device(); }
   /// Whether the update also rounds the parameters; adapters are fp32, and copied like the slices of several ranks.
   bool rounds() const { return alone() && parameters_.flat().scalar_type() == at::kBFloat16; }
-  /// Those between the GPUs, once the ranks have met since the last settle; null where collectives go over the CPU. Collective.
-  DeviceRanks* device_ranks();
+  /// As ShardDevices::of; null for parameters on the CPU.
+  DeviceRanks* devices_of(const ShardMap::Unit& unit);
   void publish_parameters();
 
   Parameters parameters_;
   OptimizerConfig config_;
   std::int64_t total_steps_;
-  Communicator& communicator_;
+  ShardRanks ranks_;
+  Communicator& communicator_;  // all of them
   ShardMap map_;
+  ShardDevices devices_;
   std::int64_t updates_ = 0;
-  std::vector<Segment> segments_;
+  std::vector<Segment> segments_, repeated_;
   at::Tensor master_, exp_avg_, exp_avg_sq_, reduced_;  // [slice]
   at::Tensor decay_turns_;                              // on a GPU
-  std::optional<std::unique_ptr<DeviceRanks>> device_ranks_;
-  bool under_way_ = false;                              // on the GPUs, since the last settle
-  at::Tensor scratch_;                                  // of collectives on the CPU: the largest padded unit, fp32
+  at::Tensor scratch_;                                  // of collectives on the CPU: the largest unit of all ranks, fp32
 };
 
 }  // namespace troupe

@@ -21,7 +21,7 @@ StepGradients::StepGradients(const Transformer& model, ShardedOptimizer& optimiz
       optimizer_(optimizer),
       lora_(lora),
       stage_(zero_stage),
-      map_(model.parameters().whole_layout().units, optimizer.communicator().size()) {
+      map_(shard_map_of(model.parameters(), optimizer.communicator().size())) {
   const at::TensorOptions options = model.parameters().flat().options().dtype(at::kFloat);
   if (!in_step()) flat_ = at::zeros({model.parameters().layout().total}, options);
   if (by_units() && lora != nullptr) projected_ = at::zeros({optimizer.total()}, options);
@@ -47,45 +47,43 @@ at::Tensor& StepGradients::open(std::int64_t number) {
   at::Tensor& opened = open_[number];
   if (opened.defined()) return opened;
   wait(kMostOnTheirWay - 1);
-  const std::vector<std::int64_t>& units = model_.parameters().layout().units;
-  const auto place = static_cast<std::size_t>(number);
-  const bool part = model_.parameters().cut() != nullptr;
-  const std::int64_t count = part ? units[place + 1] - units[place] : map_.units()[place].padded(map_.ranks());
-  opened = at::zeros({count}, model_.parameters().flat().options().dtype(at::kFloat));
+  opened = at::zeros({map_.units()[static_cast<std::size_t>(number)].padded()}, model_.parameters().flat().options().dtype(at::kFloat));
   return opened;
 }
 
-at::Tensor StepGradients::unit(std::int64_t number) {
-  if (!in_step()) return own_unit(flat_, number);
-  if (model_.parameters().cut() != nullptr) return open(number);
+at::Tensor StepGradients::unpadded(std::int64_t number, const at::Tensor& padded) const {
   const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
-  return open(number).narrow(0, unit.begin - unit.origin, unit.end - unit.begin);
+  return padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin);
+}
+
+at::Tensor StepGradients::unit(std::int64_t number) {
+  return in_step() ? unpadded(number, open(number)) : own_unit(flat_, number);
 }
 
 void StepGradients::finished(std::int64_t number) {
   if (!in_step()) return;
   const at::Tensor opened = open(number);
   open_.erase(number);
-  pass_on(number, opened);
+  if (lora_ != nullptr) {
+    project(number, unpadded(number, opened));
+  } else {
+    pass_on(number, opened);
+  }
   if (number == 0) optimizer_.settle();  // the last of a pass
 }
 
-at::Tensor StepGradients::padded_whole(std::int64_t number, const at::Tensor& own) const {
-  const TensorCut* const cut = model_.parameters().cut();
-  if (cut == nullptr) return own;
-  const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
-  at::Tensor padded = at::zeros({unit.padded(map_.ranks())}, own.options());
-  cut->put_(number, own, cut->group().rank(), padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin));
-  return padded;
+void StepGradients::project(std::int64_t number, const at::Tensor& own) {
+  const std::vector<std::int64_t>& units = model_.parameters().whole_layout().units;
+  const auto place = static_cast<std::size_t>(number);
+  at::Tensor whole = own;
+  if (const TensorCut* const cut = model_.parameters().cut()) {
+    whole = at::zeros({units[place + 1] - units[place]}, own.options());
+    cut->put_(number, own, cut->group().rank(), whole);
+  }
+  lora_->add_projection_(projected_, whole, units[place]);
 }
 
-void StepGradients::pass_on(std::int64_t number, const at::Tensor& own) {
-  const at::Tensor padded = padded_whole(number, own);
-  if (lora_ != nullptr) {
-    const ShardMap::Unit& unit = map_.units()[static_cast<std::size_t>(number)];
-    lora_->add_projection_(projected_, padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin), unit.begin);
-    return;
-  }
+void StepGradients::pass_on(std::int64_t number, const at::Tensor& padded) {
   wait(kMostOnTheirWay - 1);
   sent_.push_back({padded, optimizer_.communicator().start([this, number, padded] {
                      optimizer_.add_to_sum(static_cast<std::size_t>(number), padded);
@@ -100,6 +98,15 @@ void StepGradients::wait(std::size_t left) {
   }
 }
 
+std::size_t StepGradients::rounds(std::size_t own) const {
+  if (!in_step()) return own;
+  Communicator& ranks = optimizer_.communicator();
+  std::vector<std::uint64_t> all(static_cast<std::size_t>(ranks.size()));
+  const std::array<std::uint64_t, 1> mine = {own};
+  ranks.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), "the most of the ranks' micro-batches");
+  return *std::max_element(all.begin(), all.end());
+}
+
 void StepGradients::spoil() {
   wait(0);
   (flat_.defined() ? flat_ : projected_.defined() ? projected_ : optimizer_.gradient()).narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
@@ -107,7 +114,7 @@ void StepGradients::spoil() {
 
 OptimizerStep StepGradients::step(std::int64_t step, UpdateTrace* trace) {
   if (by_units() && !in_step()) {
-    for (std::int64_t number = 0; number < std::ssize(map_.units()); ++number) pass_on(number, own_unit(flat_, number));
+    for (std::int64_t number = 0; number < std::ssize(map_.units()); ++number) project(number, own_unit(flat_, number));
   }
   wait(0);
   if (by_units() && lora_ == nullptr) {
@@ -121,13 +128,6 @@ OptimizerStep StepGradients::step(std::int64_t step, UpdateTrace* trace) {
 
 int zero_stage_of(const Config& config, const Communicator& communicator) {
   return communicator.size() == 1 ? 1 : config.learners.zero_stage;
-}
-
-std::int64_t largest(std::int64_t own, Communicator& communicator) {
-  std::vector<std::int64_t> all(static_cast<std::size_t>(communicator.size()));
-  const std::array<std::int64_t, 1> mine = {own};
-  communicator.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), "the largest of the ranks' numbers");
-  return *std::max_element(all.begin(), all.end());
 }
 
 }  // namespace troupe

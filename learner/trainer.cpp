@@ -7,7 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <optional>
-#include <set>
+#include <span>
 
 #include "common/base/error.h"
 #include "common/base/fault.h"
@@ -17,7 +17,7 @@
 namespace troupe {
 namespace {
 
-std::vector<TokenSequence> sequences_of(const std::vector<Trajectory>& micro_batch) {
+std::vector<TokenSequence> sequences_of(std::span<const Trajectory> micro_batch) {
   std::vector<TokenSequence> sequences;
   sequences.reserve(micro_batch.size());
   for (const Trajectory& trajectory : micro_batch) sequences.push_back({trajectory.ids, trajectory.prompt_tokens});
@@ -54,7 +54,7 @@ TrainStats Trainer::train(const StepPlan& plan, const std::function<void(const s
     const UpdateShard& update = plan.updates[i];
     gradients_.clear();
     UpdateTrace* const trace = traces != nullptr && update.global_sequences > 0 ? &traces->emplace_back() : nullptr;
-    const std::size_t own = update.micro_batches.size(), all = rounds(own);
+    const std::size_t own = update.micro_batches.size(), all = gradients_.rounds(own);
     for (std::size_t m = 0; m < all; ++m) {
       phase("forward and backward, update " + std::to_string(i + 1) + ", micro-batch " + std::to_string(m + 1));
       stats.loss += train_micro_batch(m < own ? update.micro_batches[m] : std::vector<Trajectory>(), update, i == 0, stats, trace);
@@ -83,6 +83,7 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
                                   TrainStats& stats, UpdateTrace* trace) {
   if (micro_batch.empty()) {
     if (gradients_.in_step()) TokenPass(model_, {}, 1.0, recompute_).backward(at::empty({0}, at::kFloat), gradients_);
+    if (critic_ != nullptr) critic_->train_micro_batch({}, {});
     return 0;
   }
   fault::point("learner.forward");
@@ -134,25 +135,11 @@ double Trainer::train_micro_batch(const std::vector<Trajectory>& micro_batch, co
   return result.loss;
 }
 
-std::size_t Trainer::rounds(std::size_t own) const {
-  return gradients_.in_step() ? static_cast<std::size_t>(largest(static_cast<std::int64_t>(own), communicator_)) : own;
-}
-
 Trainer::FrozenLogprobs Trainer::frozen_logprobs(const Transformer& model, const StepPlan& plan) const {
-  std::vector<const std::vector<Trajectory>*> first_seen;  // later epochs repeat the completions of the first
-  std::set<TokenKey> seen;
-  for (const UpdateShard& update : plan.updates) {
-    for (const auto& micro_batch : update.micro_batches) {
-      if (micro_batch.empty() || seen.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
-      first_seen.push_back(&micro_batch);
-      for (const Trajectory& trajectory : micro_batch) seen.insert({trajectory.group, trajectory.sample});
-    }
-  }
+  std::vector<std::span<const Trajectory>> micro_batches = first_micro_batches(plan);
+  micro_batches.resize(gradients_.rounds(micro_batches.size()));
   FrozenLogprobs frozen;
-  const std::size_t all = rounds(first_seen.size());
-  for (std::size_t m = 0; m < all; ++m) {
-    const std::vector<Trajectory> none;
-    const std::vector<Trajectory>& micro_batch = m < first_seen.size() ? *first_seen[m] : none;
+  for (const std::span<const Trajectory> micro_batch : micro_batches) {
     const TokenPass pass(model, sequences_of(micro_batch), config_.sampling.temperature, std::nullopt, config_.batch.share_prompts);
     const std::span<const float> logp = span_of(pass.tokens().logp_N);
     std::size_t at = 0;

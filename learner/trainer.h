@@ -63,8 +63,6 @@ class Trainer {
   FrozenLogprobs frozen_logprobs(const Transformer& model, const StepPlan& plan) const;
   /// Of the reference, brought to where the model computes if it lies elsewhere.
   FrozenLogprobs reference_logprobs(const StepPlan& plan) const;
-  /// How many micro-batches this rank goes through where it has `own`: where passes are collective, as many as the others.
-  std::size_t rounds(std::size_t own) const;
   void require_exact(const std::vector<Trajectory>& micro_batch, std::span<const float> logp,
                      std::span<const float> sampler_logp) const;
   void combine_over_ranks(TrainStats& stats);

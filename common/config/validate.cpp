@@ -18,14 +18,6 @@ void expect(bool condition, const std::string& message) {
 
 std::string number(std::int64_t value) { return std::to_string(value); }
 
-void check_tensor_parallel(const Config& config) {
-  const std::string what = "learners.tensor_parallel = " + number(config.learners.tensor_parallel) + ": expected ";
-  if (config.learners.tensor_parallel == 1) return;
-  expect(config.loss.advantage != "gae", what + "1 beside loss.advantage = gae, whose critic every rank has whole");
-  expect(config.learners.zero_stage < 3, what + "1 beside learners.zero_stage = " + number(config.learners.zero_stage) +
-                                             ", which gathers whole blocks");
-}
-
 /// Of learners or actors.
 void check_shares(const ColdStartConfig& cold, const std::string& role, int ranks) {
   if (cold.steps == 0) return;
@@ -125,7 +117,6 @@ void Config::validate() const {
   expect(sampling.min_tokens < sampling.max_tokens, "sampling.min_tokens = " + number(sampling.min_tokens) +
                                                         ": expected less than sampling.max_tokens = " + number(sampling.max_tokens));
   check_cold_start(cold_start);
-  check_tensor_parallel(*this);
   check_shares(cold_start, "learners", learners.tensor_parallel);
   check_shares(cold_start, "actors", actors.tensor_parallel);
   expect(actors.tensor_parallel == 1 || actors.weights != "nccl",

@@ -113,8 +113,9 @@ Parameters::Parameters(const Architecture& architecture, ParameterLayout layout,
   flat_ = at::zeros({layout_.total}, at::TensorOptions(dtype).device(device));
 }
 
-Parameters::Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units)
-    : architecture_(architecture), layout_(architecture), flat_(std::move(slice)), units_(std::move(units)) {}
+Parameters::Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units,
+                       std::shared_ptr<const TensorCut> cut)
+    : architecture_(architecture), layout_(architecture), flat_(std::move(slice)), units_(std::move(units)), cut_(std::move(cut)) {}
 
 Parameters::Parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, at::Device device) : Parameters(cut->part(), dtype, device) {
   cut_ = std::move(cut);

@@ -63,8 +63,9 @@ class Parameters {
   /// Zeros of another layout that belongs to a model of `architecture`.
   Parameters(const Architecture& architecture, ParameterLayout layout, at::ScalarType dtype, at::Device device = at::kCPU);
 
-  /// This rank's `slice` of a model's parameters, of which `units` gives the whole.
-  Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units);
+  /// This rank's `slice` of a model's parameters, of which `units` gives the whole; where there is a `cut`, of its rank's part of the model.
+  Parameters(const Architecture& architecture, at::Tensor slice, std::shared_ptr<ParameterUnits> units,
+             std::shared_ptr<const TensorCut> cut = nullptr);
 
   /// Zeros of a rank's part of a model.
   Parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, at::Device device = at::kCPU);

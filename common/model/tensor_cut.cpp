@@ -1,5 +1,8 @@
 #include "common/model/tensor_cut.h"
 
+#include <algorithm>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "common/base/error.h"
@@ -18,6 +21,18 @@ Architecture part_of(const Architecture& whole, int ranks, const std::string& ke
   divide(part.kv_heads, "num_key_value_heads");
   divide(part.intermediate, "intermediate_size");
   return part;
+}
+
+std::vector<PartRun> part_runs(const ParameterLayout& whole, const ParameterLayout& part, int rank) {
+  std::vector<PartRun> runs;
+  for (std::size_t i = 0; i < whole.tensors.size(); ++i) {
+    const ParameterSpec &all = whole.tensors[i], &own = part.tensors[i];
+    const auto cut = std::mismatch(all.shape.begin(), all.shape.end(), own.shape.begin()).first;
+    const std::int64_t rows = cut == all.shape.end() ? 1 : std::accumulate(all.shape.begin(), cut, std::int64_t{1}, std::multiplies<>());
+    const std::int64_t count = own.numel / rows, stride = all.numel / rows, first = count < stride ? rank * count : 0;
+    for (std::int64_t row = 0; row < rows; ++row) runs.push_back({own.offset + row * count, all.offset + row * stride + first, count});
+  }
+  return runs;
 }
 
 TensorCut::TensorCut(const Architecture& whole, std::shared_ptr<TensorGroup> group)

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -28,6 +29,16 @@ class TensorGroup {
 /// The numbers of a rank's part of a model that `ranks` hold together. @throws ConfigError naming `key`, which asks for so many, and the
 /// number that it does not divide.
 Architecture part_of(const Architecture& whole, int ranks, const std::string& key = "learners.tensor_parallel");
+
+/// Neighbouring elements of a rank's part that are neighbours in the whole model too.
+struct PartRun {
+  std::int64_t begin;  // in the part's flat vector
+  std::int64_t whole;  // in the whole model's
+  std::int64_t count;
+};
+
+/// All that `rank` has of a model, ascending in both vectors: of a matrix whose columns are cut a run a row. `part`: the layout of part_of.
+std::vector<PartRun> part_runs(const ParameterLayout& whole, const ParameterLayout& part, int rank);
 
 /// A model that a group of ranks holds together, as Megatron-LM cuts it (Shoeybi et al. 2019, section 3): of q, k, v and of gate, up each
 /// rank has as many rows (whole heads) and of the output and down projections the columns that take them, so that a rank's part is a model

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "common/model/gradient_units.h"
 #include "common/model/packed_rows.h"
 
 // S scores, H hidden.
@@ -29,7 +30,9 @@ class ScorePass {
   /// One a scored token, text after text.
   const std::vector<float>& scores() const { return scores_; }
 
-  /// Adds dL/dparameter to `gradients` (flat fp32, as Transformer::backward) for dL/dscore. Once, and only with `keep`.
+  /// Adds dL/dparameter to `gradients` as Transformer::backward for dL/dscore. Once, and only with `keep`.
+  void backward(std::span<const double> grad_scores, GradientUnits& gradients);
+  /// The same to a flat tensor (fp32, laid out as the model's parameters).
   void backward(std::span<const double> grad_scores, at::Tensor& gradients);
 
  private:

@@ -2,7 +2,9 @@
 
 #include <bit>
 #include <cstring>
+#include <set>
 #include <type_traits>
+#include <utility>
 
 #include "common/base/error.h"
 
@@ -137,6 +139,19 @@ Trajectory read_trajectory(Reader& in) {
 }
 
 }  // namespace
+
+std::vector<std::span<const Trajectory>> first_micro_batches(const StepPlan& plan) {
+  std::vector<std::span<const Trajectory>> first;
+  std::set<std::pair<std::uint64_t, std::uint32_t>> seen;
+  for (const UpdateShard& update : plan.updates) {
+    for (const std::vector<Trajectory>& micro_batch : update.micro_batches) {
+      if (micro_batch.empty() || seen.contains({micro_batch.front().group, micro_batch.front().sample})) continue;
+      first.push_back(micro_batch);
+      for (const Trajectory& trajectory : micro_batch) seen.insert({trajectory.group, trajectory.sample});
+    }
+  }
+  return first;
+}
 
 std::string encode_step_plan(const StepPlan& plan) {
   Writer out;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ struct StepPlan {
   std::vector<UpdateShard> updates;
   bool operator==(const StepPlan&) const = default;
 };
+
+/// The micro-batches whose completions are the first of their kind in the plan, in order: later epochs repeat those of the first.
+std::vector<std::span<const Trajectory>> first_micro_batches(const StepPlan& plan);
 
 /// The plan as bytes for StepShard::body, and back: little-endian, token versions as runs. Decoding trusts no count:
 /// each is checked against the bytes that are left. @throws ProtocolError naming the offset and what was expected.

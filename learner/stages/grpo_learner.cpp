@@ -43,7 +43,7 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
       ranks_(config, communicator),
       model_(compute_parameters(config, initial_->architecture(), ranks_), exact(config)),
       lora_(make_lora(config, *initial_, model_.parameters().flat().device())),
-      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_.all())) {
+      optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config, ranks_.shards())) {
   if (config.loss.kl != "none" && config.loss.kl_coef > 0) {
     const bool offload = config.learners.offload == "reference" || config.learners.offload == "all";
     const Parameters frozen = compute_parameters(config, initial_->architecture(), ranks_, offload);
@@ -55,11 +55,8 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
     published_->flat().copy_(initial_->flat());
   }
   if (config.loss.advantage == "gae") {
-    if (model_.parameters().sharded()) {
-      throw ConfigError("learners.zero_stage = 3: expected 1 or 2 beside loss.advantage = gae, whose critic is whole on every rank");
-    }
     const Parameters fresh = fresh_critic(config, *initial_);
-    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), ranks_), fresh, ranks_.all());
+    critic_.emplace(config_, compute_parameters(config, fresh.architecture(), ranks_), fresh, ranks_.shards());
   }
   initial_.reset();
   memory_ = plan_memory(config_, model_.parameters(), ranks_.all());

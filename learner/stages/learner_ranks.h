@@ -5,6 +5,7 @@
 #include "common/collective/communicator.h"
 #include "common/config/config.h"
 #include "common/model/tensor_cut.h"
+#include "learner/shard_ranks.h"
 
 namespace troupe {
 
@@ -20,6 +21,7 @@ class LearnerRanks {
   Communicator& all() { return queue_ ? *queue_ : communicator_; }
   /// Those that have the same part of a model, each with data of its own.
   Communicator& data() { return data_ ? *data_ : all(); }
+  ShardRanks shards() { return {all(), data()}; }
   /// Those that hold this rank's model with it; null where each rank has one by itself.
   const std::shared_ptr<TensorGroup>& tensor() const { return tensor_; }
 

@@ -16,6 +16,7 @@
 #include "common/reward_model/with_score.h"
 #include "common/tokenizer/tokenizer.h"
 #include "learner/checkpoint.h"
+#include "learner/stages/learner_ranks.h"
 #include "learner/stages/reward_rows.h"
 #include "learner/stages/reward_trainer.h"
 #include "learner/stages/start_model.h"
@@ -37,16 +38,8 @@ std::vector<RewardExample> part_of(const std::vector<RewardExample>& all, const 
 
 /// fp32: the reward model that training begins with.
 Parameters initial_model(const Config& config) {
-  if (config.learners.zero_stage > 1) {
-    throw ConfigError("learners.zero_stage = " + std::to_string(config.learners.zero_stage) +
-                      ": expected 1, reward models are trained with whole gradients on each rank");
-  }
-  if (config.learners.tensor_parallel > 1) {
-    throw ConfigError("learners.tensor_parallel = " + std::to_string(config.learners.tensor_parallel) +
-                      ": expected 1, a reward model is trained whole on each rank");
-  }
-  if (config.learners.offload != "none") {
-    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none, a reward model and its optimizer stay where they are trained");
+  if (config.learners.offload == "reference" || config.learners.offload == "all") {
+    throw ConfigError("learners.offload = " + config.learners.offload + ": expected none or optimizer, a reward model has no reference");
   }
   if (config.batch.share_prompts) throw ConfigError("batch.share_prompts = true: expected false, reward models read each text by itself");
   if (config.model.path.empty()) throw ConfigError("model.path: expected a Hugging Face directory, found none");
@@ -64,21 +57,21 @@ class RewardModelRun {
   RewardModelRun(const Config& config, const RunFolder& folder, Communicator& communicator, const Logger& logger)
       : config_(config),
         folder_(folder),
-        ranks_(communicator),
         logger_(logger),
         initial_(initial_model(config)),
         learners_(config, communicator),
+        ranks_(learners_.all()),
         tokenizer_(Tokenizer::load(config.model.path)),
         form_{config.data.prompt, config.data.question_key, config.data.date},
         texts_(form_, tokenizer_, config.model.path),
         rows_("data.train", open_rows(config.data.train, seed_for(config.run.seed, Stream::kData)), config.data, texts_,
               initial_.architecture().max_positions, logger),
-        trainer_(compute_parameters(config, initial_.architecture(), learners_), initial_.flat(), config, communicator) {
+        trainer_(compute_parameters(config, initial_.architecture(), learners_), initial_, config, learners_.shards()) {
     if (config.data.eval.empty()) return;
     const RewardRows held_out("data.eval", open_rows(config.data.eval, 0), config.data, texts_,
                               initial_.architecture().max_positions, logger);
     const std::vector<RewardExample> all = held_out.first(static_cast<std::uint64_t>(config.eval.prompts));
-    held_out_ = part_of(all, communicator);
+    held_out_ = part_of(all, learners_.data());
     held_out_count_ = static_cast<std::int64_t>(all.size());
   }
 
@@ -106,14 +99,14 @@ class RewardModelRun {
   void train(std::int64_t step, const std::filesystem::path& dump) {
     const std::int64_t start_ms = SteadyClock().now_ms();
     std::vector<RewardExample> own;
-    for (std::int64_t i = ranks_.rank(); i < config_.batch.prompts; i += ranks_.size()) {
+    for (std::int64_t i = learners_.data().rank(); i < config_.batch.prompts; i += learners_.data().size()) {
       own.push_back(rows_.at(static_cast<std::uint64_t>((step - 1) * config_.batch.prompts + i)));
     }
     std::optional<UpdateTrace> trace;
     if (step == 1 && !dump.empty()) trace.emplace();
     const auto [numbers, update] = trainer_.step(step, own, config_.batch.prompts, trace ? &*trace : nullptr);
     if (trace) {
-      const UpdateTrace whole = joined(std::move(*trace), ranks_);
+      const UpdateTrace whole = joined(std::move(*trace), learners_.data());
       if (leads()) write_dump(dump, initial_.layout(), whole, {{"step", "1"}, {"update", "1"}, {"config", print_config(config_)}});
     }
     if (update.skipped)
@@ -177,10 +170,10 @@ class RewardModelRun {
 
   const Config& config_;
   const RunFolder& folder_;
-  Communicator& ranks_;
   const Logger& logger_;
   Parameters initial_;
   LearnerRanks learners_;
+  Communicator& ranks_;  // all of them
   Tokenizer tokenizer_;
   TextForm form_;
   ScoredText texts_;

@@ -4,23 +4,27 @@
 
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "common/reward_model/score_pass.h"
+#include "learner/lora.h"
 #include "learner/memory_plan.h"
 #include "learner/objective/margin_loss.h"
 
 namespace troupe {
 namespace {
 
-/// Neighbouring examples up to `budget` tokens together; a longer one alone. The end of the part that begins at `begin`.
-std::size_t micro_batch_end(std::span<const RewardExample> examples, std::size_t begin, std::int64_t budget) {
-  std::int64_t used = 0;
-  std::size_t end = begin;
-  for (; end < examples.size(); ++end) {
-    used += static_cast<std::int64_t>(examples[end].text.size() + examples[end].rejected.size());
-    if (used > budget && end > begin) break;
+/// Neighbouring examples up to `budget` tokens together; a longer one alone.
+std::vector<std::span<const RewardExample>> micro_batches_of(std::span<const RewardExample> examples, std::int64_t budget) {
+  std::vector<std::span<const RewardExample>> batches;
+  for (std::size_t begin = 0, end = 0; begin < examples.size(); begin = end) {
+    for (std::int64_t used = 0; end < examples.size(); ++end) {
+      used += static_cast<std::int64_t>(examples[end].text.size() + examples[end].rejected.size());
+      if (used > budget && end > begin) break;
+    }
+    batches.push_back(examples.subspan(begin, end - begin));
   }
-  return end;
+  return batches;
 }
 
 void add(UpdateTrace& trace, std::span<const RewardExample> examples) {
@@ -37,29 +41,30 @@ void add(UpdateTrace& trace, std::span<const RewardExample> examples) {
 
 }  // namespace
 
-RewardTrainer::RewardTrainer(Parameters parameters, const at::Tensor& initial, const Config& config, Communicator& communicator)
+RewardTrainer::RewardTrainer(Parameters parameters, const Parameters& initial, const Config& config, const ShardRanks& ranks)
     : model_(parameters),
-      optimizer_(parameters, initial, config.optimizer, config.run.steps, communicator),
+      optimizer_(make_optimizer(std::nullopt, parameters, initial, config, ranks)),
       micro_tokens_(config.batch.micro_tokens),
-      communicator_(communicator),
-      gradients_(at::zeros({parameters.layout().total}, parameters.flat().options().dtype(at::kFloat))),
-      recompute_(plan_memory(config, parameters, communicator).recompute) {}
+      communicator_(ranks.data()),
+      gradients_(model_, optimizer_, nullptr, zero_stage_of(config, ranks.all())),
+      recompute_(plan_memory(config, parameters, ranks.all()).recompute) {}
 
 RewardNumbers RewardTrainer::run(std::span<const RewardExample> own, std::int64_t total, bool keep,
                                  const std::function<void(ScorePass& pass, std::span<const double> grads)>& use) {
   std::array<double, 3> sums = {};
   const auto share = 1.0 / static_cast<double>(total);
-  for (std::size_t begin = 0; begin < own.size();) {
-    const std::size_t end = micro_batch_end(own, begin, micro_tokens_);
+  std::vector<std::span<const RewardExample>> batches = micro_batches_of(own, micro_tokens_);
+  batches.resize(gradients_.rounds(batches.size()));
+  for (const std::span<const RewardExample> batch : batches) {
     std::vector<std::span<const std::int32_t>> texts;
-    for (const RewardExample& example : own.subspan(begin, end - begin)) {
+    for (const RewardExample& example : batch) {
       texts.emplace_back(example.text);
       if (!example.rejected.empty()) texts.emplace_back(example.rejected);
     }
     ScorePass pass(model_, texts, keep ? std::optional(recompute_) : std::nullopt);
     std::vector<double> grads;
-    for (auto score = pass.scores().begin(); begin < end; ++begin) {
-      const RewardExample& example = own[begin];
+    auto score = pass.scores().begin();
+    for (const RewardExample& example : batch) {
       const bool is_pair = !example.rejected.empty();
       double margin = example.sign * static_cast<double>(*score++);
       if (is_pair) margin -= example.sign * static_cast<double>(*score++);
@@ -77,7 +82,7 @@ RewardNumbers RewardTrainer::run(std::span<const RewardExample> own, std::int64_
 }
 
 RewardStep RewardTrainer::step(std::int64_t number, std::span<const RewardExample> own, std::int64_t total, UpdateTrace* trace) {
-  gradients_.zero_();
+  gradients_.clear();
   RewardStep result;
   result.numbers = run(own, total, true, [&](ScorePass& pass, std::span<const double> grads) {
     pass.backward(grads, gradients_);
@@ -87,7 +92,7 @@ RewardStep RewardTrainer::step(std::int64_t number, std::span<const RewardExampl
     add(*trace, own);
     trace->loss = communicator_.rank() == 0 ? result.numbers.loss : 0.0;  // joined() adds the ranks'
   }
-  result.update = traced_step(optimizer_, [&] { return optimizer_.step(gradients_, number); }, trace);
+  result.update = gradients_.step(number, trace);
   return result;
 }
 

@@ -99,9 +99,12 @@ at::Device learner_device(const Config& config, const Communicator& communicator
 Parameters compute_parameters(const Config& config, const Architecture& architecture, LearnerRanks& ranks, bool offloaded) {
   const at::ScalarType dtype = dtype_of(config);
   const at::Device device = offloaded ? at::Device(at::kCPU) : learner_device(config, ranks.all());
-  if (ranks.tensor()) return Parameters(std::make_shared<TensorCut>(architecture, ranks.tensor()), dtype, device);
-  if (offloaded || zero_stage_of(config, ranks.all()) < 3) return Parameters(architecture, dtype, device);
-  return sharded_parameters(architecture, dtype, ranks.all(), device);
+  const bool sharded = !offloaded && zero_stage_of(config, ranks.all()) == 3;
+  if (ranks.tensor()) {
+    const auto cut = std::make_shared<TensorCut>(architecture, ranks.tensor());
+    return sharded ? sharded_parameters(cut, dtype, ranks.shards(), device) : Parameters(cut, dtype, device);
+  }
+  return sharded ? sharded_parameters(architecture, dtype, ranks.shards(), device) : Parameters(architecture, dtype, device);
 }
 
 void prepare_start(const Config& config, const RunFolder& folder) {

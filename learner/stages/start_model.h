@@ -23,7 +23,7 @@ std::filesystem::path start_folder(const Config& config, const RunFolder& folder
 at::Device learner_device(const Config& config, const Communicator& communicator);
 
 /// Parameters of zeros of the type (model.dtype) and in the place (learners.device, or where they are `offloaded` the host's memory) that
-/// this rank computes in: at zero_stage 3 its slice of them, with tensor_parallel its part of the model. @throws ConfigError.
+/// this rank computes in: with tensor_parallel its part of the model, at zero_stage 3 its slice of that. @throws ConfigError.
 Parameters compute_parameters(const Config& config, const Architecture& architecture, LearnerRanks& ranks, bool offloaded = false);
 
 /// Writes what must be known before the first weights are: RUN/start/config.json and tokenizer files of a cold start.

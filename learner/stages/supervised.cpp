@@ -116,7 +116,7 @@ SupervisedStep SupervisedTrainer::pass(const std::vector<SupervisedUnit>& units,
   std::vector<std::vector<std::int32_t>> ids;
   std::vector<SupervisedMicroBatch> batches =
       micro_batches_of(units, static_cast<std::size_t>(options_.micro_tokens), options_.share_prompts, ids);
-  if (gradients_.in_step()) batches.resize(static_cast<std::size_t>(largest(std::ssize(batches), communicator_)));
+  batches.resize(gradients_.rounds(batches.size()));
   for (const SupervisedMicroBatch& batch : batches) {
     TokenPass pass(model_, batch.sequences, 1.0, backward ? std::optional(options_.recompute) : std::nullopt, options_.share_prompts);
     if (trace != nullptr) trace->add(batch.sequences, pass.tokens());

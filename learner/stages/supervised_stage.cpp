@@ -43,7 +43,7 @@ class Stage {
         communicator_(ranks_.all()),
         model_(compute_parameters(config_, initial_->architecture(), ranks_), false),
         lora_(make_lora(config_, *initial_, model_.parameters().flat().device())),
-        optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config_, communicator_)),
+        optimizer_(make_optimizer(lora_, model_.parameters(), *initial_, config_, ranks_.shards())),
         objective_(objective()),
         memory_(plan_memory(config_, model_.parameters(), communicator_)),
         trainer_(model_, optimizer_,

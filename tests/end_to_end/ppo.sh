@@ -29,6 +29,23 @@ expect_code 0 with_fault learner.step.begin:learner0:5:kill "$troupe" run "${ppo
 expect_text "after step 4: starting them again" "$work/last.log"
 [ "$(audit "$work/killed")" = "$hash" ] || fail "the killed run ended in other bits"
 
+# Gradients and parameters shared out are the same run, killed too; of ranks that hold both models together it is near, and repeats itself.
+expect_code 0 with_fault collective.inside:learner1:300:kill "$troupe" run "${ppo[@]}" --run-dir "$work/third" --learners.zero_stage 3
+[ -e "$work/fault" ] || fail "no learner was killed at stage 3"
+[ "$(audit "$work/third")" = "$hash" ] || fail "stage 3 ended in other bits"
+for stage in 1 3; do
+  expect_code 0 "$troupe" run "${ppo[@]}" --run-dir "$work/held$stage" --learners.tensor_parallel 2 --learners.zero_stage $stage
+done
+[ "$(audit "$work/held1")" = "$(audit "$work/held3")" ] || fail "stages end in other bits where ranks hold the models together"
+expect_code 0 "$troupe" replay "$work/held3" --step 5
+expect_text "the same bits as recorded" "$work/last.log"
+python3 - "$work" <<'PYTHON' || fail "ranks that hold the models together train something else"
+import json, sys
+whole, held = ([json.loads(line) for line in open(f"{sys.argv[1]}/{name}/metrics.jsonl")] for name in ("whole", "held3"))
+for key, share in (("value_loss", 1e-4), ("explained_variance", 1e-4), ("loss", 1e-3), ("grad_norm", 1e-3)):
+    assert abs(held[0][key] - whole[0][key]) <= share * max(abs(whole[0][key]), 1e-2), (key, whole[0][key], held[0][key])
+PYTHON
+
 # A critic of its own start changes the run; one of another vocabulary is refused.
 expect_code 2 "$troupe" run "${ppo[@]}" --run-dir "$work/other" --critic.path tests/data/tinystories-656k
 expect_text "expected a model with the policy's vocabulary" "$work/last.log"

@@ -25,6 +25,17 @@ expect_code 0 with_fault learner.step.begin:learner0:4:kill "${run[@]}" --run-di
 expect_text "after step 3: starting them again" "$work/last.log"
 [ "$(audit "$work/2x1")" = "$(audit "$work/killed")" ] || fail "the killed run ended in other bits"
 
+# At stage 3 too, whose bits are those of stage 2: killed, and gone on with at stage 2 from the checkpoint of step 2.
+held=(--learners.count 4 --learners.tensor_parallel 2)
+expect_code 0 with_fault learner.optimizer:learner2:4:kill "${run[@]}" "${held[@]}" --run-dir "$work/2x2third" --learners.zero_stage 3
+[ -e "$work/fault" ] || fail "no learner was killed at stage 3"
+[ "$(audit "$work/2x2")" = "$(audit "$work/2x2third")" ] || fail "stages 2 and 3 end in other bits"
+expect_code 0 "$troupe" replay "$work/2x2third" --step 4
+expect_text "the same bits as recorded" "$work/last.log"
+expect_code 0 "${shorter[@]}" "${held[@]}" --run-dir "$work/2x2turns" --learners.zero_stage 3 --run.steps 2
+expect_code 0 "${run[@]}" "${held[@]}" --run-dir "$work/2x2turns" --learners.zero_stage 2
+[ "$(audit "$work/2x2")" = "$(audit "$work/2x2turns")" ] || fail "a run that changed its stage ends in other bits"
+
 # Beside actors whose models as many ranks hold every step asserts that it is exact, and an actor that dies changes nothing.
 joint=("${run[@]}" --learners.count 2 --learners.tensor_parallel 2 --actors.tensor_parallel 2)
 expect_code 0 "${joint[@]}" --run-dir "$work/exact"
@@ -77,7 +88,7 @@ expect_text "the same bits as recorded" "$work/last.log"
 mpi=(mpirun "${mpirun_flags[@]}" -np 2)
 for together in 1 2; do
   expect_code 0 "${mpi[@]}" "$troupe" sft configs/smoke.cfg --run-dir "$work/sft$together" --run.steps 6 --data.train task:addition2/cold_start \
-    --data.eval task:addition2/cold_start --learners.tensor_parallel $together
+    --data.eval task:addition2/cold_start --learners.tensor_parallel $together --learners.zero_stage $((2 * together - 1))
 done
 python3 - "$work" <<'PYTHON' || fail "SFT by two ranks that hold a model together does not learn as by two that do not"
 import json, sys
@@ -100,5 +111,3 @@ refused "--tensor-parallel = 3: expected a divisor of the model's num_attention_
 expect_code 0 "$troupe" doctor configs/smoke.cfg --actors.tensor_parallel 2
 expect_text "ranks of an actor: 2 threads of the CPU" "$work/last.log"
 refused "learners.tensor_parallel = 2: expected a divisor of the number of learners, 3" "${run[@]}" --run-dir "$work/no" --learners.count 3 --learners.tensor_parallel 2
-refused "learners.tensor_parallel = 2: expected 1 beside loss.advantage = gae" "${run[@]}" --run-dir "$work/no" --loss.advantage gae --learners.tensor_parallel 2
-refused "learners.tensor_parallel = 2: expected 1, a reward model" "$troupe" reward-model configs/smoke.cfg --run-dir "$work/no" --learners.tensor_parallel 2

@@ -31,7 +31,5 @@ for stage in 1 3; do
 done
 cmp -s "$work/sft1.hash" "$work/sft3.hash" || fail "the supervised stages end in different weights"
 
-expect_code 2 "$troupe" reward-model configs/smoke.cfg --run-dir "$work/no" --learners.zero_stage 2
-expect_text "learners.zero_stage = 2: expected 1, reward models" "$work/last.log"
 expect_code 2 "$troupe" doctor configs/smoke.cfg --learners.zero_stage 4
 expect_text "learners.zero_stage = 4: expected a whole number of at least 1 and at most 3" "$work/last.log"

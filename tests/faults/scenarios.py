@@ -378,9 +378,10 @@ def table(points, long):
             options={"learners__zero_stage": stage})
     add("F4 learner 1 killed in a job", repeat, learner_missing_in_a_job, "learner.updated", (2, 6), "kill", alone=True)
     add("F4 learner 1 stopped in a job", repeat, learner_missing_in_a_job, "learner.backward", (2, 6), "stop", alone=True)
-    for action in ("kill", "stop"):
-        add(f"F4 learner 1, with a part of the model, in a job: {action}", repeat, learner_missing_in_a_job, "collective.inside", (100, 200), action,
-            alone=True, outcome="another size", options={"learners__tensor_parallel": 2, "cold_start__kv_heads": 2})
+    for action, stage in (("kill", 1), ("stop", 1), ("kill", 3)):
+        add(f"F4 learner 1, with a part of the model, in a job: {action}, ZeRO stage {stage}", repeat, learner_missing_in_a_job, "collective.inside",
+            (100, 200), action, alone=True, outcome="another size",
+            options={"learners__tensor_parallel": 2, "learners__zero_stage": stage, "cold_start__kv_heads": 2})
     for rank in (0, 1):
         add(f"F4 learner {rank} stopped in a step", repeat, learner_stopped, rank, alone=True)
     add("F16 a gradient is not finite", 1, gradient_not_finite_once)

@@ -70,8 +70,14 @@ TEST_SUITE("learner/checkpoint_folder") {
     CHECK_THROWS_WITH_AS(parse_manifest(print_manifest(manifest), "M"), "M: \"units\": expected at least two bounds, ascending from 0",
                          ConfigError);
     std::string newer = print_manifest(CheckpointManifest());
-    newer.replace(newer.find("\"format\": 2"), 11, "\"format\": 3");
-    CHECK_THROWS_WITH_AS(parse_manifest(newer, "M"), "M: checkpoint format 3; this program reads 1 to 2", ConfigError);
+    newer.replace(newer.find("\"format\": 2"), 11, "\"format\": 4");
+    CHECK_THROWS_WITH_AS(parse_manifest(newer, "M"), "M: checkpoint format 4; this program reads 1 to 3", ConfigError);
+    manifest.units = {0, 1024};
+    manifest.together = 2;
+    CHECK(parse_manifest(print_manifest(manifest), "M") == manifest);
+    std::string apart = print_manifest(manifest);
+    apart.replace(apart.find("\"together\": 2"), 13, "\"together\": 1");
+    CHECK_THROWS_WITH_AS(parse_manifest(apart, "M"), "M: \"together\": expected at least 2, found 1", ConfigError);
   }
 
   TEST_CASE("a file that is written and one that is read have the same digest, and damage is named by chunk") {

@@ -3,7 +3,10 @@
 #include <ATen/Functions.h>  // before doctest: both define CHECK, the last one counts
 #include <doctest/doctest.h>
 
+#include <utility>
+
 #include "common/base/error.h"
+#include "tests/learner/tiny_model.h"
 
 using namespace troupe;
 
@@ -70,6 +73,45 @@ TEST_SUITE("learner/shard_map") {
       CHECK(found.equal(whole));
       CHECK(sum == whole.sum(at::kDouble).item<double>());
     }
+  }
+
+  TEST_CASE("of a model that ranks hold together a block is shared out over those that have the same part, and its ends over all") {
+    Architecture a = tiny_architecture();
+    a.layers = 2;
+    a.hidden = 32;
+    a.intermediate = 48;
+    a.heads = a.kv_heads = 4;
+    const ParameterLayout layout(a);
+    const at::Tensor whole = at::zeros({layout.total}, at::kFloat);
+    for (const ParameterSpec& spec : layout.tensors) whole.narrow(0, spec.offset, spec.numel).copy_(at::arange(1 + spec.offset, 1 + spec.offset + spec.numel));
+    for (const auto& [ranks, together] : {std::pair(2, 2), std::pair(4, 2), std::pair(6, 2), std::pair(4, 4)}) {
+      const ShardMap map(a, ranks, together);
+      CHECK(map.total() == layout.total);
+      CHECK(map.units()[0].ranks == ranks);
+      CHECK(map.units()[1].ranks == ranks / together);
+      CHECK(map.units()[3].ranks == ranks);
+      CHECK(map.units()[1].end - map.units()[1].begin < (layout.units[2] - layout.units[1]) / together + 2 * a.hidden);
+      at::Tensor found = at::zeros_like(whole), times = at::zeros_like(whole);
+      for (int rank = 0; rank < ranks; ++rank) {
+        const at::Tensor slice = map.slice_of(whole, rank);
+        std::int64_t last = 0;
+        for (const ShardMap::Piece& piece : map.pieces(rank)) {
+          const std::int64_t count = piece.end - piece.begin;
+          CHECK(piece.begin >= std::exchange(last, piece.end));
+          found.narrow(0, piece.begin, count).copy_(slice.narrow(0, piece.place, count));
+          times.narrow(0, piece.begin, count).add_(1);
+          CHECK(map.element(rank, piece.place) == piece.begin);
+        }
+      }
+      CHECK(found.equal(whole));
+      const auto times_of = [&](const char* name) { return times[layout.find(name).offset].item<float>(); };
+      CHECK(times_of("model.embed_tokens.weight") == 1);
+      CHECK(times_of("model.norm.weight") == 1);
+      CHECK(times_of("model.layers.1.self_attn.o_proj.weight") == 1);
+      CHECK(times_of("model.layers.1.input_layernorm.weight") == together);
+    }
+    CHECK_THROWS_AS(ShardMap(a, 3, 2), InternalError);
+    CHECK_THROWS_AS(ShardMap(a, 8, 8), ConfigError);
   }
 
   TEST_CASE("units that end with a block do not meet, and several may meet in one") {

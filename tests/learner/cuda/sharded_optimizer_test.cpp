@@ -74,7 +74,7 @@ TEST_SUITE("learner/cuda/sharded_optimizer") {
       parts.optimizer.clear_sum();
       for (std::size_t u = layout.units.size() - 1; u-- > 0;) {
         const ShardMap::Unit& unit = parts.optimizer.map().units()[u];
-        const at::Tensor padded = at::zeros({unit.padded(2)}, gradient.options());
+        const at::Tensor padded = at::zeros({unit.padded()}, gradient.options());
         padded.narrow(0, unit.begin - unit.origin, unit.end - unit.begin).copy_(gradient.narrow(0, unit.begin, unit.end - unit.begin));
         parts.optimizer.add_to_sum(u, padded);
       }

@@ -47,7 +47,7 @@ Update updated(const std::string& name, bool is_pairs, int ranks, std::int64_t m
     std::vector<RewardExample> own;
     for (auto i = static_cast<std::size_t>(communicator.rank()); i < all.size(); i += static_cast<std::size_t>(ranks))
       own.push_back(all[i]);
-    RewardTrainer trainer(parameters, parameters.flat().clone(), config, communicator);
+    RewardTrainer trainer(parameters, parameters.on(at::kCPU), config, communicator);
     const RewardNumbers before = trainer.evaluate(own, std::ssize(all));
     const RewardStep step = trainer.step(1, own, std::ssize(all), nullptr);
     const at::Tensor gradient = trainer.optimizer().gather(trainer.optimizer().gradient(), "gradient");
@@ -106,7 +106,7 @@ TEST_SUITE("stages/reward_trainer") {
   TEST_CASE("equal texts are told apart by nobody") {
     const auto errors = run_ranks(1, 30, [&](Communicator& communicator) {
       const Parameters parameters = load_reward_model(reward_model_folder("llama"), at::kFloat);
-      RewardTrainer trainer(parameters, parameters.flat().clone(), Config(), communicator);
+      RewardTrainer trainer(parameters, parameters.on(at::kCPU), Config(), communicator);
       const std::vector<RewardExample> tie = {{{1, 2, 3}, {1, 2, 3}}};
       const RewardNumbers numbers = trainer.evaluate(tie, 1);
       CHECK(numbers.accuracy == 0);

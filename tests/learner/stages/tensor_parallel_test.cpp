@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/error.h"
@@ -75,7 +77,7 @@ struct Rank {
         model(parameters) {
     initial.flat().copy_(tiny_start(initial.layout()));
     lora = make_lora(config, initial);
-    optimizer.emplace(make_optimizer(lora, parameters, initial, config, ranks.all()));
+    optimizer.emplace(make_optimizer(lora, parameters, initial, config, ranks.shards()));
     trainer.emplace(model, *optimizer, SupervisedOptions{5, c.micro_tokens, numbered_unit, next_token_objective(), zero_stage_of(config, ranks.all())},
                     ranks.data(), lora ? &*lora : nullptr);
   }
@@ -127,11 +129,78 @@ void check_near(const Case& c, double share) {
   CHECK(end_of(c).hash == found.hash);
 }
 
+/// Counts the bytes that this rank's collectives move from it to others.
+class CountedRanks final : public Communicator {
+ public:
+  CountedRanks(Communicator& inner, std::int64_t& bytes) : inner_(inner), bytes_(bytes) {}
+
+  int rank() const override { return inner_.rank(); }
+  int size() const override { return inner_.size(); }
+  void all_reduce_sum(std::span<float> data, std::string_view tensor) override {
+    count(2 * data.size_bytes() / static_cast<std::size_t>(size()));
+    inner_.all_reduce_sum(data, tensor);
+  }
+  void all_reduce_sum(std::span<double> data, std::string_view tensor) override {
+    count(2 * data.size_bytes() / static_cast<std::size_t>(size()));
+    inner_.all_reduce_sum(data, tensor);
+  }
+  void reduce_scatter_sum(std::span<const float> in, std::span<float> out, std::string_view tensor) override {
+    count(out.size_bytes());
+    inner_.reduce_scatter_sum(in, out, tensor);
+  }
+  void all_gather(std::span<const std::byte> in, std::span<std::byte> out, std::string_view tensor) override {
+    count(in.size_bytes());
+    inner_.all_gather(in, out, tensor);
+  }
+  void broadcast(std::span<std::byte> data, int root, std::string_view tensor) override { inner_.broadcast(data, root, tensor); }
+  void barrier() override { inner_.barrier(); }
+  void close() override { inner_.close(); }
+  CollectiveProgress progress() const override { return inner_.progress(); }
+  std::unique_ptr<Communicator> split(int color) override { return inner_.split(color); }
+  void wait_with(const Patience* patience) override { inner_.wait_with(patience); }
+  double deadline_s() const override { return inner_.deadline_s(); }
+
+ private:
+  /// `each`: what goes to one other rank.
+  void count(std::size_t each) { bytes_ += static_cast<std::int64_t>(each) * (size() - 1); }
+
+  Communicator& inner_;
+  std::int64_t& bytes_;
+};
+
+/// A model whose blocks are nearly all of it.
+Architecture deep() {
+  Architecture a = architecture();
+  a.layers = 4;
+  a.hidden = 128;
+  a.intermediate = 256;
+  a.head_size = 32;
+  return a;
+}
+
+/// Bytes that rank 0 sends in an update.
+std::int64_t bytes_of_update(int tensor, int data) {
+  std::int64_t bytes = 0;
+  on_ranks(tensor * data, [&](Communicator& communicator) {
+    const Config config = config_of({.tensor = tensor, .data = data});
+    LearnerRanks ranks(config, communicator);
+    std::int64_t own = 0;
+    CountedRanks all(ranks.all(), own), same(ranks.data(), own);
+    Parameters initial(deep(), at::kFloat);
+    initialise_(initial, 1);
+    const Parameters parameters = compute_parameters(config, deep(), ranks);
+    ShardedOptimizer optimizer(parameters, initial.flat(), config.optimizer, 4, tensor > 1 ? ShardRanks(all, same) : ShardRanks(all));
+    optimizer.step(at::ones({parameters.layout().total}, at::kFloat), 1);
+    if (communicator.rank() == 0) bytes = own;
+  });
+  return bytes;
+}
+
 }  // namespace
 
 TEST_SUITE("stages/tensor_parallel") {
   TEST_CASE("ranks that hold a model together train as one does, at each stage and with data of their own") {
-    for (const int stage : {1, 2}) {
+    for (const int stage : {1, 2, 3}) {
       for (const auto& [tensor, data] : {std::pair(2, 1), std::pair(4, 1), std::pair(2, 2)}) {
         check_near({.tensor = tensor, .data = data, .stage = stage}, 2e-5);
         check_near({.tensor = tensor, .data = data, .stage = stage, .micro_tokens = 5}, 2e-5);
@@ -140,13 +209,21 @@ TEST_SUITE("stages/tensor_parallel") {
   }
 
   TEST_CASE("with one micro-batch a rank the stages have the same bits") {
-    CHECK(end_of({.tensor = 2, .data = 2, .stage = 2}).hash == end_of({.tensor = 2, .data = 2}).hash);
+    const End first = end_of({.tensor = 2, .data = 2});
+    for (const int stage : {2, 3}) {
+      const End found = end_of({.tensor = 2, .data = 2, .stage = stage});
+      CHECK(found.hash == first.hash);
+      CHECK(found.norms == first.norms);
+      CHECK(at::equal(found.weights, first.weights));
+    }
   }
 
   TEST_CASE("so it is with adapters, and in bf16") {
     check_near({.tensor = 2, .lora_rank = 2}, 2e-5);
     check_near({.tensor = 2, .stage = 2, .lora_rank = 2}, 2e-5);
+    check_near({.tensor = 2, .data = 2, .stage = 3, .lora_rank = 2}, 2e-5);
     check_near({.tensor = 2, .dtype = "bf16"}, 2e-2);
+    check_near({.tensor = 2, .data = 2, .stage = 3, .dtype = "bf16"}, 2e-2);
   }
 
   TEST_CASE("a run goes on with another number of ranks that hold the model, from its checkpoint") {
@@ -154,7 +231,8 @@ TEST_SUITE("stages/tensor_parallel") {
     const Logger logger("test", LogLevel::kError);
     std::int64_t step = 0;
     std::string last;
-    for (const Case& c : {Case{.tensor = 2}, Case{.tensor = 1, .data = 2}, Case{.tensor = 2, .data = 2, .stage = 2}, Case{.tensor = 4}}) {
+    for (const Case& c : {Case{.tensor = 2}, Case{.tensor = 1, .data = 2}, Case{.tensor = 2, .data = 2, .stage = 2}, Case{.tensor = 2, .data = 2, .stage = 3}, Case{.tensor = 4},
+                          Case{.tensor = 4, .stage = 3}, Case{.tensor = 2}}) {
       on_ranks(c.tensor * c.data, [&, step](Communicator& communicator) {
         Rank r(c, communicator);
         CHECK(load_newest_checkpoint(root.path(), "hash", *r.optimizer, logger).value_or(0) == step);
@@ -172,7 +250,7 @@ TEST_SUITE("stages/tensor_parallel") {
   }
 
   TEST_CASE("a gradient that is not finite on one of the ranks changes nothing on any, and its tensor is named") {
-    for (const int stage : {1, 2}) {
+    for (const int stage : {1, 2, 3}) {
       on_ranks(2, [&](Communicator& communicator) {
         Rank r({.tensor = 2, .stage = stage}, communicator);
         const at::Tensor before = r.optimizer->master().clone();
@@ -190,6 +268,22 @@ TEST_SUITE("stages/tensor_parallel") {
         CHECK(at::equal(r.optimizer->master(), before));
       });
     }
+  }
+
+  TEST_CASE("an update moves a rank's part alone: as much as ranks have that share it out") {
+    const ParameterLayout layout(deep());
+    const std::int64_t blocks = layout.units[5] - layout.units[1], norms = 4 * 2 * 128, both = 2 * sizeof(float);  // gradients, then weights
+    // Padding to blocks of 1024 elements, and the norm's sums.
+    const auto near = [&](std::int64_t found, std::int64_t elements) {
+      CAPTURE(found);
+      CHECK(found >= both * elements);
+      CHECK(found <= both * (elements + norms + 12 * ShardMap::kBlock) + 65536);
+    };
+    const std::int64_t ends = layout.total - blocks;
+    near(bytes_of_update(1, 2), blocks / 2 + ends / 2);
+    near(bytes_of_update(2, 1), ends / 2);
+    near(bytes_of_update(2, 2), blocks / 4 + ends * 3 / 4);
+    near(bytes_of_update(4, 1), ends * 3 / 4);
   }
 
   TEST_CASE("what does not divide is refused by name") {
