@@ -351,7 +351,7 @@ class Approximator {
     if (!low || !high || !is_whole(*low) || !is_whole(*high) || *high - *low >= kMaxTerms) return unknown(node);
     Result total = real(node.name == "sum" ? 0 : 1);
     for (Rational k = *low; k <= *high && total; k += 1) {
-      if (!meter_.spend(1)) return std::nullopt;
+      if (!meter_.spend(2)) return std::nullopt;
       MathPoint inner = point_;
       inner.values.insert(inner.values.begin(), {node.parts[1].name, k});
       const Result term = Approximator(inner, allow_complex_, meter_).value(node.parts[0]);

@@ -33,16 +33,17 @@ bool MathComparison::same_in_order(const std::vector<MathNode>& gold, const std:
 }
 
 bool MathComparison::same_in_any_order(const std::vector<MathNode>& gold, const std::vector<MathNode>& given) {
-  return all_found_in(gold, given, true) && all_found_in(given, gold, false);
-}
-
-bool MathComparison::all_found_in(const std::vector<MathNode>& elements, const std::vector<MathNode>& others,
-                                  bool elements_are_gold) {
-  return std::all_of(elements.begin(), elements.end(), [&](const MathNode& element) {
-    return std::any_of(others.begin(), others.end(), [&](const MathNode& other) {
-      return elements_are_gold ? same(element, other) : same(other, element);
-    });
-  });
+  std::vector<bool> met(given.size());  // what a gold was found in needs no search of its own
+  for (const MathNode& wanted : gold) {
+    std::size_t at = 0;
+    while (at < given.size() && !same(wanted, given[at])) ++at;
+    if (at == given.size()) return false;
+    met[at] = true;
+  }
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (!met[i] && std::none_of(gold.begin(), gold.end(), [&](const MathNode& wanted) { return same(wanted, given[i]); })) return false;
+  }
+  return true;
 }
 
 bool MathComparison::same_as_sets(const MathNode& gold, const MathNode& given) {

@@ -104,7 +104,10 @@ bool MathComparison::same_value(const MathNode& gold, const MathNode& given) {
 }
 
 bool MathComparison::same(const MathNode& gold, const MathNode& given) {
-  if (!meter_.spend(1)) return false;
+  if (!meter_.spend(2)) return false;
+  const bool chain_and_list = (gold.is(MathKind::kRelation) && given.is(MathKind::kList) && given.name != "or") ||
+                              (gold.is(MathKind::kList) && gold.name != "or" && given.is(MathKind::kRelation));
+  if (chain_and_list && same_links(gold, given)) return true;
   // The gold's form decides: "x = 5" answers 5 as 5 answers "x = 5", but 5 does not answer "x + 1 = 5".
   if (is_equation(given) && !is_equation(gold)) return same(gold, given.parts.back());
   if (is_assignment(gold) && !is_equation(given)) return same(gold.parts.back(), given);

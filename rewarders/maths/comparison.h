@@ -26,11 +26,11 @@ class MathComparison {
   bool same_collection(const MathNode& gold, const MathNode& given);
   bool same_in_order(const std::vector<MathNode>& gold, const std::vector<MathNode>& given);
   bool same_in_any_order(const std::vector<MathNode>& gold, const std::vector<MathNode>& given);
-  bool all_found_in(const std::vector<MathNode>& elements, const std::vector<MathNode>& others, bool elements_are_gold);
   bool same_as_sets(const MathNode& gold, const MathNode& given);
 
   // relations.cpp
   bool same_relation(const MathNode& gold, const MathNode& given);
+  bool same_links(const MathNode& gold, const MathNode& given);
   bool same_assignment(const MathNode& gold, const MathNode& given);
   bool same_link(const MathNode& gold, std::size_t gold_at, const MathNode& given, std::size_t given_at);
 

@@ -31,6 +31,19 @@ bool has_decimal_comma(std::string_view text) {
   return places.size() == 2 || (whole == "0" && !places.empty());
 }
 
+/// Groups of digits of which some but not all can belong to one number: 25,100,55 may be three numbers.
+bool has_uneven_groups(std::string_view text) {
+  bool of_three = false;
+  bool other = false;
+  for (std::size_t at = text.find(','); at != std::string_view::npos; at = text.find(',', at + 1)) {
+    std::size_t end = at + 1;
+    while (end < text.size() && is_digit(text[end])) ++end;
+    if (at == 0 || !is_digit(text[at - 1]) || end == at + 1) continue;
+    (end - at == 4 ? of_three : other) = true;
+  }
+  return of_three && other;
+}
+
 std::vector<MathNode> readings_of(std::string_view text) {
   std::vector<MathNode> trees;
   const auto add = [&](const MathReading& reading, bool* ambiguous) {
@@ -39,7 +52,8 @@ std::vector<MathNode> readings_of(std::string_view text) {
   bool ambiguous = false;
   add({}, &ambiguous);
   if (ambiguous) add({.tight_products = true}, nullptr);
-  if (has_decimal_comma(text)) add({.decimal_comma = true}, nullptr);
+  if (has_uneven_groups(text)) add({.commas = MathCommas::kList}, nullptr);
+  if (has_decimal_comma(text)) add({.commas = MathCommas::kPoint}, nullptr);
   return trees;
 }
 
@@ -72,8 +86,8 @@ bool any_tells_case_apart(const std::vector<MathNode>& readings) {
   return std::any_of(readings.begin(), readings.end(), tells_case_apart);
 }
 
-bool any_reading_same(const std::vector<MathNode>& golds, const std::vector<MathNode>& givens, const EquivalenceOptions& options) {
-  MathMeter meter;
+bool any_reading_same(const std::vector<MathNode>& golds, const std::vector<MathNode>& givens, const EquivalenceOptions& options,
+                      MathMeter& meter) {
   MathComparison comparison(options, meter);
   for (const MathNode& gold : golds) {
     for (const MathNode& given : givens) {
@@ -118,7 +132,9 @@ bool decide(std::string_view given, std::string_view gold, const EquivalenceOpti
     for (MathNode& tree : golds) lower_names(tree);
     for (MathNode& tree : givens) lower_names(tree);
   }
-  return any_reading_same(golds, givens, options);
+  MathMeter meter;
+  meter.spend(static_cast<std::int64_t>(given.size() + gold.size()) / 4);  // what reading them took
+  return any_reading_same(golds, givens, options, meter);
 }
 
 }  // namespace

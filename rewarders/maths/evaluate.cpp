@@ -46,7 +46,7 @@ class ExactEvaluator {
     for (const MathNode& part : node.parts) {
       const Result next = value(part);
       if (!next || !meter_.affords(total, *next)) return std::nullopt;
-      if (sum) total += *next; else total *= *next;
+      total = sum ? exact_sum(total, *next) : exact_product(total, *next);
     }
     return total;
   }
@@ -59,7 +59,7 @@ class ExactEvaluator {
       return std::nullopt;
     }
     const Result top = value(node.parts[0]);
-    if (!top || !meter_.affords(*top, *bottom)) return std::nullopt;
+    if (!top || !meter_.spend(4) || !meter_.affords(*top, *bottom)) return std::nullopt;
     return Rational(*top / *bottom);
   }
 
@@ -100,6 +100,7 @@ class ExactEvaluator {
       if (b == 0) meter_.meet_undefined();
       return b == 0 ? std::nullopt : Result(a - b * Rational(floor_of(a / b)));
     }
+    if (!meter_.affords_divisor(a, b)) return std::nullopt;
     // of fractions over their common denominator: gcd(0.9, 0.6) is 0.3
     const Integer common = mp::gcd(mp::numerator(a) * mp::denominator(b), mp::numerator(b) * mp::denominator(a));
     const Rational divisor(common, mp::denominator(a) * mp::denominator(b));

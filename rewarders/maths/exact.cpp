@@ -11,8 +11,10 @@ namespace mp = boost::multiprecision;
 constexpr std::size_t kMaxDecimalLength = 1000;
 constexpr long kMaxDecimalExponent = 1000;
 
-unsigned bits_of(const Integer& value) { return value == 0 ? 1 : mp::msb(value < 0 ? Integer(-value) : value) + 1; }
-unsigned bits_of(const Rational& value) { return std::max(bits_of(mp::numerator(value)), bits_of(mp::denominator(value))); }
+unsigned whole_bits(const Integer& value) { return value == 0 ? 1 : mp::msb(value < 0 ? Integer(-value) : value) + 1; }
+
+/// Microseconds that the greatest common divisor of two numbers of so many bits takes: it subtracts and shifts.
+std::int64_t gcd_cost(std::int64_t bits) { return bits * bits / 20'000; }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -54,8 +56,8 @@ std::optional<Integer> whole_root(const Integer& value, unsigned n) {
     const Integer root = mp::sqrt(value, rest);
     return rest == 0 ? std::optional(root) : std::nullopt;
   }
-  if (n >= bits_of(value)) return std::nullopt;
-  Integer low = Integer(1) << ((bits_of(value) - 1) / n);
+  if (n >= whole_bits(value)) return std::nullopt;
+  Integer low = Integer(1) << ((whole_bits(value) - 1) / n);
   Integer high = low << 1;
   while (low < high) {
     const Integer middle = (low + high) / 2;
@@ -79,13 +81,24 @@ std::optional<Rational> exact_root(const Rational& value, unsigned n, bool real_
 
 }  // namespace
 
+unsigned bits_of(const Rational& value) { return std::max(whole_bits(mp::numerator(value)), whole_bits(mp::denominator(value))); }
+
 bool MathMeter::affords(const Rational& a, const Rational& b) {
   const std::int64_t a_bits = bits_of(a);
   const std::int64_t b_bits = bits_of(b);
   if (a_bits > kMaxBits || b_bits > kMaxBits) return false;
-  const std::int64_t longer = std::max(a_bits, b_bits);
-  // The gcd that follows subtracts and shifts: a microsecond for 400 bits against 1, 100 for 3,500 bits against a few.
-  return spend(1 + (is_whole(a) && is_whole(b) ? longer / 400 : longer * longer / 100'000));
+  if (is_whole(a) && is_whole(b)) return spend(1 + a_bits * b_bits / 5'000'000);
+  return spend(6 + gcd_cost(a_bits + b_bits));
+}
+
+bool MathMeter::affords_divisor(const Rational& a, const Rational& b) { return affords(a, b) && spend(gcd_cost(bits_of(a) + bits_of(b))); }
+
+Rational exact_sum(const Rational& a, const Rational& b) {
+  return is_whole(a) && is_whole(b) ? Rational(Integer(mp::numerator(a) + mp::numerator(b))) : Rational(a + b);
+}
+
+Rational exact_product(const Rational& a, const Rational& b) {
+  return is_whole(a) && is_whole(b) ? Rational(Integer(mp::numerator(a) * mp::numerator(b))) : Rational(a * b);
 }
 
 std::optional<Rational> decimal_value(std::string_view text) {
@@ -106,15 +119,15 @@ std::optional<Rational> decimal_value(std::string_view text) {
   if (whole.empty() && fraction.empty() && repeating.empty()) return std::nullopt;
   const auto exponent = exponent_of(text);
   if (!exponent) return std::nullopt;
-  const auto places = static_cast<long>(fraction.size());
-  Rational value(whole_of(std::string(whole) + std::string(fraction)), ten_to(places));
+  Integer top = whole_of(std::string(whole) + std::string(fraction));
+  Integer bottom = 1;
   if (!repeating.empty()) {
-    const Integer nines = ten_to(static_cast<long>(repeating.size())) - 1;
-    value += Rational(whole_of(repeating), nines * ten_to(places));
+    bottom = ten_to(static_cast<long>(repeating.size())) - 1;
+    top = top * bottom + whole_of(repeating);
   }
-  if (*exponent > 0) value *= Rational(ten_to(*exponent));
-  if (*exponent < 0) value /= Rational(ten_to(-*exponent));
-  return value;
+  const long scale = *exponent - static_cast<long>(fraction.size());
+  (scale > 0 ? top : bottom) *= ten_to(std::abs(scale));
+  return bottom == 1 ? Rational(top) : Rational(top, bottom);
 }
 
 bool is_whole(const Rational& value) { return mp::denominator(value) == 1; }
@@ -152,10 +165,11 @@ std::optional<Rational> exact_power(const Rational& base, const Rational& expone
   const auto size = static_cast<unsigned long>(std::abs(*power));
   const std::uint64_t bits = std::uint64_t{bits_of(base)} * size;
   if (bits > MathMeter::kMaxBits + 64) return std::nullopt;
-  constexpr std::int64_t kDearest = 1000;  // what costs more is left to approximation
-  const auto cost = static_cast<std::int64_t>(is_whole(base) ? bits / 64 : bits * bits / 100'000);  // a fraction's gcd, as affords() has it
+  constexpr std::int64_t kDearest = 200;  // what costs more is left to approximation
+  const auto cost = is_whole(base) ? static_cast<std::int64_t>(bits * bits / 5'000'000) : gcd_cost(static_cast<std::int64_t>(bits));
   if (cost > kDearest || !meter.spend(1 + cost)) return std::nullopt;
   const Integer top = mp::pow(mp::numerator(base), static_cast<unsigned>(size));
+  if (is_whole(base) && *power > 0) return Rational(top);  // of a pair the gcd would be taken, which is dearer than the power
   const Integer bottom = mp::pow(mp::denominator(base), static_cast<unsigned>(size));
   return *power > 0 ? Rational(top, bottom) : Rational(Rational(bottom) / Rational(top));  // a pair wants its second positive
 }

@@ -21,6 +21,8 @@ class MathMeter {
   bool spend(std::int64_t units) { return (left_ -= units) >= 0; }
   /// Whether a product or sum of the two fits and may be paid for.
   bool affords(const Rational& a, const Rational& b);
+  /// Whether their greatest common divisor may be paid for.
+  bool affords_divisor(const Rational& a, const Rational& b);
 
   /// Something has no value: a division by zero, the logarithm of zero, the factorial of -1.
   void meet_undefined() { undefined_ = true; }
@@ -30,6 +32,10 @@ class MathMeter {
   std::int64_t left_ = 4000;
   bool undefined_ = false;
 };
+
+/// Their sum and product; of whole numbers without the greatest common divisors that a fraction wants, which are dearer.
+Rational exact_sum(const Rational& a, const Rational& b);
+Rational exact_product(const Rational& a, const Rational& b);
 
 /// The value of digits with an optional point, digits that repeat in parentheses ("0.1(6)") and an exponent ("1.5e-3").
 /// Nothing for anything else, over 1,000 characters, or an exponent beyond 1,000.
@@ -46,6 +52,8 @@ std::optional<Rational> exact_factorial(const Rational& n, MathMeter& meter);
 std::optional<Rational> exact_binomial(const Rational& n, const Rational& k, MathMeter& meter);
 
 bool is_whole(const Rational& value);
+/// The bits of its numerator or denominator, whichever is longer.
+unsigned bits_of(const Rational& value);
 /// The largest whole number that is not above `value`.
 Integer floor_of(const Rational& value);
 /// The whole number as a long, where it is one within ±10^9.

@@ -21,8 +21,8 @@ constexpr std::array<std::string_view, 16> kTextCommands = {"text",   "mbox",   
 
 class MathLexer {
  public:
-  MathLexer(std::string_view text, bool decimal_comma)
-      : text_(text), decimal_comma_(decimal_comma), spaced_commas_(text.find(", ") != std::string_view::npos) {}
+  MathLexer(std::string_view text, MathCommas commas)
+      : text_(text), commas_(commas), spaced_commas_(text.find(", ") != std::string_view::npos) {}
 
   std::vector<MathToken> run() {
     while (at_ < text_.size()) next();
@@ -152,7 +152,7 @@ class MathLexer {
     const bool in_list = at_ > 0 && text_[at_ - 1] == ',' && ungrouped_end_ == at_ - 1;  // the 54 of "27,54,108"
     take_digits(digits);
     const std::size_t first_group = digits.size();
-    const bool grouped = first_group > 0 && (digits[0] != '0') && !decimal_comma_ && !in_list;
+    const bool grouped = first_group > 0 && (digits[0] != '0') && commas_ == MathCommas::kGroup && !in_list;
     while (grouped) {
       const std::size_t separator = separator_length(first_group);
       if (separator == 0) break;
@@ -160,7 +160,7 @@ class MathLexer {
       take_digits(digits);
     }
     if (digits.size() == first_group) ungrouped_end_ = at_;
-    if (decimal_comma_ && peek() == ',' && is_digit(peek(1))) {
+    if (commas_ == MathCommas::kPoint && peek() == ',' && is_digit(peek(1))) {
       ++at_;
       digits += '.';
       take_digits(digits);
@@ -325,7 +325,7 @@ class MathLexer {
     }
     if (const auto known = math_word(inside)) return emit(*known);
     if (std::none_of(inside.begin(), inside.end(), is_letter) && inside.find_first_of("0123456789") != std::string_view::npos) {
-      for (MathToken& token : MathLexer(inside, decimal_comma_).run()) {
+      for (MathToken& token : MathLexer(inside, commas_).run()) {
         if (token.type != Type::kEnd) tokens_.push_back(std::move(token));
       }
       return;
@@ -334,7 +334,7 @@ class MathLexer {
   }
 
   std::string_view text_;
-  bool decimal_comma_;
+  MathCommas commas_;
   bool spaced_commas_;
   std::size_t at_ = 0;
   std::size_t ungrouped_end_ = std::string_view::npos;  // where the last number without separators ended
@@ -345,16 +345,16 @@ class MathLexer {
 
 }  // namespace
 
-std::vector<MathToken> math_tokens(std::string_view text, bool decimal_comma) {
+std::vector<MathToken> math_tokens(std::string_view text, MathCommas commas) {
   if (text.find("\\begin") != std::string_view::npos || text.find("\\\\") == std::string_view::npos) {
-    return MathLexer(text, decimal_comma).run();
+    return MathLexer(text, commas).run();
   }
   std::string single;  // "\\frac" where "\frac" was meant: a string escaped once too often
   for (std::size_t i = 0; i < text.size(); ++i) {
     const bool twice = text[i] == '\\' && i + 2 < text.size() && text[i + 1] == '\\' && is_letter(text[i + 2]);
     if (!twice) single += text[i];
   }
-  return MathLexer(single, decimal_comma).run();
+  return MathLexer(single, commas).run();
 }
 
 }  // namespace troupe

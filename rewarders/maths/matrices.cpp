@@ -7,8 +7,23 @@ namespace troupe {
 namespace {
 
 constexpr std::size_t kMaxCells = 100;
+constexpr std::size_t kMaxNodes = 10'000;  // a product's cells hold copies of both factors' cells, so that A^8 would fill the memory
 
 std::size_t rows_of(const MathNode& matrix) { return matrix.parts.size() / static_cast<std::size_t>(matrix.columns); }
+
+std::size_t nodes_of(const MathNode& node) {
+  std::size_t count = 1;
+  for (const MathNode& part : node.parts) count += nodes_of(part);
+  return count;
+}
+
+/// Whether the product of the two stays within kMaxNodes.
+bool small_product(const MathNode& a, const MathNode& b) {
+  const bool matrices = a.is(MathKind::kMatrix) && b.is(MathKind::kMatrix);
+  const std::size_t of_a = matrices ? static_cast<std::size_t>(b.columns) : b.is(MathKind::kMatrix) ? b.parts.size() : 1;
+  const std::size_t of_b = matrices ? rows_of(a) : a.is(MathKind::kMatrix) ? a.parts.size() : 1;
+  return nodes_of(a) * of_a + nodes_of(b) * of_b <= kMaxNodes;
+}
 
 /// The matrix with each cell put through `change`.
 template <typename Change>
@@ -30,6 +45,7 @@ std::optional<MathNode> added(MathNode a, const MathNode& b) {
 }
 
 std::optional<MathNode> multiplied(MathNode a, MathNode b) {
+  if (!small_product(a, b)) return std::nullopt;
   if (!a.is(MathKind::kMatrix)) std::swap(a, b);
   if (!a.is(MathKind::kMatrix)) return math_node(MathKind::kProduct, "", std::move(a), std::move(b));
   if (!b.is(MathKind::kMatrix)) {
@@ -65,6 +81,7 @@ MathNode transposed(const MathNode& matrix) {
 std::optional<MathNode> folded(const MathNode& node) {
   if (node.is(MathKind::kNegate)) return negated(node.parts[0]);
   if (node.is(MathKind::kQuotient) && node.parts[0].is(MathKind::kMatrix) && !node.parts[1].is(MathKind::kMatrix)) {
+    if (!small_product(node.parts[0], node.parts[1])) return std::nullopt;
     return mapped(node.parts[0], [&](MathNode cell) { return math_node(MathKind::kQuotient, "", std::move(cell), node.parts[1]); });
   }
   if (node.is(MathKind::kPower) && node.parts[0].is(MathKind::kMatrix)) {

@@ -13,7 +13,7 @@ bool is_whole_literal(const MathNode& node) { return node.is(MathKind::kNumber) 
 }  // namespace
 
 std::optional<MathNode> parse_math(std::string_view text, const MathReading& reading, bool* ambiguous) {
-  MathParser parser(math_tokens(text, reading.decimal_comma), reading.tight_products);
+  MathParser parser(math_tokens(text, reading.commas), reading.tight_products);
   auto tree = parser.whole();
   if (ambiguous != nullptr) *ambiguous = parser.ambiguous();
   return tree;
@@ -201,6 +201,7 @@ MathNode MathParser::number() {
   const std::string& text = token().text;
   const auto value = decimal_value(text);
   if (!value) return fail();
+  nodes_ += static_cast<int>(bits_of(*value) / 256);  // 1e999 is a large thing in few bytes
   MathNode node = math_number(*value);
   const std::size_t point = text.find('.');
   node.decimal = point != std::string::npos && text.find('(') == std::string::npos;
@@ -236,19 +237,41 @@ MathNode MathParser::symbol() {
     if (node.is(MathKind::kConstant)) node.kind = MathKind::kSymbol;
   }
   while (take(Type::kOperator, "'")) node.name += "'";
+  const bool named_function = node.is(MathKind::kSymbol) && node.name.find_first_not_of("fghFGH'") == std::string::npos;
+  if (named_function && at_operator("^")) {
+    if (auto power = power_of_function(node)) return std::move(*power);
+  }
   const std::size_t brace = token().is(Type::kOpen, "{") ? 1 : 0;  // f{\left(x\right)}
   if (!node.is(MathKind::kSymbol) || !token(brace).is(Type::kOpen, "(") || token().after_space) return node;
-  const bool named_function = node.name.find_first_not_of("fghFGH'") == std::string::npos;
   const bool of_a_letter = token(brace + 1).type == Type::kSymbol && token(brace + 2).is(Type::kClose, ")");
   if (!named_function && !of_a_letter) return node;
+  return call_of(node.name);
+}
+
+/// The function applied to the bracket that follows.
+MathNode MathParser::call_of(const std::string& name) {
   MathNode inside = bracket();
-  MathNode call = math_node(MathKind::kApply, node.name);
+  MathNode call = math_node(MathKind::kApply, name);
   if (inside.is(MathKind::kTuple)) {
     call.parts = std::move(inside.parts);
   } else {
     call.parts.push_back(std::move(inside));
   }
   return call;
+}
+
+/// f^2(x), which is (f(x))^2, and f^{-1}(x), which is a function of its own; nothing where no bracket follows the exponent.
+std::optional<MathNode> MathParser::power_of_function(const MathNode& name) {
+  const std::size_t brace = token(1).is(Type::kOpen, "{") ? 1 : 0;
+  const bool negative = token(1 + brace).is(Type::kOperator, "-");
+  const std::size_t digits = 1 + brace + (negative ? 1 : 0);
+  const bool closed = brace == 0 || token(digits + 1).is(Type::kClose, "}");
+  if (token(digits).type != Type::kNumber || !closed || !token(digits + 1 + brace).is(Type::kOpen, "(")) return std::nullopt;
+  const auto exponent = decimal_value(token(digits).text);
+  if (!exponent) return std::nullopt;
+  at_ += digits + 1 + brace;
+  if (negative) return call_of(name.name + "^-" + tokens_[at_ - 1 - brace].text);
+  return math_node(MathKind::kPower, "", call_of(name.name), math_number(*exponent));
 }
 
 MathNode MathParser::absolute() {

@@ -12,7 +12,7 @@ namespace troupe {
 /// How an ambiguous text is read.
 struct MathReading {
   bool tight_products = false;  // 1/2x is 1/(2x), not (1/2)x
-  bool decimal_comma = false;   // 1,5 is 1.5, not a list
+  MathCommas commas = MathCommas::kGroup;
 
   bool operator==(const MathReading&) const = default;
 };
@@ -65,6 +65,8 @@ class MathParser {
   MathNode primary();
   MathNode number();
   MathNode symbol();
+  MathNode call_of(const std::string& name);
+  std::optional<MathNode> power_of_function(const MathNode& name);
   MathNode absolute();
   bool at_factor() const;
   bool at_plain_fraction() const;

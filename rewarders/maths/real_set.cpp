@@ -40,6 +40,7 @@ int compared(const MathNode& a, double a_at, const MathNode& b, double b_at, Mat
 }
 
 std::optional<RealSet> piece(const MathNode& low, const MathNode& high, bool low_open, bool high_open, MathMeter& meter) {
+  if (!meter.spend(4)) return std::nullopt;
   const auto from = end_of(low, meter);
   const auto to = end_of(high, meter);
   if (!from || !to) return std::nullopt;
@@ -163,17 +164,34 @@ std::optional<RealSet> chain_solutions(const MathNode& chain, MathMeter& meter) 
   return all;
 }
 
+/// A union of any number of sides, each read by `side`.
+template <typename Side>
+std::optional<RealSet> united(const MathNode& chain, const Side& side, MathMeter& meter) {
+  RealSet all;
+  std::vector<const MathNode*> left = {&chain};
+  while (!left.empty()) {
+    const MathNode* node = left.back();
+    left.pop_back();
+    if (node->is(MathKind::kUnion)) {
+      for (const MathNode& part : node->parts) left.push_back(&part);
+      continue;
+    }
+    const auto one = side(*node);
+    if (!one || all.size() + one->size() > kMaxPieces) return std::nullopt;
+    all.insert(all.end(), one->begin(), one->end());
+  }
+  return merged(std::move(all), meter);
+}
+
 std::optional<RealSet> combined(const MathNode& node, MathMeter& meter) {
   const auto side = [&](const MathNode& part) {  // [0,1] \setminus {0.5}, where a set of one was meant
     return part.is(MathKind::kNumber) || part.is(MathKind::kQuotient) ? piece(part, part, false, false, meter) : real_set_of(part, meter);
   };
+  if (node.is(MathKind::kUnion)) return united(node, side, meter);
   auto left = side(node.parts[0]);
   const auto right = side(node.parts[1]);
-  if (!left || !right || left->size() + right->size() > kMaxPieces) return std::nullopt;
-  if (node.is(MathKind::kIntersection)) return intersection(*left, *right, meter);
-  if (node.is(MathKind::kDifference)) return intersection(*left, complement(*right), meter);
-  left->insert(left->end(), right->begin(), right->end());
-  return merged(std::move(*left), meter);
+  if (!left || !right || !meter.spend(static_cast<std::int64_t>(4 * (left->size() + 1) * (right->size() + 1)))) return std::nullopt;
+  return node.is(MathKind::kIntersection) ? intersection(*left, *right, meter) : intersection(*left, complement(*right), meter);
 }
 
 /// Relations side by side: all of them, or any where they are joined by "or".

@@ -29,6 +29,22 @@ MathNode renamed(const MathNode& node, const std::string& from, const std::strin
   return copy;
 }
 
+/// The relations of two sides that a chain, or a list of chains, is made of; empty for anything else.
+std::vector<MathNode> links_of(const MathNode& node) {
+  std::vector<MathNode> links;
+  if (node.is(MathKind::kRelation)) {
+    for (std::size_t i = 0; i < node.name.size(); ++i) {
+      links.push_back(math_node(MathKind::kRelation, node.name.substr(i, 1), node.parts[i], node.parts[i + 1]));
+    }
+  } else if (node.is(MathKind::kList)) {
+    for (const MathNode& part : node.parts) {
+      if (!part.is(MathKind::kRelation)) return {};
+      for (MathNode& link : links_of(part)) links.push_back(std::move(link));
+    }
+  }
+  return links;
+}
+
 /// f(x) = … for a single symbol x.
 bool defines_function(const MathNode& name) {
   return name.is(MathKind::kApply) && name.parts.size() == 1 && name.parts[0].is(MathKind::kSymbol);
@@ -53,6 +69,13 @@ bool is_assignment(const MathNode& node) {
 bool is_condition(const MathNode& node) {
   if (node.is(MathKind::kRelation)) return !is_equation(node);
   return node.is(MathKind::kList) && std::all_of(node.parts.begin(), node.parts.end(), is_condition);
+}
+
+/// a = b = c and a = b, b = c; 1 < x < y and 1 < x, x < y.
+bool MathComparison::same_links(const MathNode& gold, const MathNode& given) {
+  const std::vector<MathNode> gold_links = links_of(gold);
+  const std::vector<MathNode> given_links = links_of(given);
+  return gold_links.size() > 1 && gold_links.size() == given_links.size() && same_in_any_order(gold_links, given_links);
 }
 
 bool MathComparison::same_assignment(const MathNode& gold, const MathNode& given) {

@@ -151,6 +151,12 @@ bool rounds_to(const Value& distance, const Value& size, const MathNode& gold, c
   return false;
 }
 
+template <typename Value>
+bool rounded_alike(const Value& gold_value, const Value& given_value, const MathNode& gold, const MathNode& given) {
+  const Value distance = abs(gold_value - given_value);
+  return rounds_to(distance, std::max(Value(abs(gold_value)), Value(abs(given_value))), gold, given);
+}
+
 bool same_constant(const MathNode& gold, const MathNode& given, MathMeter& meter) {
   const MathPoint nowhere;
   const bool decimal = has_decimal(gold) || has_decimal(given);
@@ -158,8 +164,12 @@ bool same_constant(const MathNode& gold, const MathNode& given, MathMeter& meter
   const auto exact_given = exact_gold ? exact_value(given, nowhere, meter) : std::nullopt;
   if (exact_given) {
     if (*exact_gold == *exact_given) return true;
-    const Rational distance = abs(*exact_gold - *exact_given);
-    return decimal && rounds_to(distance, std::max(Rational(abs(*exact_gold)), Rational(abs(*exact_given))), gold, given);
+    if (!decimal) return false;
+    constexpr unsigned kShort = 512;  // longer fractions are compared to 50 digits: their common divisors are dear
+    if (bits_of(*exact_gold) > kShort || bits_of(*exact_given) > kShort) {
+      return rounded_alike(exact_gold->convert_to<MathReal>(), exact_given->convert_to<MathReal>(), gold, given);
+    }
+    return rounded_alike(*exact_gold, *exact_given, gold, given);
   }
   if (!decimal) return same_at(gold, given, nowhere, true, meter) == Verdict::kSame;
   const auto values = both<MathReal>(gold, given, nowhere, true, meter);
@@ -205,6 +215,7 @@ bool same_scalar(const MathNode& gold, const MathNode& given, MathMeter& meter) 
 }
 
 Proportion proportion_of(const MathNode& gold, const MathNode& given, MathMeter& meter) {
+  if (!meter.spend(10)) return Proportion::kNone;
   const std::set<std::string> names = symbols_of_both(gold, given);
   for (int index = 0; index < kPointsTried; ++index) {
     const MathPoint point = point_at(names, index, wants_whole_points(gold) || wants_whole_points(given));

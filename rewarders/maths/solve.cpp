@@ -30,7 +30,7 @@ std::optional<LinearRoot> solved_for_unknown(const MathNode& left, const MathNod
   const MathNode difference =
       math_node(MathKind::kSum, "", with_calls_as_symbols(left), math_node(MathKind::kNegate, "", with_calls_as_symbols(right)));
   const auto names = symbols_of(difference);
-  if (names.size() != 1) return std::nullopt;
+  if (names.size() != 1 || !meter.spend(40)) return std::nullopt;
   const MathNode at_zero = with_value(difference, names[0], 0);
   const MathNode slope =
       math_node(MathKind::kSum, "", with_value(difference, names[0], 1), math_node(MathKind::kNegate, "", at_zero));

@@ -35,6 +35,7 @@ const Words& commands() {
       {"imath", {Type::kConstant, "i"}},     {"lg", {Type::kFunction, "log"}},      {"Re", {Type::kFunction, "Re"}},
       {"Im", {Type::kFunction, "Im"}},       {"arg", {Type::kFunction, "arg"}},
       {"cdot", {Type::kOperator, "*"}},      {"times", {Type::kOperator, "*"}},     {"ast", {Type::kOperator, "*"}},
+      {"bullet", {Type::kOperator, "*"}},
       {"div", {Type::kOperator, "/"}},       {"pm", {Type::kOperator, "+-"}},       {"mp", {Type::kOperator, "-+"}},
       {"le", {Type::kOperator, "<="}},       {"leq", {Type::kOperator, "<="}},      {"leqslant", {Type::kOperator, "<="}},
       {"ge", {Type::kOperator, ">="}},       {"geq", {Type::kOperator, ">="}},      {"geqslant", {Type::kOperator, ">="}},
