@@ -65,7 +65,7 @@ po::variables_map parse_own(const std::string& command, const std::vector<std::s
     po::notify(values);
     return values;
   } catch (const po::error& error) {
-    throw ConfigError("troupe " + command + ": " + error.what() + "\n" + usage.str());
+    throw ConfigError(std::string(error.what()) + "\n" + usage.str());
   }
 }
 
