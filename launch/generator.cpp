@@ -107,7 +107,8 @@ std::string Generator::lines_of(const Asked& asked, const std::vector<Completion
 std::string Generator::refusal_of(const std::string& error) const {
   std::string lines;
   for (std::uint32_t sample = 0; sample < options_.samples; ++sample) {
-    lines += nlohmann::ordered_json{{"error", error}, {"sample", sample}}.dump() + "\n";
+    const nlohmann::ordered_json line = {{"error", error}, {"sample", sample}};
+    lines += line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";  // a quoted value may end within a character
   }
   return lines;
 }

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "common/base/error.h"
+#include "common/base/text.h"
 
 namespace troupe {
 
@@ -23,10 +24,10 @@ void use_threads(int threads) {
 std::vector<std::int32_t> ids_of(const Row& row, std::int64_t vocabulary) {
   std::vector<std::int32_t> ids;
   const auto& list = row.json.at("ids");
-  if (!list.is_array()) throw ConfigError(row.where + ": `ids` must be a list of token ids, found " + list.dump().substr(0, 200));
+  if (!list.is_array()) throw ConfigError(row.where + ": `ids` must be a list of token ids, found " + beginning_of(list.dump()));
   for (const auto& id : list) {
     if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= vocabulary) {
-      throw ConfigError(row.where + ": `ids`: expected integers from 0 to " + std::to_string(vocabulary - 1) + ", found " + id.dump().substr(0, 200));
+      throw ConfigError(row.where + ": `ids`: expected integers from 0 to " + std::to_string(vocabulary - 1) + ", found " + beginning_of(id.dump()));
     }
     ids.push_back(id.get<std::int32_t>());
   }
@@ -36,7 +37,7 @@ std::vector<std::int32_t> ids_of(const Row& row, std::int64_t vocabulary) {
 std::string text_of(const Row& row, const char* key) {
   const auto found = row.json.find(key);
   if (found == row.json.end() || !found->is_string()) {
-    throw ConfigError(row.where + ": expected a text under `" + key + "` or a list under `ids`, found " + row.json.dump().substr(0, 200));
+    throw ConfigError(row.where + ": expected a text under `" + key + "` or a list under `ids`, found " + beginning_of(row.json.dump()));
   }
   return found->get<std::string>();
 }
