@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/base/error.h"
+#include "common/base/text.h"
 #include "common/model/kernels/kernels.h"
 #include "common/model/token_logprobs.h"
 
@@ -14,6 +15,7 @@ namespace troupe {
 namespace {
 
 constexpr float kBanned = -1e30F;  // a logit without probability at any temperature
+constexpr std::size_t kMaxStopTexts = 256, kMaxStopBytes = 512;  // as on the wire
 
 void require_finite(std::span<const float> logits) {
   if (kernels<float>().all_finite(logits.data(), std::ssize(logits))) return;
@@ -76,21 +78,26 @@ void validate_sampling(const SamplingParams& sampling) {
   };
   // Written so that NaN is refused too.
   if (!(sampling.temperature >= 0 && sampling.temperature <= 1e4)) {
-    refuse("temperature", std::to_string(sampling.temperature), "0 (greedy) to 10000");
+    refuse("temperature", shortest(sampling.temperature), "0 (greedy) to 10000");
   }
   if (sampling.temperature > 0 && sampling.temperature < 1e-4) {
-    refuse("temperature", std::to_string(sampling.temperature), "0 (greedy) or at least 0.0001");
+    refuse("temperature", shortest(sampling.temperature), "0 (greedy) or at least 0.0001");
   }
   if (!(sampling.top_p > 0 && sampling.top_p <= 1))
-    refuse("top_p", std::to_string(sampling.top_p), "above 0, at most 1");
+    refuse("top_p", shortest(sampling.top_p), "above 0, at most 1");
   if (sampling.top_k < 0) refuse("top_k", std::to_string(sampling.top_k), "0 (all) or more");
-  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) refuse("min_p", std::to_string(sampling.min_p), "0 to 1");
+  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) refuse("min_p", shortest(sampling.min_p), "0 to 1");
   if (sampling.max_tokens < 1) refuse("max_tokens", std::to_string(sampling.max_tokens), "1 or more");
   if (sampling.min_tokens < 0 || sampling.min_tokens >= sampling.max_tokens) {
     refuse("min_tokens", std::to_string(sampling.min_tokens), "0 to max_tokens - 1");
   }
+  if (sampling.stop_texts.size() > kMaxStopTexts) {
+    refuse("stop_texts", std::to_string(sampling.stop_texts.size()) + " texts", std::to_string(kMaxStopTexts) + " at most");
+  }
   for (const std::string& text : sampling.stop_texts) {
-    if (text.empty()) refuse("stop_texts", "[\"\"]", "texts that are not empty");
+    if (text.empty() || text.size() > kMaxStopBytes) {
+      refuse("stop_texts", "a text of " + std::to_string(text.size()) + " bytes", "1 to " + std::to_string(kMaxStopBytes));
+    }
   }
 }
 

@@ -1,12 +1,30 @@
 #include "launch/command_line.h"
 
+#include <cstdint>
 #include <sstream>
+#include <typeinfo>
 
 #include "common/base/error.h"
 
 namespace troupe {
 
 namespace po = boost::program_options;
+
+namespace {
+
+/// A count below 0, which Boost would wrap around: -1 to the greatest number that there is.
+void refuse_negative_counts(const po::parsed_options& words) {
+  for (const po::option& option : words.options) {
+    const auto* declared = words.description->find_nothrow(option.string_key, false);
+    const auto* typed = declared == nullptr ? nullptr : dynamic_cast<const po::typed_value_base*>(declared->semantic().get());
+    if (typed == nullptr || (typed->value_type() != typeid(std::uint32_t) && typed->value_type() != typeid(std::uint64_t))) continue;
+    if (option.value.at(0).starts_with('-')) {
+      throw ConfigError("--" + option.string_key + " = " + option.value.at(0) + ": expected a whole number of at least 0");
+    }
+  }
+}
+
+}  // namespace
 
 Arguments split_arguments(const std::vector<std::string>& words) {
   Arguments arguments;
@@ -41,11 +59,13 @@ po::variables_map parse_own(const std::string& command, const std::vector<std::s
     po::variables_map values;
     // No guessing: --sample must not be taken for --samples.
     const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(own).options(all).positional(places).style(style).run(), values);
+    const auto parsed = po::command_line_parser(own).options(all).positional(places).style(style).run();
+    refuse_negative_counts(parsed);
+    po::store(parsed, values);
     po::notify(values);
     return values;
   } catch (const po::error& error) {
-    throw ConfigError("troupe " + command + ": " + error.what() + "\n" + usage.str());
+    throw ConfigError(std::string(error.what()) + "\n" + usage.str());
   }
 }
 

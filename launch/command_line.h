@@ -19,7 +19,7 @@ struct Arguments {
 Arguments split_arguments(const std::vector<std::string>& words);
 
 /// Parses a command's own arguments. `positional` names the arguments without dashes, in order; each is required.
-/// @throws ConfigError naming what is unknown, missing or one too many, with the command's usage.
+/// @throws ConfigError naming what is unknown, missing or one too many, with the command's usage, or a count below 0.
 boost::program_options::variables_map parse_own(const std::string& command, const std::vector<std::string>& own,
                                                 const boost::program_options::options_description& options,
                                                 const std::vector<std::string>& positional);

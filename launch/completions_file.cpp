@@ -1,6 +1,7 @@
 #include "launch/completions_file.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "common/base/error.h"
 #include "common/base/files.h"
@@ -8,6 +9,12 @@
 namespace troupe {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kRefusal = "{\"error\":";  // how the lines of a refused row begin
+
+}  // namespace
 
 CompletionsFile::CompletionsFile(const std::filesystem::path& path, const nlohmann::ordered_json& terms, std::uint32_t samples)
     : path_(path.string()), unfinished_(path_ + ".unfinished") {
@@ -21,9 +28,13 @@ CompletionsFile::CompletionsFile(const std::filesystem::path& path, const nlohma
   if (resumable) write_file_atomically(unfinished_, terms.dump(2) + "\n");
 }
 
+void CompletionsFile::require_written() const {
+  if (!out_) throw TransportError(path_ + ": writing failed (is the disk full?)");
+}
+
 void CompletionsFile::close() {
   out_.close();
-  if (!out_) throw TransportError(path_ + ": writing failed (is the disk full?)");
+  require_written();
   fs::remove(unfinished_);
 }
 
@@ -40,7 +51,10 @@ void CompletionsFile::resume(const nlohmann::ordered_json& terms, std::uint32_t 
     const auto lines = static_cast<std::uint64_t>(std::ranges::count(text, '\n'));
     rows_ = lines / samples;
     std::size_t end = 0;
-    for (std::uint64_t line = 0; line < rows_ * samples; ++line) end = text.find('\n', end) + 1;
+    for (std::uint64_t line = 0; line < rows_ * samples; ++line) {
+      if (line % samples == 0 && text.compare(end, kRefusal.size(), kRefusal) == 0) ++refused_;
+      end = text.find('\n', end) + 1;
+    }
     fs::resize_file(path_, end);
   }
   out_.open(path_, std::ios::binary | std::ios::app);

@@ -17,9 +17,13 @@ class CompletionsFile {
   /// `terms`: everything that a completion depends on. @throws ConfigError where an unfinished file was begun with other ones.
   CompletionsFile(const std::filesystem::path& path, const nlohmann::ordered_json& terms, std::uint32_t samples);
 
-  /// That were complete before this start.
+  /// That were complete before this start, and how many of them had been refused.
   std::uint64_t rows() const { return rows_; }
+  std::uint64_t refused() const { return refused_; }
   std::ostream& out() { return out_; }
+
+  /// @throws TransportError where something could not be written.
+  void require_written() const;
 
   /// It is complete. @throws TransportError.
   void close();
@@ -30,7 +34,7 @@ class CompletionsFile {
 
   std::string path_, unfinished_;
   std::ofstream out_;
-  std::uint64_t rows_ = 0;
+  std::uint64_t rows_ = 0, refused_ = 0;
 };
 
 }  // namespace troupe

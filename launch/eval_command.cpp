@@ -183,7 +183,7 @@ class OutFolder {
 int eval_command(const std::vector<std::string>& words) {
   const Arguments arguments = split_arguments(words);
   const auto values = parse_own("eval", arguments.own, eval_words(), {});
-  const Config config = Grading::config_of("eval", values, arguments.overrides);
+  const Config config = Grading::config_of(values, arguments.overrides);
   const RewardSet rewards(config.rewards);
   const std::vector<Row> rows = first_rows(values["data"].as<std::string>(), values["rows"].as<std::uint64_t>());
   for (const Row& row : rows) check_gradable(rewards, row);

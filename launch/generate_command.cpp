@@ -1,3 +1,7 @@
+#include <filesystem>
+#include <string>
+
+#include "common/base/error.h"
 #include "launch/commands.h"
 #include "launch/generation.h"
 
@@ -21,16 +25,23 @@ int generate_command(const std::vector<std::string>& words) {
   const auto name = values["template"].as<std::string>();
   if (name != "model") prompts.prompt = ChatTemplate::named(name);
   prompts.date = values["date"].as<std::string>();
+  prompts.refused_rows = RefusedRows::kWrite;
   prompts.special_tokens = values.count("no-special-tokens") == 0;
 
-  const auto rows = open_rows(values["prompts"].as<std::string>(), 0);
+  const auto in = values["prompts"].as<std::string>(), out = values["out"].as<std::string>();
+  std::error_code apart;
+  if (std::filesystem::equivalent(in, out, apart)) throw ConfigError("--out " + out + " is the file of --prompts: expected another one");
+  const auto rows = open_rows(in, 0);
   nlohmann::ordered_json terms = generation.terms(*rows);
   terms["template"] = name;
   terms["date"] = prompts.date;
   terms["special-tokens"] = prompts.special_tokens;
-  CompletionsFile file(values["out"].as<std::string>(), terms, prompts.samples);
-  generation.run(*rows, file);
+  CompletionsFile file(out, terms, prompts.samples);
+  const std::uint64_t refused = generation.run(*rows, file);
   file.close();
+  if (refused > 0) {
+    throw ConfigError(std::to_string(refused) + " of " + std::to_string(rows->size()) + " rows were refused: their lines in " + out + " say why");
+  }
   return 0;
 }
 

@@ -1,14 +1,14 @@
 #include "launch/generation.h"
 
-#include <ATen/Parallel.h>
-
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <utility>
 
 #include "common/base/checksum.h"
 #include "common/base/error.h"
+#include "common/base/text.h"
 #include "common/model/checkpoint_io.h"
 #include "common/model/compute_device.h"
 #include "common/model/tensor_cut.h"
@@ -19,6 +19,9 @@ namespace troupe {
 namespace {
 
 namespace po = boost::program_options;
+
+constexpr std::uint32_t kMaxSamples = 65536;
+constexpr std::int64_t kMaxSlots = 65536;
 
 /// Now and then a line about how far it is.
 class GenerateProgress {
@@ -59,7 +62,10 @@ GenerateOptions generate_options(const po::variables_map& values, const Architec
   sampling.stop_ids = architecture.eos_ids;
   if (values.count("stop") > 0) sampling.stop_texts = values["stop"].as<std::vector<std::string>>();
   options.samples = values["samples"].as<std::uint32_t>();
-  if (options.samples == 0) throw ConfigError("--samples = 0: expected 1 or more");
+  if (options.samples == 0 || options.samples > kMaxSamples) {
+    throw ConfigError("--samples = " + std::to_string(options.samples) + ": expected 1 to " + std::to_string(kMaxSamples));
+  }
+  validate_sampling(sampling);
   options.seed = values["seed"].as<std::uint64_t>();
   options.model = values["model"].as<std::string>();
   return options;
@@ -72,7 +78,12 @@ EngineOptions engine_options(const po::variables_map& values, bool on_gpu, const
   options.slots = slots == 0 ? usual_slots : slots;
   options.kv_memory_gib = values["kv-memory-gib"].as<double>();
   options.tokenizer = &tokenizer;
-  if (options.slots < 1) throw ConfigError("--slots = " + std::to_string(options.slots) + ": expected 0 or more");
+  if (options.slots < 1 || options.slots > kMaxSlots) {
+    throw ConfigError("--slots = " + std::to_string(slots) + ": expected 0 to " + std::to_string(kMaxSlots));
+  }
+  if (!(options.kv_memory_gib >= 0 && std::isfinite(options.kv_memory_gib))) {
+    throw ConfigError("--kv-memory-gib = " + shortest(options.kv_memory_gib) + ": expected 0 or more");
+  }
   options.tensor_parallel = values["tensor-parallel"].as<int>();
   if (options.tensor_parallel < 1) {
     throw ConfigError("--tensor-parallel = " + std::to_string(options.tensor_parallel) + ": expected 1 or more");
@@ -83,9 +94,7 @@ EngineOptions engine_options(const po::variables_map& values, bool on_gpu, const
 
 /// The parameters of --model, loaded by --threads threads.
 Parameters loaded(const po::variables_map& values) {
-  const int threads = values["threads"].as<int>();
-  if (threads < 0) throw ConfigError("--threads = " + std::to_string(threads) + ": expected 0 (all cores) or more");
-  if (threads > 0) at::set_num_threads(threads);
+  use_threads(values["threads"].as<int>());
   return load_parameters(values["model"].as<std::string>(), dtype_named(values["dtype"].as<std::string>()));
 }
 
@@ -137,13 +146,17 @@ nlohmann::ordered_json Generation::terms(const RowSource& rows) const {
           {"device", on_gpu_ ? "cuda" : "cpu"}};
 }
 
-void Generation::run(const RowSource& rows, CompletionsFile& file) {
+std::uint64_t Generation::run(const RowSource& rows, CompletionsFile& file) {
   if (file.rows() > 0) std::cerr << "going on after " << file.rows() << " prompts\n";
   Generator generator(*engine_, tokenizer_, architecture_, rows, file.rows(), options_, file.out());
   GenerateProgress progress(rows.size(), file.rows());
-  while (generator.rows_written() < rows.size() && generator.step()) progress.report(generator, *engine_);
+  while (generator.rows_written() < rows.size() && generator.step()) {
+    file.require_written();
+    progress.report(generator, *engine_);
+  }
   std::cerr << rows.size() << " prompts, " << generator.tokens() << " tokens, "
             << static_cast<long>(static_cast<double>(generator.tokens()) / progress.seconds()) << " tokens/s\n";
+  return file.refused() + generator.refused();
 }
 
 }  // namespace troupe

@@ -37,8 +37,9 @@ class Generation {
   /// Everything that the completions of these rows depend on.
   nlohmann::ordered_json terms(const RowSource& rows) const;
 
-  /// Completes the rows that the file does not have yet, and now and then tells on standard error how far it is.
-  void run(const RowSource& rows, CompletionsFile& file);
+  /// Completes the rows that the file does not have yet, and now and then tells on standard error how far it is. Returns how many of all
+  /// rows were refused. @throws ConfigError where one is and `options().refused_rows` says so, TransportError where the disk is full.
+  std::uint64_t run(const RowSource& rows, CompletionsFile& file);
 
  private:
   Generation(const boost::program_options::variables_map& values, Parameters parameters);

@@ -1,5 +1,6 @@
 #include "launch/generator.h"
 
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -29,42 +30,54 @@ Generator::Generator(Engine& engine, const Tokenizer& tokenizer, const Architect
 
 bool Generator::step() {
   while (submitted_ < rows_.size() && engine_.requests() < kRequestsAhead) submit(submitted_++);
-  for (FinishedRequest& finished : engine_.step()) finished_.emplace(finished.id, std::move(finished.completions));
-  for (auto next = finished_.find(written_); next != finished_.end(); next = finished_.find(written_)) {
-    write(next->second);
-    finished_.erase(next);
-    sampling_.erase(written_);
-    prompts_.erase(written_++);
+  for (const FinishedRequest& finished : engine_.step()) {
+    const auto asked = asked_.find(finished.id);
+    lines_.emplace(finished.id, lines_of(asked->second, finished.completions));
+    asked_.erase(asked);
+  }
+  for (auto next = lines_.find(written_); next != lines_.end(); next = lines_.find(++written_)) {
+    out_ << next->second << std::flush;
+    lines_.erase(next);
   }
   return written_ < rows_.size();
 }
 
 void Generator::submit(std::uint64_t number) {
   const Row row = rows_.in_order(number);
+  try {
+    Asked asked;
+    Request request = request_of(row, asked);
+    request.id = number;
+    if (!row_seed(row)) request.group = number;
+    engine_.submit(std::move(request));
+    asked_.emplace(number, std::move(asked));
+  } catch (const ConfigError& error) {
+    const std::string what = error.what();
+    const std::string named = what.starts_with(row.where) ? what : row.where + ": " + what;
+    if (options_.refused_rows == RefusedRows::kThrow) throw ConfigError(named);
+    std::cerr << "refused: " << named << '\n';
+    lines_.emplace(number, refusal_of(named));
+    ++refused_;
+  }
+}
+
+Request Generator::request_of(const Row& row, Asked& asked) {
   Request request;
-  request.id = number;
-  request.group = number;
   if (row.json.contains("ids")) {
     request.prompt_ids = ids_of(row, architecture_.vocabulary);
-    prompts_[number] = tokenizer_.decode(request.prompt_ids, false);
+    asked.prompt = tokenizer_.decode(request.prompt_ids, false);
   } else if (row.json.contains("messages")) {
-    prompts_[number] = rendered(row);
-    request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens && !options_.prompt->holds_special_tokens());
+    asked.prompt = rendered(row);
+    request.prompt_ids = tokenizer_.encode(asked.prompt, options_.special_tokens && !options_.prompt->holds_special_tokens());
   } else {
-    prompts_[number] = text_of(row, "prompt");
-    request.prompt_ids = tokenizer_.encode(prompts_[number], options_.special_tokens);
+    asked.prompt = text_of(row, "prompt");
+    request.prompt_ids = tokenizer_.encode(asked.prompt, options_.special_tokens);
   }
   request.samples = options_.samples;
   request.sampling = row_sampling(row, options_.sampling);
-  const auto own_seed = row_seed(row);
-  if (own_seed) request.group = 0;  // wherever the row stands
-  request.seed = seed_for(own_seed.value_or(options_.seed), Stream::kSampling);
-  sampling_[number] = request.sampling;
-  try {
-    engine_.submit(std::move(request));
-  } catch (const ConfigError& error) {
-    throw ConfigError(row.where + ": " + error.what());
-  }
+  request.seed = seed_for(row_seed(row).value_or(options_.seed), Stream::kSampling);
+  asked.sampling = request.sampling;
+  return request;
 }
 
 /// The row's messages up to where the answer begins.
@@ -73,26 +86,31 @@ std::string Generator::rendered(const Row& row) {
   chat.add_generation_prompt = true;
   chat.tools = in_line_order(row, "tools");
   chat.date = options_.date;
-  try {
-    if (!options_.prompt) options_.prompt = ChatTemplate::from_model_folder(options_.model);
-    return options_.prompt->render(in_line_order(row, "messages"), chat);
-  } catch (const ConfigError& error) {
-    throw ConfigError(row.where + ": " + error.what());
-  }
+  if (!options_.prompt) options_.prompt = ChatTemplate::from_model_folder(options_.model);
+  return options_.prompt->render(in_line_order(row, "messages"), chat);
 }
 
-void Generator::write(const std::vector<Completion>& completions) {
+std::string Generator::lines_of(const Asked& asked, const std::vector<Completion>& completions) const {
+  std::string lines;
   for (const Completion& completion : completions) {
-    out_ << nlohmann::ordered_json{{"prompt", prompts_.at(written_)},
-                                   {"sample", completion.sample},
-                                   {"text", completion_text(completion, sampling_.at(written_), tokenizer_)},
-                                   {"ids", completion.token_ids},
-                                   {"logprobs", completion.logprobs},
-                                   {"finish_reason", completion.finish_reason == FinishReason::kStop ? "stop" : "length"}}
-                .dump()
-         << '\n';
+    const nlohmann::ordered_json line = {{"prompt", asked.prompt},
+                                         {"sample", completion.sample},
+                                         {"text", completion_text(completion, asked.sampling, tokenizer_)},
+                                         {"ids", completion.token_ids},
+                                         {"logprobs", completion.logprobs},
+                                         {"finish_reason", completion.finish_reason == FinishReason::kStop ? "stop" : "length"}};
+    lines += line.dump() + "\n";
   }
-  out_.flush();
+  return lines;
+}
+
+std::string Generator::refusal_of(const std::string& error) const {
+  std::string lines;
+  for (std::uint32_t sample = 0; sample < options_.samples; ++sample) {
+    const nlohmann::ordered_json line = {{"error", error}, {"sample", sample}};
+    lines += line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";  // a quoted value may end within a character
+  }
+  return lines;
 }
 
 }  // namespace troupe

@@ -41,7 +41,7 @@ int grade_command(const std::vector<std::string>& words) {
       "out", po::value<std::string>()->required(), "JSONL rows {\"reward\", \"components\"}");
   Grading::add_options(options);
   const auto values = parse_own("grade", arguments.own, options, {});
-  const Config config = Grading::config_of("grade", values, arguments.overrides);
+  const Config config = Grading::config_of(values, arguments.overrides);
   const JsonLines rows(values["in"].as<std::string>());
   Grading grading("grade", values, placed_rewards(config), rows.size());
   RowsWriter out(values["out"].as<std::string>());

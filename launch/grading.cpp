@@ -28,14 +28,14 @@ void Grading::add_options(po::options_description& options, const std::string& r
       "timeout", po::value<double>()->default_value(RewarderOptions().score_timeout_s), "seconds for one completion, beside those that its programs may run");
 }
 
-Config Grading::config_of(const std::string& command, const po::variables_map& values, const std::vector<std::string>& overrides) {
+Config Grading::config_of(const po::variables_map& values, const std::vector<std::string>& overrides) {
   const bool named = values.count("reward") == 1 && !(values["reward"].defaulted() && values.count("config") == 1);
   if ((named ? 1 : 0) + values.count("config") != 1) {
-    throw ConfigError("troupe " + command + ": expected exactly one of --reward NAME and --config CONFIG");
+    throw ConfigError("expected exactly one of --reward NAME and --config CONFIG");
   }
   if (named) {
     const std::string kind = values["reward"].as<std::string>();
-    return parse_config("[reward." + kind + "]\nkind = " + kind + "\n", "troupe " + command + " --reward", overrides);
+    return parse_config("[reward." + kind + "]\nkind = " + kind + "\n", "--reward", overrides);
   }
   const std::string file = values["config"].as<std::string>();
   Config config = load_config(file, overrides);
@@ -46,7 +46,7 @@ Config Grading::config_of(const std::string& command, const po::variables_map& v
 Grading::Grading(const std::string& command, const po::variables_map& values, const std::vector<RewardConfig>& rewards, std::size_t completions)
     : command_(command), completions_(completions), timeout_s_(values["timeout"].as<double>()) {
   const int jobs = values["jobs"].as<int>();
-  if (jobs < 1 || jobs > 1024) throw ConfigError("troupe " + command + ": --jobs: expected a number from 1 to 1024, found " + std::to_string(jobs));
+  if (jobs < 1 || jobs > 1024) throw ConfigError("--jobs: expected a number from 1 to 1024, found " + std::to_string(jobs));
   const std::size_t count = std::max<std::size_t>(1, std::min(completions, static_cast<std::size_t>(jobs)));
   for (std::size_t i = 0; i < count; ++i) verifiers_.push_back(std::make_unique<VerifierProcess>(rewards, own_verifier_command()));
   for (const std::string& line : verifiers_.front()->about()) std::cerr << command_ << ": " << line << '\n';

@@ -25,10 +25,10 @@ class Grading {
   static void add_options(boost::program_options::options_description& options, const std::string& reward = "");
 
   /// What --reward or --config come to with `overrides` on top; it has rewards. @throws ConfigError.
-  static Config config_of(const std::string& command, const boost::program_options::variables_map& values, const std::vector<std::string>& overrides);
+  static Config config_of(const boost::program_options::variables_map& values, const std::vector<std::string>& overrides);
 
   /// Starts the verifiers, no more than there are completions, and tells on standard error what they use of this machine. `command` is
-  /// what errors call it. @throws ConfigError.
+  /// what progress is told of. @throws ConfigError.
   Grading(const std::string& command, const boost::program_options::variables_map& values, const std::vector<RewardConfig>& rewards,
           std::size_t completions);
 

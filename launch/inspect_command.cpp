@@ -139,9 +139,9 @@ int inspect_command(const std::vector<std::string>& words) {
   const auto values = parse_own("inspect", words, options, {"RUN"});
   const auto given = [&](const char* name) { return values.count(name) > 0; };
   if (given("audit") + given("group") + given("prune") > 1) {
-    throw ConfigError("troupe inspect: expected at most one of --audit, --group and --prune");
+    throw ConfigError("expected at most one of --audit, --group and --prune");
   }
-  if (given("evaluation") && !given("group")) throw ConfigError("troupe inspect: --evaluation goes with --group ROW");
+  if (given("evaluation") && !given("group")) throw ConfigError("--evaluation goes with --group ROW");
   const RunFolder folder{values["RUN"].as<std::string>()};
   const LedgerState state = state_of(folder);
   if (given("audit")) return show_audit(folder, given("json"));

@@ -15,6 +15,9 @@ namespace troupe {
 /// fp32 or bf16. @throws ConfigError.
 at::ScalarType dtype_named(const std::string& name);
 
+/// Computes with so many threads from here on; 0: as many as there are cores. @throws ConfigError.
+void use_threads(int threads);
+
 /// The token ids under `ids`. @throws ConfigError naming the row and the id that is not in the vocabulary.
 std::vector<std::int32_t> ids_of(const Row& row, std::int64_t vocabulary);
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "common/base/error.h"
+#include "common/base/text.h"
 
 namespace troupe {
 namespace {
@@ -15,7 +16,7 @@ const nlohmann::json* value_of(const Row& row, const char* key) {
 }
 
 [[noreturn]] void refuse(const Row& row, const char* key, const char* expected) {
-  throw ConfigError(row.where + ": `" + key + "`: expected " + expected + ", found " + row.json.at(key).dump().substr(0, 200));
+  throw ConfigError(row.where + ": `" + key + "`: expected " + expected + ", found " + beginning_of(row.json.at(key).dump()));
 }
 
 void read(const Row& row, const char* key, double& number) {

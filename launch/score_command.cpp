@@ -1,7 +1,5 @@
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
-#include <fstream>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -13,6 +11,7 @@
 #include "common/tokenizer/tokenizer.h"
 #include "launch/commands.h"
 #include "launch/model_rows.h"
+#include "launch/rows_io.h"
 #include "learner/token_pass.h"
 
 namespace troupe {
@@ -20,17 +19,6 @@ namespace {
 
 namespace po = boost::program_options;
 using Json = nlohmann::ordered_json;
-
-std::ofstream open_output(const std::string& path) {
-  std::ofstream out(path);
-  if (!out) throw ConfigError(path + ": cannot be written");
-  return out;
-}
-
-void finish_output(std::ofstream& out, const std::string& path) {
-  out.flush();
-  if (!out) throw TransportError(path + ": writing failed (is the disk full?)");
-}
 
 /// Scores rows [begin, end) in one pass; rows of fewer than two tokens have nothing to predict.
 std::vector<std::vector<float>> scored(const Transformer& model, const std::vector<std::vector<std::int32_t>>& rows) {
@@ -50,13 +38,13 @@ std::vector<std::vector<float>> scored(const Transformer& model, const std::vect
   return result;
 }
 
-void write_scores(std::ofstream& out, const std::vector<std::vector<std::int32_t>>& rows,
+void write_scores(RowsWriter& out, const std::vector<std::vector<std::int32_t>>& rows,
                   const std::vector<std::vector<float>>& logprobs) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     Json list = Json::array();
     if (!rows[i].empty()) list.push_back(nullptr);
     for (const float value : logprobs[i]) list.push_back(value);
-    out << Json{{"ids", rows[i]}, {"logprobs", std::move(list)}}.dump() << '\n';
+    out.write_line(Json{{"ids", rows[i]}, {"logprobs", std::move(list)}}.dump());
   }
 }
 
@@ -71,7 +59,7 @@ int score_command(const std::vector<std::string>& words) {
       "device", po::value<std::string>()->default_value("auto"), "auto (a GPU where there is one and the dtype is bf16), cpu or cuda")(
       "threads", po::value<int>()->default_value(0), "0: all cores")("no-special-tokens", "add no BOS to texts");
   const auto values = parse_own("score", words, options, {});
-  if (values["threads"].as<int>() > 0) at::set_num_threads(values["threads"].as<int>());
+  use_threads(values["threads"].as<int>());
   const std::string folder = values["model"].as<std::string>();
   const Parameters loaded = load_parameters(folder, dtype_named(values["dtype"].as<std::string>()));
   const at::Device device = compute_device(values["device"].as<std::string>(), "--device", loaded.flat().scalar_type());
@@ -79,7 +67,7 @@ int score_command(const std::vector<std::string>& words) {
   const Architecture& architecture = model.parameters().architecture();
   const auto rows = open_rows(values["in"].as<std::string>(), 0);
   std::optional<Tokenizer> tokenizer;  // only texts need one
-  auto out = open_output(values["out"].as<std::string>());
+  RowsWriter out(values["out"].as<std::string>());
 
   constexpr std::size_t kTokensAtOnce = 8192;
   std::vector<std::vector<std::int32_t>> batch;
@@ -103,7 +91,7 @@ int score_command(const std::vector<std::string>& words) {
       tokens = 0;
     }
   }
-  finish_output(out, values["out"].as<std::string>());
+  out.close();
   return 0;
 }
 

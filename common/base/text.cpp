@@ -25,6 +25,14 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
 }
 
+std::string beginning_of(std::string_view text) {
+  constexpr std::size_t kQuoted = 200;
+  if (text.size() <= kQuoted) return std::string(text);
+  std::size_t end = kQuoted;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "…";
+}
+
 std::string join(const std::vector<std::string>& parts, std::string_view separator) {
   std::string text;
   for (const std::string& part : parts) {

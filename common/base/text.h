@@ -14,6 +14,9 @@ std::string_view trim(std::string_view text);
 /// The parts between `separator`s, empty ones included; views into `text`. "" gives one empty part.
 std::vector<std::string_view> split(std::string_view text, char separator);
 
+/// `text` as an error quotes it: its first 200 bytes at most, cut between characters, and a mark where there is more.
+std::string beginning_of(std::string_view text);
+
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 
 /// Levenshtein distance in bytes.

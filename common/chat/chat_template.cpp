@@ -123,7 +123,7 @@ std::string ChatTemplate::render(const nlohmann::ordered_json& messages, const C
 RenderedChat ChatTemplate::render_marked(const nlohmann::ordered_json& messages, const ChatOptions& options) const {
   check_date(options.date);
   const bool is_list = messages.is_array() && std::all_of(messages.begin(), messages.end(), [](const auto& one) { return one.is_object(); });
-  if (!is_list) throw ConfigError("messages: expected a list of objects, found " + messages.dump().substr(0, 200));
+  if (!is_list) throw ConfigError("messages: expected a list of objects, found " + beginning_of(messages.dump()));
   std::map<std::string, Value> variables;
   for (const auto& [name, text] : tokens_) variables[name] = Value(text);
   variables["messages"] = Value::from_json(with_reasoning_names(messages));

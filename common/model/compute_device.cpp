@@ -14,6 +14,7 @@ namespace troupe {
 
 at::Device compute_device(const std::string& asked, const std::string& key, at::ScalarType dtype, std::int64_t rank) {
   const bool low = dtype == at::kBFloat16;
+  if (asked != "auto" && asked != "cpu" && asked != "cuda") throw ConfigError(key + " = " + asked + ": expected auto, cpu or cuda");
   if (asked == "cpu" || (asked == "auto" && !low)) return at::kCPU;
   const std::int64_t gpus = at::globalContext().hasCUDA() ? static_cast<std::int64_t>(at::getNumGPUs()) : 0;
   if (asked == "auto" && gpus == 0) return at::kCPU;

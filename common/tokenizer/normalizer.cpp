@@ -112,11 +112,16 @@ void Normalizer::add(const nlohmann::json& json, const std::string& where) {
     steps_.emplace_back(Prepend{json_get<std::string>(json, "prepend", where)});
   } else if (type == "Replace" && json_member(json, "pattern", where).contains("Regex")) {
     const auto pattern = json_get<std::string>(json["pattern"], "Regex", where);
-    steps_.emplace_back(ReplaceMatches{Regex(pattern, where), json_get<std::string>(json, "content", where)});
+    auto content = json_get<std::string>(json, "content", where);
+    growth_.add(content.size(), 1, where + ": normalizer");
+    steps_.emplace_back(ReplaceMatches{Regex(pattern, where), std::move(content)});
   } else if (type == "Replace") {
     auto [pattern, content] = replace_arguments(json, where);
+    growth_.add(content.size(), pattern.size(), where + ": normalizer");
     steps_.emplace_back(Replace{std::move(pattern), std::move(content)});
   } else if (const auto form = kForms.find(type); form != kForms.end()) {
+    const bool compatible = form->second == Form::kNfkc || form->second == Form::kNfkd;
+    growth_.add(compatible ? 11 : 3, 1, where + ": normalizer");  // https://unicode.org/faq/normalization.html, 12
     steps_.emplace_back(form->second);
   } else {
     throw ConfigError(where + ": normalizer \"" + type +

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/tokenizer/growth.h"
 #include "common/tokenizer/regex.h"
 
 namespace troupe {
@@ -39,6 +40,7 @@ class Normalizer {
   static std::string in_form(std::string text, Form form);
 
   std::vector<std::variant<Prepend, Replace, ReplaceMatches, Form>> steps_;
+  Growth growth_;
 };
 
 /// `text` with every occurrence of `pattern` (not empty), from the left, replaced by `content`.

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "common/base/error.h"
+#include "common/base/text.h"
 
 namespace troupe {
 namespace {
@@ -49,7 +50,7 @@ class Rewriter {
   std::string_view rest() const { return std::string_view(pattern_).substr(at_); }
 
   [[noreturn]] void refuse(const std::string& construct) const {
-    throw ConfigError(where_ + ": regular expression \"" + pattern_ + "\": " + construct + " is not supported (at offset " +
+    throw ConfigError(where_ + ": regular expression \"" + beginning_of(pattern_) + "\": " + construct + " is not supported (at offset " +
                       std::to_string(at_) + ")");
   }
 

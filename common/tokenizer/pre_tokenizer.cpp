@@ -39,6 +39,8 @@ void PreTokenizer::add(const nlohmann::json& json, const std::string& where) {
   } else if (type == "Split") {
     steps_.emplace_back(read_split(json, where));
   } else if (type == "ByteLevel") {
+    const auto is_byte_level = [](const Step& step) { return std::holds_alternative<ByteLevel>(step); };
+    if (std::any_of(steps_.begin(), steps_.end(), is_byte_level)) throw ConfigError(where + ": pre_tokenizer: ByteLevel stands twice");
     steps_.emplace_back(ByteLevel{json_get<bool>(json, "add_prefix_space", where),
                                   json_get_or<bool>(json, "use_regex", true, where), Regex(kGpt2Pattern, where)});
   } else if (type == "Metaspace") {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "common/base/error.h"
+#include "common/base/text.h"
 #include "common/base/utf8.h"
 #include "common/tokenizer/oniguruma.h"
 
@@ -70,7 +71,7 @@ std::shared_ptr<const Regex::Code> Regex::compiled(const std::string& pattern, c
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
                                    &error, &offset, nullptr);
   if (code == nullptr) {
-    throw ConfigError(where + ": regular expression \"" + shown + "\": " + error_text(error) + " at offset " +
+    throw ConfigError(where + ": regular expression \"" + beginning_of(shown) + "\": " + error_text(error) + " at offset " +
                       std::to_string(offset));
   }
   return std::make_shared<const Code>(code);

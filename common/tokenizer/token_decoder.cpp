@@ -52,6 +52,7 @@ void TokenDecoder::add(const nlohmann::json& json, const std::string& where) {
     for (const auto& step : json_member(json, "decoders", where)) add(step, where);
   } else if (type == "Replace") {
     auto [pattern, content] = replace_arguments(json, where);
+    growth_.add(content.size(), pattern.size(), where + ": decoder");
     steps_.emplace_back(Replace{std::move(pattern), std::move(content)});
   } else if (type == "ByteFallback") {
     steps_.emplace_back(ByteFallback{});

@@ -6,6 +6,8 @@
 #include <variant>
 #include <vector>
 
+#include "common/tokenizer/growth.h"
+
 namespace troupe {
 
 /// Turns tokens back into text, as a tokenizer.json's "decoder" says.
@@ -45,6 +47,7 @@ class TokenDecoder {
   static std::vector<std::string> apply(const Metaspace& step, std::vector<std::string> tokens);
 
   std::vector<std::variant<Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace>> steps_;
+  Growth growth_;
 };
 
 }  // namespace troupe

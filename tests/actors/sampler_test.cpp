@@ -216,6 +216,11 @@ TEST_SUITE("actors/sampler") {
     SamplingParams empty_text;
     empty_text.stop_texts = {"x", ""};
     cases.push_back({"stop_texts", empty_text});
+    SamplingParams long_text = truncated(1, 1, 0), many_texts = long_text;
+    long_text.stop_texts = {std::string(513, 'x')};
+    cases.push_back({"stop_texts = a text of 513 bytes", long_text});
+    many_texts.stop_texts.assign(257, "x");
+    cases.push_back({"stop_texts = 257 texts", many_texts});
     for (const Case& c : cases) {
       CHECK_THROWS_WITH_AS(validate_sampling(c.sampling), doctest::Contains(c.field), ConfigError);
     }

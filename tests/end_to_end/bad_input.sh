@@ -39,6 +39,44 @@ sed -i 's/LlamaForCausalLM/MambaForCausalLM/; s/"llama"/"mamba"/' "$work/model/c
 refuses "config.json" score --model "$work/model" --in "$work/in.jsonl" --out "$work/out.jsonl"
 refuses "known are" grade --reward mathematics --in "$work/in.jsonl" --out "$work/out.jsonl"
 
+# A row of generate that cannot be answered is refused by its place in the file, in the file of completions too, and the others are
+# answered as without it; a command's own options are refused before anything is written.
+model=tests/data/tinystories-656k
+python3 - "$work" <<'PYTHON'
+import json, sys
+good = [{"prompt": f"Once {i}", "max_tokens": 4} for i in range(3)]
+bad = [{"temperature": -1}, {"top_p": 2}, {"max_tokens": 10**12}, {"stop": "x" * 1000000}, {"seed": -1}, {"prompt": 7}, {"ids": []}, {"prompt": "a " * 1000}]
+rows = [good[0], *({"prompt": "Once", **row} for row in bad), good[1], good[2]]
+open(sys.argv[1] + "/rows.jsonl", "w").write("".join(json.dumps(row) + "\n" for row in rows))
+open(sys.argv[1] + "/good.jsonl", "w").write("".join(json.dumps(row) + "\n" for row in good))
+PYTHON
+generate=(generate --model $model --prompts "$work/rows.jsonl" --out "$work/rows.out")
+refuses "8 of 11 rows were refused: their lines in $work/rows.out say why" "${generate[@]}" --temperature 0 --samples 2
+expect_text "refused: $work/rows.jsonl:5: request 4: sampling.stop_texts = a text of 1000000 bytes: expected 1 to 512" "$work/last.log"
+[ ! -e "$work/rows.out.unfinished" ] || fail "a generation with refused rows is not complete"
+expect_code 0 "$troupe" generate --model $model --prompts "$work/good.jsonl" --out "$work/good.out" --temperature 0 --samples 2
+python3 - "$work" <<'PYTHON' || fail "refused rows"
+import json, sys
+work = sys.argv[1]
+lines = open(work + "/rows.out").readlines()
+assert lines[:2] + lines[18:] == open(work + "/good.out").readlines()
+for i, line in enumerate(map(json.loads, lines[2:18])):
+    assert set(line) == {"error", "sample"} and line["sample"] == i % 2, line
+    assert line["error"].startswith(f"{work}/rows.jsonl:{2 + i // 2}: "), line
+PYTHON
+rm "$work/rows.out"
+for option in "--seed -1" "--samples 0" "--samples 65537" "--top-p 2" "--temperature nan" "--kv-memory-gib nan" "--kv-memory-gib -1" \
+  "--slots 65537" "--threads 1025" "--device tpu"; do
+  # shellcheck disable=SC2086
+  refuses "expected " "${generate[@]}" $option
+  [ ! -e "$work/rows.out" ] || fail "a refused command wrote a file: $option"
+done
+cp "$work/good.jsonl" "$work/same.jsonl"
+refuses "is the file of --prompts" generate --model $model --prompts "$work/same.jsonl" --out "$work/../$(basename "$work")/same.jsonl"
+cmp "$work/good.jsonl" "$work/same.jsonl" || fail "the prompts were written over"
+expect_code 75 "$troupe" generate --model $model --prompts "$work/good.jsonl" --out /dev/full
+expect_text "/dev/full: writing failed (is the disk full?)" "$work/last.log"
+
 # Two runs in one directory: the second is refused at once, with the first one's pid.
 "$troupe" run configs/smoke.cfg --run-dir "$work/one" --run.steps 500 --checkpoint.every 500 >"$work/one.log" 2>&1 &
 first=$!

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets with clang, libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer, and runs each for SECONDS (default 12);
+# Builds the fuzz targets with clang, libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer, and runs each for SECONDS (default 10);
 # without TARGET also the tests of the rewards that read completions, under the same sanitizers:
 #   ./tests/fuzz/run.sh [SECONDS] [TARGET …]
 # FUZZ_SEED (default 1, so that CI repeats itself; 0: another one each time) chooses the mutations.
@@ -7,10 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-seconds="${1:-12}"
+seconds="${1:-10}"
 shift || true
 targets=("$@") sanitized=()
-[ ${#targets[@]} -gt 0 ] || targets=(safetensors gguf config tokenizer chat_template maths rewards) sanitized=(sanitized_rewards)
+[ ${#targets[@]} -gt 0 ] || targets=(safetensors gguf config tokenizer splitting chat_template maths rewards) sanitized=(sanitized_rewards)
 compiler="$(command -v clang++ || command -v clang++-14 || true)"
 [ -n "$compiler" ] || { echo "fuzz: clang++ is not installed; apt-get install clang gets it" >&2; exit 77; }
 
@@ -34,6 +34,7 @@ seeds_of() {
     gguf) find tests/parity/gguf -name '*.gguf' -size -60k ;;
     config) find tests/parity/families tests/data -name config.json ;;
     tokenizer) find tests/data -name tokenizer.json -size -60k ;;
+    splitting) pairs_of tests/fuzz/splitting.jsonl first text ;;
     chat_template) find tests/data/chat -name '*.jinja' ;;
     maths) pairs_of tests/parity/math_verify_cases.jsonl gold completion ;;
     rewards) pairs_of tests/fuzz/rewards.jsonl first completion ;;

@@ -20,6 +20,14 @@ TEST_SUITE("base/text") {
     CHECK(join({}, ", ") == "");
   }
 
+  TEST_CASE("the beginning of a text ends between characters, and says that there is more") {
+    const std::string most(200, 'a');
+    CHECK(beginning_of(most) == most);
+    CHECK(beginning_of(most + "b") == most + "…");
+    CHECK(beginning_of(most.substr(2) + "\u6f22\u5b57") == most.substr(2) + "…");
+    CHECK(beginning_of(most.substr(3) + "\u6f22\u5b57") == most.substr(3) + "\u6f22…");
+  }
+
   TEST_CASE("edit distances are the textbook's") {
     CHECK(edit_distance("kitten", "sitting") == 3);
     CHECK(edit_distance("flaw", "lawn") == 2);

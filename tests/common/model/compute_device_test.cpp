@@ -21,4 +21,8 @@ TEST_SUITE("model/compute_device") {
     }
     CHECK(message.find("learners.device = cuda") == 0);
   }
+
+  TEST_CASE("a device of another name is refused by that name") {
+    CHECK_THROWS_WITH_AS(compute_device("tpu", "--device", at::kFloat), "--device = tpu: expected auto, cpu or cuda", ConfigError);
+  }
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "common/base/error.h"
 #include "common/base/utf8.h"
 
 using namespace troupe;
@@ -57,6 +58,24 @@ TEST_SUITE("tokenizer/normalizer") {
     CHECK(form("NFKC", "\u32ff") == "\u32ff");                          // a square era name of Unicode 12.1
     CHECK(form("NFC", utf8_of({0x11935, 0x11930})) == utf8_of({0x11935, 0x11930}));  // U+11938 is of Unicode 13
     CHECK(form("NFC", "\ub648\u11a7") == "\ub648\u11a7");               // utf8proc loses the second
+  }
+
+  TEST_CASE("steps that could fill the memory from a few letters are refused, what models use is not") {
+    const auto sequence = [](std::vector<nlohmann::json> steps) {
+      return Normalizer::from_json({{"type", "Sequence"}, {"normalizers", std::move(steps)}}, "f");
+    };
+    const auto replace = [](const char* kind, const std::string& pattern, const std::string& content) {
+      return nlohmann::json{{"type", "Replace"}, {"pattern", {{kind, pattern}}}, {"content", content}};
+    };
+    const nlohmann::json tenfold = replace("String", "a", std::string(10, 'a')), nfkc = {{"type", "NFKC"}};
+    CHECK(sequence({tenfold, tenfold})("a") == std::string(100, 'a'));
+    CHECK(sequence({nfkc, replace("String", " ", "\u2581"), {{"type", "Prepend"}, {"prepend", std::string(300, 'p')}}})("") == "");
+    CHECK(sequence({replace("String", std::string(300, 'a'), std::string(30000, 'b')), replace("String", "bb", "")})("") == "");
+    for (const auto& steps : std::vector<std::vector<nlohmann::json>>{
+             {tenfold, tenfold, replace("String", "a", "bb")}, {nfkc, nfkc}, {nfkc, tenfold}, {replace("Regex", "a", std::string(101, 'a'))},
+             {replace("String", "aa", std::string(201, 'a'))}}) {
+      CHECK_THROWS_WITH_AS(sequence(steps), doctest::Contains("f: normalizer: its steps could make a text "), ConfigError);
+    }
   }
 
   TEST_CASE("Replace takes a pattern too") {

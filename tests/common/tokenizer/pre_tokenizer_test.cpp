@@ -102,6 +102,24 @@ TEST_SUITE("tokenizer/pre_tokenizer") {
     CHECK_THROWS_WITH_AS(cut("(a", "a"), doctest::Contains("\"(a\": missing closing parenthesis"), troupe::ConfigError);
   }
 
+  TEST_CASE("a second ByteLevel, which would make each byte of the first two, is refused") {
+    const json once = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+    const json digits = {{"type", "Digits"}, {"individual_digits", true}};
+    CHECK(pieces({{"type", "Sequence"}, {"pretokenizers", {once, digits}}}, "a1") == Pieces{"a", "1"});
+    CHECK_THROWS_WITH_AS(pieces({{"type", "Sequence"}, {"pretokenizers", {once, digits, once}}}, "a1"), "t: pre_tokenizer: ByteLevel stands twice",
+                         troupe::ConfigError);
+  }
+
+  TEST_CASE("a long pattern is quoted in part") {
+    const std::string pattern = "(" + std::string(100000, 'a');
+    try {
+      pieces(split_at({{"Regex", pattern}}, "Isolated"), "a");
+      FAIL("it was taken");
+    } catch (const troupe::ConfigError& error) {
+      CHECK(std::string(error.what()).size() < 400);
+    }
+  }
+
   TEST_CASE("a repeated choice goes through a long text") {
     const std::string text(1'000'000, 'a');
     CHECK(pieces(split_at({{"Regex", "(?:a|b)+"}}, "Isolated"), text) == Pieces{text});

@@ -195,6 +195,8 @@ TEST_SUITE("tokenizer/tokenizer") {
     check_refused(small_json({{"added_tokens", {added(9, "<t>")}}}), "\"<t>\" has id 9, expected 6");
     const nlohmann::json bad_regex = {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}};
     check_refused(small_json({{"pre_tokenizer", bad_regex}}), "regular expression \"(a\"");
+    const nlohmann::json longer = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(11, 'a')}};
+    check_refused(small_json({{"decoder", {{"type", "Sequence"}, {"decoders", {longer, longer}}}}}), "decoder: its steps could make a text 121 times");
   }
 
   TEST_CASE("a folder without tokenizer.json is refused by its path") {
