@@ -2,7 +2,7 @@
 # `troupe generate` against transformers in one run, over random weights. `against_transformers.sh [cpu]`: SmolLM2-135M's shape, 64 tokens
 # in, 64 out, the same dtype and threads (goals in bf16: 4 times its rate at batch 16, 2.5 times at batch 1). `… cuda`: Qwen2.5-0.5B's shape,
 # beside generate with a static cache, which it compiles, and generate_batch. First both must agree on greedy continuations and
-# log-probabilities. Prints one JSON line a case.
+# log-probabilities. Prints one JSON line a case; `… cuda 256` and the like: of those of this batch.
 #   TROUPE is the binary (build/troupe), BENCH_DIR the scratch folder, HF_VENV an environment with torch, transformers and tokenizers
 #   (its bin/python; made where it lacks one of them).
 set -euo pipefail

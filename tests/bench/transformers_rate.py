@@ -182,6 +182,8 @@ def plan_for(device):
 def main():
     program, folder, revision = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     plan = plan_for(sys.argv[4] if len(sys.argv) > 4 else "cpu")
+    if len(sys.argv) > 5:
+        plan.cases = [case for case in plan.cases if case.batch == int(sys.argv[5])]
     make_checkpoint(plan.config, folder / "model")
     write_tokenizer(folder / "model", plan.config.vocab_size)
     generator = torch.Generator().manual_seed(2)
