@@ -50,23 +50,28 @@ void truncate(std::span<const float> logits, const SamplingParams& sampling, Sam
     if (logit(id) >= lowest_kept) ids.push_back(id);
   }
 
-  std::ranges::sort(ids,
-                    [&](std::int32_t a, std::int32_t b) { return logit(a) != logit(b) ? logit(a) > logit(b) : a < b; });
-  const double highest = static_cast<double>(logit(ids.front()));
+  const double highest = static_cast<double>(std::ranges::max(logits));
   const auto weight = [&](std::int32_t id) {
     return std::exp((static_cast<double>(logit(id)) - highest) / temperature);
   };
   if (sampling.top_p < 1.0) {
+    const auto before = [&](std::int32_t a, std::int32_t b) { return logit(a) != logit(b) ? logit(a) > logit(b) : a < b; };
     double total = 0;
     for (const std::int32_t id : ids) total += weight(id);
     double above = 0;  // of everything more probable
-    std::size_t kept = 0;
-    while (kept < ids.size() && above < sampling.top_p * total) above += weight(ids[kept++]);
-    ids.resize(kept);
+    std::ptrdiff_t kept = 0, sorted = 0;
+    while (kept < std::ssize(ids) && above < sampling.top_p * total) {
+      if (kept == sorted) {  // the most probable of a vocabulary are few: no more are sorted than are needed
+        const auto begin = ids.begin() + sorted;
+        sorted = std::min(std::ssize(ids), 4 * sorted + 256);
+        std::nth_element(begin, ids.begin() + sorted, ids.end(), before);
+        std::sort(begin, ids.begin() + sorted, before);
+      }
+      above += weight(ids[static_cast<std::size_t>(kept++)]);
+    }
+    ids.resize(static_cast<std::size_t>(kept));
   }
-  if (sampling.min_p > 0) {
-    while (weight(ids.back()) < sampling.min_p) ids.pop_back();
-  }
+  if (sampling.min_p > 0) std::erase_if(ids, [&](std::int32_t id) { return weight(id) < sampling.min_p; });
   std::ranges::sort(ids);
 }
 

@@ -41,7 +41,7 @@ std::int64_t graph_rows(std::int64_t rows) {
 class SlotArrays {
  public:
   explicit SlotArrays(std::int64_t slots) : slots_((slots + 3) / 4 * 4) {
-    const std::int64_t bytes = slots_ * (8 + 8 + 4 + 4 + 4 + 4 + 4);
+    const std::int64_t bytes = slots_ * (kTruncations + static_cast<std::int64_t>(sizeof(cuda::Truncation)));
     for (at::Tensor& host : host_) host = at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true));
     device_ = at::zeros({bytes}, on_gpu(at::kByte));
   }
@@ -51,6 +51,7 @@ class SlotArrays {
     double uniform = 0;
     float temperature = 1;
     std::int32_t position = 0, slot = -1, length = 0, shared_tokens = 0;
+    cuda::Truncation truncation;
   };
   void choose(std::size_t side) { side_ = side; }
   void set(std::int64_t index, const Row& row) {
@@ -61,6 +62,7 @@ class SlotArrays {
     host<std::int32_t>(kSlots)[index] = row.slot;
     host<std::int32_t>(kLengths)[index] = row.length;
     host<std::int32_t>(kSharedTokens)[index] = row.shared_tokens;
+    host<cuda::Truncation>(kTruncations)[index] = row.truncation;
   }
   void upload() const {
     check_cuda(cudaMemcpyAsync(device_.mutable_data_ptr(), host_[side_].const_data_ptr(), host_[side_].nbytes(), cudaMemcpyHostToDevice, current_stream()),
@@ -74,10 +76,14 @@ class SlotArrays {
   at::Tensor slots(std::int64_t rows) const { return view(kSlots, rows, at::kInt); }
   at::Tensor lengths(std::int64_t rows) const { return view(kLengths, rows, at::kInt); }
   at::Tensor shared_tokens(std::int64_t rows) const { return view(kSharedTokens, rows, at::kInt); }
+  const cuda::Truncation* truncations() const {
+    return reinterpret_cast<const cuda::Truncation*>(static_cast<const char*>(device_.const_data_ptr()) + kTruncations * slots_);
+  }
 
  private:
   // Offsets in bytes for one slot.
-  static constexpr std::int64_t kIds = 0, kUniforms = 8, kTemperatures = 16, kPositions = 20, kSlots = 24, kLengths = 28, kSharedTokens = 32;
+  static constexpr std::int64_t kIds = 0, kUniforms = 8, kTemperatures = 16, kPositions = 20, kSlots = 24, kLengths = 28, kSharedTokens = 32,
+                                kTruncations = 36;
 
   template <typename T>
   T* host(std::int64_t array) const {
@@ -175,11 +181,13 @@ class CudaDecoder : public Decoder {
     return copy;
   }
 
-  /// What the kernels do not draw: truncated distributions, and such that lack the stop ids.
-  static bool needs_host(const Draw& draw) {
+  static bool is_truncated(const Draw& draw) {
     const SamplingParams& s = *draw.place.sampling;
-    return !draw.banned.empty() || (s.temperature > 0 && (s.top_k > 0 || s.top_p < 1.0 || s.min_p > 0));
+    return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1.0 || s.min_p > 0);
   }
+
+  /// What the kernels do not draw: distributions that lack the stop ids.
+  static bool needs_host(const Draw& draw) { return !draw.banned.empty(); }
 
   DrawnToken draw_on_host(const Draw& draw, const at::Tensor& row, std::uint64_t version) {
     const at::Tensor logits = row.cpu();
@@ -203,14 +211,16 @@ class CudaDecoder : public Decoder {
     for (std::size_t i = 0; i < draws.size(); ++i) arrays_.set(static_cast<std::int64_t>(i), row_of(draws[i]));
     arrays_.upload();
     const at::Tensor logits_NV = model_.logits(hidden);
-    draw_rows(logits_NV);
+    draw_rows(logits_NV, std::ranges::any_of(draws, is_truncated));
     return logits_NV;
   }
 
   static SlotArrays::Row row_of(const Draw& draw) {
     SlotArrays::Row row;
     row.uniform = draw.uniform;
-    row.temperature = static_cast<float>(draw.place.sampling->temperature);
+    const SamplingParams& sampling = *draw.place.sampling;
+    row.temperature = static_cast<float>(sampling.temperature);
+    row.truncation = {sampling.top_p, static_cast<float>(sampling.min_p), sampling.top_k};
     return row;
   }
 
@@ -237,9 +247,10 @@ class CudaDecoder : public Decoder {
     for (std::int64_t i = count; i < rows; ++i) arrays_.set(i, {});
     arrays_.upload();
     if (changed) upload_pages(side, count, used_pages);
+    const bool truncated = std::ranges::any_of(draws, is_truncated);
     const TensorCut* const cut = model_.parameters().cut();
-    if (cut != nullptr && !cut->group().sums_in_graphs()) return launch(rows);
-    Graph& graph = graph_of(rows);
+    if (cut != nullptr && !cut->group().sums_in_graphs()) return launch(rows, truncated);
+    Graph& graph = graph_of(rows, truncated);
     graph.graph.replay();
     return graph.logits_NV;
   }
@@ -260,39 +271,40 @@ class CudaDecoder : public Decoder {
                "cudaMemcpy2DAsync");
   }
 
-  Graph& graph_of(std::int64_t rows) {
-    const auto [place, is_new] = graphs_.try_emplace(rows);
+  Graph& graph_of(std::int64_t rows, bool truncated) {
+    const auto [place, is_new] = graphs_.try_emplace({rows, truncated});
     if (!is_new) return place->second;
-    launch(rows);  // what is made on first use must not be made during the capture
+    launch(rows, truncated);  // what is made on first use must not be made during the capture
     check_cuda(cudaStreamSynchronize(current_stream()), "the first step of so many rows");
-    capture(place->second, rows);
+    capture(place->second, rows, truncated);
     // A graph's kernels wait for the other ranks', so none runs before all ranks have theirs.
     if (const TensorCut* const cut = model_.parameters().cut()) cut->group().gather(at::empty({0}));
     return place->second;
   }
 
-  void capture(Graph& graph, std::int64_t rows) {
+  void capture(Graph& graph, std::int64_t rows, bool truncated) {
     const std::lock_guard lock(*capturing_);
     graph.graph.capture_begin(pool_, cudaStreamCaptureModeThreadLocal);  // other threads fetch weights
-    graph.logits_NV = launch(rows);
+    graph.logits_NV = launch(rows, truncated);
     graph.graph.capture_end();
     pool_ = graph.graph.pool();
   }
 
-  at::Tensor launch(std::int64_t rows) {
+  /// `truncated`: whether any row is drawn from what truncation leaves.
+  at::Tensor launch(std::int64_t rows, bool truncated) {
     cuda::take_drawn(data_of<std::int64_t>(arrays_.ids(rows)), rows, data_of<std::int32_t>(drawn_), current_stream());
     const DecodeInputs inputs{arrays_.ids(rows),     arrays_.positions(rows),     arrays_.slots(rows),
                               arrays_.lengths(rows), arrays_.shared_tokens(rows), pages_.narrow(0, 0, rows)};
     const at::Tensor logits_NV = model_.logits(model_.cuda()->decode(inputs, rope_, cache_));
-    draw_rows(logits_NV);
+    draw_rows(logits_NV, truncated);
     return logits_NV;
   }
 
-  void draw_rows(const at::Tensor& logits_NV) {
+  void draw_rows(const at::Tensor& logits_NV, bool truncated) {
     const std::int64_t rows = logits_NV.size(0), vocabulary = logits_NV.size(1);
     const at::Tensor partials = at::empty({cuda::draw_partials(rows, vocabulary)}, on_gpu(at::kFloat));
     cuda::draw_tokens({data_of<float>(logits_NV), rows, vocabulary, data_of<float>(arrays_.temperatures(rows)),
-                       data_of<double>(arrays_.uniforms(rows)), data_of<float>(partials), data_of<std::int32_t>(drawn_),
+                       data_of<double>(arrays_.uniforms(rows)), truncated ? arrays_.truncations() : nullptr, data_of<float>(partials), data_of<std::int32_t>(drawn_),
                        data_of<float>(drawn_) + slots_},
                       current_stream());
   }
@@ -311,7 +323,7 @@ class CudaDecoder : public Decoder {
   std::uint64_t begun_ = 0, finished_ = 0;
   bool decoding_ = false;  // the last step begun is one token for each sequence
   c10::cuda::CUDAStream stream_;
-  std::map<std::int64_t, Graph> graphs_;  // by rows
+  std::map<std::pair<std::int64_t, bool>, Graph> graphs_;  // by rows, and whether any may be truncated
   at::cuda::MempoolId_t pool_{0, 0};
   std::shared_ptr<std::mutex> capturing_;  // shared by the decoders of a tensor group, whose ranks may be on one GPU
   SamplerScratch scratch_;

@@ -48,6 +48,7 @@ __global__ void __launch_bounds__(kChunkThreads) draw_kernel(DrawRows r) {
   auto* const partials = reinterpret_cast<LogitPartial*>(masses + chunks);
   let_next_begin();
   wait_for_earlier();
+  if (is_truncated(r, row)) return;
   for (std::int64_t c = threadIdx.x; c < chunks; c += kChunkThreads) partials[c] = reinterpret_cast<const LogitPartial*>(r.partials)[row * chunks + c];
   __syncthreads();
   const float inverse = inverse_of(r.temperatures[row]);
@@ -139,6 +140,7 @@ void draw_tokens(const DrawRows& rows, cudaStream_t stream) {
   launch_early(partial_kernel, grid, kChunkThreads, 0, stream, rows);
   const auto shared = static_cast<std::size_t>(logit_chunks(rows.vocabulary)) * (sizeof(double) + sizeof(LogitPartial));
   launch_early(draw_kernel, dim3(static_cast<unsigned>(rows.rows)), kChunkThreads, shared, stream, rows);
+  if (rows.truncations != nullptr) draw_truncated(rows, stream);
 }
 
 }  // namespace troupe::cuda

@@ -1,7 +1,8 @@
 // Generation on a GPU at real models' shapes with random weights: milliseconds a step, tokens a second, share of what memory and
 // matrix units allow, peak memory.
-//   gpu_engine_bench [--only TEXT] [--fast] [--profile]
+//   gpu_engine_bench [--only TEXT] [--fast] [--top-p P] [--profile]
 //   --fast: rows may depend on one another (run.exact = false); --profile: two steps are marked for `ncu --profile-from-start off`
+//   Random weights leave a nucleus of almost the whole vocabulary: --top-p measures its worst case.
 // Prints one JSON line a workload.
 
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -43,7 +44,7 @@ std::vector<Workload> workloads() {
 
 double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-std::vector<Request> requests(const Workload& w) {
+std::vector<Request> requests(const Workload& w, double top_p) {
   std::vector<Request> result;
   for (std::int64_t id = 0; id < w.prompts; ++id) {
     Request request;
@@ -51,12 +52,13 @@ std::vector<Request> requests(const Workload& w) {
     for (std::int64_t i = 0; i < w.prompt_tokens; ++i) request.prompt_ids.push_back(static_cast<std::int32_t>((id * 7919 + i * 104729) % w.architecture.vocabulary));
     request.samples = w.samples;
     request.sampling.max_tokens = w.completion_tokens;
+    request.sampling.top_p = top_p;
     result.push_back(std::move(request));
   }
   return result;
 }
 
-void measure(const Workload& w, const Parameters& parameters, bool exact, bool profile) {
+void measure(const Workload& w, const Parameters& parameters, bool exact, double top_p, bool profile) {
   EngineOptions options;
   options.on_gpu = true;
   options.exact = exact;
@@ -64,7 +66,7 @@ void measure(const Workload& w, const Parameters& parameters, bool exact, bool p
   options.max_tokens = w.prompt_tokens + w.completion_tokens;
   Engine engine(parameters, 0, options);
   for (int warm = 0; warm < 2; ++warm) {  // the second time everything is made
-    for (Request& request : requests(w)) engine.submit(std::move(request));
+    for (Request& request : requests(w, top_p)) engine.submit(std::move(request));
     std::vector<double> decode_ms;
     double prefill_s = 0;
     const auto begin = steady_seconds();
@@ -90,7 +92,7 @@ void measure(const Workload& w, const Parameters& parameters, bool exact, bool p
     cudaMemGetInfo(&free, &total);
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, 0);
-    nlohmann::ordered_json line = {{"bench", "gpu_engine"}, {"workload", w.name}, {"exact", exact}, {"step_ms", bench::percentiles(decode_ms)},
+    nlohmann::ordered_json line = {{"bench", "gpu_engine"}, {"workload", w.name}, {"exact", exact}, {"top_p", top_p}, {"step_ms", bench::percentiles(decode_ms)},
                                    {"decode_tokens_per_s", rate}, {"tokens_per_s", static_cast<double>(tokens) / seconds}, {"share_of_limit", rate / w.limit},
                                    {"whole_share_of_limit", static_cast<double>(tokens) / seconds / w.limit}, {"prefill_s", prefill_s}, {"seconds", seconds},
                                    {"memory_gib", static_cast<double>(total - free) / (1 << 30)}, {"gpu", properties.name}};
@@ -103,8 +105,10 @@ void measure(const Workload& w, const Parameters& parameters, bool exact, bool p
 int main(int argc, char** argv) {
   std::string only;
   bool exact = true, profile = false;
+  double top_p = 1;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
+    if (std::strcmp(argv[i], "--top-p") == 0 && i + 1 < argc) top_p = std::stod(argv[++i]);
     if (std::strcmp(argv[i], "--fast") == 0) exact = false;
     if (std::strcmp(argv[i], "--profile") == 0) profile = true;
   }
@@ -112,7 +116,7 @@ int main(int argc, char** argv) {
     if (w.name.find(only) == std::string::npos) continue;
     Parameters parameters(w.architecture, at::kBFloat16, at::kCUDA);
     parameters.flat().normal_(0, 0.02);
-    measure(w, parameters, exact, profile);
+    measure(w, parameters, exact, top_p, profile);
     c10::cuda::CUDACachingAllocator::emptyCache();
   }
   return 0;
