@@ -1,10 +1,9 @@
 #include "launch/command_line.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <sstream>
 #include <typeinfo>
-
-#include "common/base/error.h"
 
 namespace troupe {
 
@@ -55,6 +54,7 @@ po::variables_map parse_own(const std::string& command, const std::vector<std::s
   usage << "usage: troupe " << command;
   for (const std::string& name : positional) usage << ' ' << name;
   if (!options.options().empty()) usage << " [options]\n" << options;
+  if (std::find(own.begin(), own.end(), "--help") != own.end()) throw UsageAsked(usage.str());
   try {
     po::variables_map values;
     // No guessing: --sample must not be taken for --samples.

@@ -5,6 +5,7 @@
 
 #include "common/base/error.h"
 #include "common/base/files.h"
+#include "launch/rows_io.h"
 
 namespace troupe {
 
@@ -18,11 +19,12 @@ constexpr std::string_view kRefusal = "{\"error\":";  // how the lines of a refu
 
 CompletionsFile::CompletionsFile(const std::filesystem::path& path, const nlohmann::ordered_json& terms, std::uint32_t samples)
     : path_(path.string()), unfinished_(path_ + ".unfinished") {
-  const bool resumable = !fs::exists(path) || fs::is_regular_file(path);  // a pipe or device is written as is
+  const bool own = is_own_output(path);
+  const bool resumable = !own && (!fs::exists(path) || fs::is_regular_file(path));  // a pipe or device is written as is
   if (resumable && fs::exists(unfinished_)) {
     resume(terms, samples);
   } else {
-    out_.open(path_, std::ios::binary | std::ios::trunc);
+    out_.open(path_, std::ios::binary | (own ? std::ios::app : std::ios::trunc));
   }
   if (!out_) throw ConfigError(path_ + ": cannot be written");
   if (resumable) write_file_atomically(unfinished_, terms.dump(2) + "\n");

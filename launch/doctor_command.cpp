@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <optional>
 
 #include "common/base/error.h"
 #include "common/base/files.h"
@@ -124,9 +125,10 @@ bool check_config(const Config& config) {
 }  // namespace
 
 int doctor_command(const std::vector<std::string>& words, const Environment& environment) {
+  std::optional<RoleOptions> options;
+  if (!words.empty()) options = read_role_options("doctor", words);
   show_machine(environment);
-  if (words.empty()) return 0;
-  return check_config(read_role_options("doctor", words).config) ? 0 : 1;
+  return !options || check_config(options->config) ? 0 : 1;
 }
 
 }  // namespace troupe

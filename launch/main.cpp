@@ -88,6 +88,9 @@ int run_named(const std::string& name, const Words& words) {
 int run_told(const Words& words) {
   try {
     return run_named(words[0], Words(words.begin() + 1, words.end()));
+  } catch (const troupe::UsageAsked& usage) {
+    std::cout << usage.what();
+    return 0;
   } catch (const troupe::ConfigError& error) {
     std::cerr << "troupe " << words[0] << ": " << error.what() << '\n';
     return 2;

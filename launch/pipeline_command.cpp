@@ -64,8 +64,8 @@ int run_stage(const PipelineStage& stage, const std::vector<std::string>& words,
 int pipeline_command(const std::vector<std::string>& words) {
   po::options_description options;
   options.add_options()("run-dir", po::value<std::string>()->default_value(""), "where each stage gets a folder; default: runs/<name of CONFIG>");
-  const auto values = parse_own("pipeline", words, options, {"config"});
-  const fs::path config = values["config"].as<std::string>();
+  const auto values = parse_own("pipeline", words, options, {"CONFIG"});
+  const fs::path config = values["CONFIG"].as<std::string>();
   const auto given = values["run-dir"].as<std::string>();
   const fs::path root = given.empty() ? fs::path("runs") / config.stem() : fs::path(given);
   const std::vector<PipelineStage> stages = read_pipeline(config);

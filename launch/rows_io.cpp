@@ -29,13 +29,22 @@ std::vector<Row> read_rows(const std::filesystem::path& path) {
   return rows;
 }
 
+bool is_own_output(const std::filesystem::path& path) {
+  std::error_code absent;
+  return std::filesystem::equivalent(path, "/proc/self/fd/1", absent) || std::filesystem::equivalent(path, "/proc/self/fd/2", absent);
+}
+
 RowsWriter::RowsWriter(const std::filesystem::path& path) : path_(path), written_(path) {
+  namespace fs = std::filesystem;
   std::error_code ignored;
-  const auto type = std::filesystem::status(path, ignored).type();
-  using std::filesystem::file_type;
-  if (type == file_type::regular || type == file_type::not_found)
-    written_ += ".partial";  // a pipe or device is written as is
-  out_.open(written_, std::ios::binary | std::ios::trunc);
+  const auto type = fs::status(path, ignored).type();
+  const bool own = is_own_output(path);
+  if (!own && (type == fs::file_type::regular || type == fs::file_type::not_found)) {  // a pipe or device is written as is
+    if (fs::is_symlink(path)) path_ = fs::weakly_canonical(path);                      // the link itself stays
+    written_ = path_;
+    written_ += ".partial";
+  }
+  out_.open(written_, std::ios::binary | (own ? std::ios::app : std::ios::trunc));
   if (!out_) throw ConfigError(path.string() + ": cannot be written: " + std::strerror(errno));
 }
 

@@ -13,8 +13,13 @@ namespace troupe {
 /// All rows of a JSONL file in order, each with its place ("in.jsonl:17"). @throws ConfigError naming file and row.
 std::vector<Row> read_rows(const std::filesystem::path& path);
 
+/// Whether the path leads to what standard output or error goes to, such as /dev/stdout. That is written as is and at its end: another
+/// file under the name of /dev/stdout would take it from the whole machine.
+bool is_own_output(const std::filesystem::path& path);
+
 /// Writes one JSON object a line, in the order of the calls. Numbers are written so that they read back as the same
-/// bits. A regular file appears under its name when it is complete; until then it is `path`.partial.
+/// bits. A regular file appears under its name when it is complete; until then it is `path`.partial. A pipe,
+/// a device or the command's own output is written as is, and a link stays one.
 class RowsWriter {
  public:
   /// @throws ConfigError where the file cannot be created.

@@ -76,6 +76,12 @@ refuses "is the file of --prompts" generate --model $model --prompts "$work/same
 cmp "$work/good.jsonl" "$work/same.jsonl" || fail "the prompts were written over"
 expect_code 75 "$troupe" generate --model $model --prompts "$work/good.jsonl" --out /dev/full
 expect_text "/dev/full: writing failed (is the disk full?)" "$work/last.log"
+# Standard output that goes to a file is written at its end; nothing is put under its name.
+echo '{"text": "Once"}' >"$work/text.jsonl"
+echo before >"$work/piped"
+"$troupe" tokenize --model $model --in "$work/text.jsonl" --out /proc/self/fd/1 >>"$work/piped" 2>"$work/last.log" || fail "tokenize to standard output"
+"$troupe" generate --model $model --prompts "$work/good.jsonl" --out /proc/self/fd/1 >>"$work/piped" 2>"$work/last.log" || fail "generate to standard output"
+[ "$(head -n 1 "$work/piped")" = before ] && [ "$(wc -l <"$work/piped")" = 5 ] || fail "standard output was written over"
 
 # Two runs in one directory: the second is refused at once, with the first one's pid.
 "$troupe" run configs/smoke.cfg --run-dir "$work/one" --run.steps 500 --checkpoint.every 500 >"$work/one.log" 2>&1 &

@@ -45,6 +45,11 @@ TEST_SUITE("launch/command_line") {
     }
   }
 
+  TEST_CASE("--help gives the usage, whatever else stands there, and is no error of the user's") {
+    CHECK_THROWS_WITH_AS(parsed({"--help"}), doctest::Contains("usage: troupe test RUN [options]\n  --seed arg (=1)"), UsageAsked);
+    CHECK_THROWS_AS(parsed({"r", "--seed", "-1", "--help"}), UsageAsked);
+  }
+
   TEST_CASE("keys of the configuration are told from a command's own options") {
     const Arguments arguments = split_arguments({"--run.seed", "-1", "c.cfg", "--loss.kl=k3", "--json"});
 
