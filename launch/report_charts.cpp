@@ -35,7 +35,7 @@ const std::vector<ChartPlan>& chart_plans() {
       {"Learning rate", {kLr}},
       {"Trainer against sampler", {kRatioMeanAbsLog, kRatioMaxAbsLog}},
       {"Effective sample size", {kRatioEffectiveShare}},
-      {"Time of a step", {kStepS, kWaitS, kTrainS, kPublishS}},
+      {"Time of a step", {kStepS, kWaitS, kTrainS, kCollectiveWaitS, kPublishS}},
       {"Queues", {kQueueLeased, kQueueScoring, kQueueScored}},
       {"Lag", {kLagMean, kLagMax}},
       {"Sum over the run", {kTokensGenerated, kTokensTrained}},

@@ -63,7 +63,7 @@ class Tracer {
     const std::int64_t train_us = std::max(waited_us, publish_us - us(of(metric::kTrainS)));
     span("step " + std::to_string(r.step), begin_us, end_us, {{"loss", r.loss}, {"grad_norm", r.grad_norm}, {"learners", r.world_size}});
     span("wait for groups", begin_us, waited_us, Json::object());
-    span("train", train_us, publish_us, Json::object());
+    span("train", train_us, publish_us, {{metric::kCollectiveWaitS, of(metric::kCollectiveWaitS)}});
     span("publish", publish_us, end_us, Json::object());
     for (const std::string_view metric : {metric::kReward, metric::kTokensPerS}) {
       events_.push_back({{"name", metric}, {"ph", "C"}, {"pid", kLearners}, {"ts", end_us}, {"args", {{metric, of(metric)}}}});

@@ -23,7 +23,8 @@ at::Tensor unit_of(const at::Tensor& flat, const ParameterLayout& layout, std::i
 
 /// Copies a unit of this rank's part, and those of the ranks that hold the model with it, to `whole`, a unit of the whole model, where that
 /// is defined. Collective in the group of rank 0; the others have nothing to do.
-void put_together(const TensorCut& cut, std::int64_t number, const at::Tensor& unit, const at::Tensor& whole, const Communicator& communicator) {
+void put_together(const TensorCut& cut, std::int64_t number, const at::Tensor& unit, const at::Tensor& whole,
+                  const Communicator& communicator) {
   if (communicator.rank() >= cut.group().size()) return;
   const at::Tensor parts = cut.group().gather(unit);
   if (!whole.defined()) return;
@@ -160,6 +161,18 @@ at::Tensor whole_of(const Parameters& parameters, const Communicator& communicat
     }
   }
   return whole;
+}
+
+void copy_(const Parameters& from, const Parameters& to) {
+  if (!from.sharded() || to.sharded()) {
+    to.flat().copy_(from.flat());
+    return;
+  }
+  for (std::int64_t number = 0; number < units_of(to.layout()); ++number) {
+    const at::Tensor unit = from.unit(number);
+    from.settle();
+    to.unit(number).copy_(unit);
+  }
 }
 
 void set_from_whole_(const Parameters& parameters, const at::Tensor& whole, const Communicator& communicator) {

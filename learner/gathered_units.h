@@ -61,14 +61,19 @@ class GatheredUnits final : public ParameterUnits {
   std::uint32_t version_ = 0;  // of the slice that the units are of
 };
 
-/// Parameters of a model, or of a rank's part of one, for stage 3: this rank's slice, zeros of `dtype` on `device`, gathered over `ranks`, which
-/// must outlive them.
+/// Parameters of a model, or of a rank's part of one, for stage 3: this rank's slice, zeros of `dtype` on `device`, gathered over `ranks`,
+/// which must outlive them.
 Parameters sharded_parameters(const Architecture& architecture, at::ScalarType dtype, const ShardRanks& ranks, at::Device device = at::kCPU);
-Parameters sharded_parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, const ShardRanks& ranks, at::Device device = at::kCPU);
+Parameters sharded_parameters(std::shared_ptr<const TensorCut> cut, at::ScalarType dtype, const ShardRanks& ranks,
+                              at::Device device = at::kCPU);
 
 /// Parameters of a whole model as one tensor [total] in their dtype on rank 0's CPU, undefined on the others; those that each rank has
 /// whole are themselves, on every rank. Collective.
 at::Tensor whole_of(const Parameters& parameters, const Communicator& communicator);
+
+/// Sets `to` to `from`, of the same model, both this rank's: slices, or parts or whole ones, which `to` may be where `from` is a slice.
+/// Collective.
+void copy_(const Parameters& from, const Parameters& to);
 
 /// Sets `parameters` to `whole` ([total] of the whole model, any dtype, the same on every rank), or to this rank's slice or part of it.
 /// Not collective.

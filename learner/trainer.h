@@ -35,6 +35,7 @@ struct TrainStats {
   std::string bad_tensor;    // where skipped: the first tensor whose gradient was not finite
   PolicyMetrics policy;
   std::optional<CriticNumbers> critic;  // where there is one
+  double collective_wait_s = 0;         // of this rank: what the step waited for others
 };
 
 /// One learner rank's part of a GRPO step: forward, policy loss and backward over its micro-batches, then the sharded

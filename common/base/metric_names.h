@@ -50,6 +50,7 @@ inline constexpr std::string_view kTokensPerS = "tokens_per_s";
 inline constexpr std::string_view kStepS = "step_s";
 inline constexpr std::string_view kWaitS = "wait_s";
 inline constexpr std::string_view kTrainS = "train_s";
+inline constexpr std::string_view kCollectiveWaitS = "collective_wait_s";
 inline constexpr std::string_view kPublishS = "publish_s";
 inline constexpr std::string_view kWeightsStallS = "weights_stall_s";
 inline constexpr std::string_view kQueueLeased = "queue_leased";
@@ -109,6 +110,7 @@ inline constexpr std::array kMetricInfos = {
     MetricInfo{metric::kStepS, "s", "duration of the step"},
     MetricInfo{metric::kWaitS, "s", "of it waiting for groups"},
     MetricInfo{metric::kTrainS, "s", "of it forward, backward and optimizer"},
+    MetricInfo{metric::kCollectiveWaitS, "s", "of a step, what learner rank 0 waits for collectives beside computing"},
     MetricInfo{metric::kPublishS, "s", "of it publishing weights"},
     MetricInfo{metric::kWeightsStallS, "s", "longest time that an actor's generation stood still for the weights in use"},
     MetricInfo{metric::kQueueLeased, "groups", "groups that actors are generating"},

@@ -40,7 +40,12 @@ std::shared_future<void> CollectiveQueue::start(std::function<void()> work) {
     waiting_.push_back(std::move(task));
   }
   changed_.notify_all();
-  return done;
+  // Runs where it is waited for: that time is the caller's, the operation's own the queue's.
+  const auto wait_for = [this, done] {
+    const CountedWait wait(*this);
+    done.get();
+  };
+  return std::async(std::launch::deferred, wait_for).share();
 }
 
 void CollectiveQueue::in_turn(const std::function<void()>& work) {

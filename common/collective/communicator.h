@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -60,10 +61,31 @@ class Communicator {
   /// the result waits for it, and throws what it threw. What is called later comes after it. Here it runs at once.
   virtual std::shared_future<void> start(std::function<void()> work);
 
+  /// Seconds that the threads which call these operations, or get() what they started, have waited for them so far; those of groups count.
+  virtual double waited_s() const { return waited_s_; }
+  /// Adds what somebody waited for these ranks by other means, as on their GPUs.
+  virtual void add_wait(double seconds) { waited_s_ += seconds; }
+
   /// From now on waits are judged by `patience`, which must outlive its use; null: the fixed deadline again.
   virtual void wait_with(const Patience* patience) = 0;
   /// The fixed one.
   virtual double deadline_s() const = 0;
+
+ private:
+  double waited_s_ = 0;
+};
+
+/// Adds the time from its making to its end to what was waited for `ranks`.
+class CountedWait {
+ public:
+  explicit CountedWait(Communicator& ranks) : ranks_(ranks) {}
+  ~CountedWait() { ranks_.add_wait(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count()); }
+  CountedWait(const CountedWait&) = delete;
+  CountedWait& operator=(const CountedWait&) = delete;
+
+ private:
+  Communicator& ranks_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace troupe

@@ -14,6 +14,8 @@ class GroupCommunicator final : public RankOrderCommunicator {
 
   /// That of `whole` too: it does the waiting.
   void wait_with(const Patience* patience) override { whole_.wait_with(patience); }
+  double waited_s() const override { return whole_.waited_s(); }
+  void add_wait(double seconds) override { whole_.add_wait(seconds); }
 
  private:
   void exchange(const PieceHeader& header, std::span<const Outgoing> out, std::span<const Incoming> in) override;

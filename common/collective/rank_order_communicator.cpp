@@ -150,6 +150,7 @@ void RankOrderCommunicator::gather_slices(const Running& running, std::span<std:
 
 template <class T>
 void RankOrderCommunicator::all_reduce(std::span<T> data, std::string_view tensor) {
+  const CountedWait wait(*this);
   const Running running = begin(CollectiveOperation::kAllReduce, data.size_bytes(), tensor);
   const auto ranks = static_cast<std::size_t>(size_);
   if (size_ > 1 && data.size_bytes() <= kDirectBytes) {
@@ -181,6 +182,7 @@ void RankOrderCommunicator::all_reduce_sum(std::span<double> data, std::string_v
 
 void RankOrderCommunicator::reduce_scatter_sum(std::span<const float> in, std::span<float> out,
                                                std::string_view tensor) {
+  const CountedWait wait(*this);
   const Running running = begin(CollectiveOperation::kReduceScatter, in.size_bytes(), tensor);
   check(in.size() == out.size() * static_cast<std::size_t>(size_), "reduce_scatter_sum: in is not size() times out");
   if (size_ == 1) {
@@ -193,6 +195,7 @@ void RankOrderCommunicator::reduce_scatter_sum(std::span<const float> in, std::s
 
 void RankOrderCommunicator::all_gather(std::span<const std::byte> in, std::span<std::byte> out,
                                        std::string_view tensor) {
+  const CountedWait wait(*this);
   const Running running = begin(CollectiveOperation::kAllGather, out.size(), tensor);
   check(out.size() == in.size() * static_cast<std::size_t>(size_), "all_gather: out is not size() times in");
   const std::span<std::byte> own = out.subspan(in.size() * static_cast<std::size_t>(rank_), in.size());
@@ -202,6 +205,7 @@ void RankOrderCommunicator::all_gather(std::span<const std::byte> in, std::span<
 }
 
 void RankOrderCommunicator::broadcast(std::span<std::byte> data, int root, std::string_view tensor) {
+  const CountedWait wait(*this);
   const Running running = begin(CollectiveOperation::kBroadcast, data.size(), tensor);
   check(root >= 0 && root < size_,
         "broadcast: root " + std::to_string(root) + " of " + std::to_string(size_) + " ranks");
@@ -220,6 +224,7 @@ void RankOrderCommunicator::broadcast(std::span<std::byte> data, int root, std::
 }
 
 void RankOrderCommunicator::meet(CollectiveOperation operation) {
+  const CountedWait wait(*this);
   const Running running = begin(operation, 0, "");
   std::vector<Outgoing> outgoing;
   std::vector<Incoming> incoming;

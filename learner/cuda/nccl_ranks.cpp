@@ -3,6 +3,7 @@
 #include <memory>
 #include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <ATen/Functions.h>
@@ -40,6 +41,27 @@ bool share_a_gpu(Communicator& ranks) {
   return std::set(all.begin(), all.end()).size() < size;
 }
 
+/// How long the current stream waits for collectives, by events before and behind each.
+class StreamWaits {
+ public:
+  void begin() {
+    if (used_ == events_.size()) events_.emplace_back(at::cuda::CUDAEvent(cudaEventDefault), at::cuda::CUDAEvent(cudaEventDefault));
+    events_[used_].first.record();
+  }
+  void end() { events_[used_++].second.record(); }
+  /// Seconds since the last call. The stream has come to their end.
+  double take_s() {
+    double milliseconds = 0;
+    for (std::size_t i = 0; i < used_; ++i) milliseconds += double{events_[i].first.elapsed_time(events_[i].second)};
+    used_ = 0;
+    return milliseconds / 1e3;
+  }
+
+ private:
+  std::vector<std::pair<at::cuda::CUDAEvent, at::cuda::CUDAEvent>> events_;
+  std::size_t used_ = 0;
+};
+
 class NcclRanks : public DeviceRanks {
  public:
   explicit NcclRanks(Communicator& ranks) : ranks_(ranks), nccl_(common_id(ranks), ranks.rank(), ranks.size(), ranks.deadline_s()) {}
@@ -54,7 +76,9 @@ class NcclRanks : public DeviceRanks {
     const at::Tensor slices = at::empty_like(whole);
     const std::int64_t count = whole.numel() / ranks_.size();
     const std::size_t slice_bytes = whole.nbytes() / static_cast<std::size_t>(ranks_.size());
+    waits_.begin();
     nccl_.all_to_all(whole.const_data_ptr(), slices.mutable_data_ptr(), slice_bytes, current_stream(), tensor);
+    waits_.end();
     at::Tensor sum = slices.narrow(0, 0, count).clone();
     for (int rank = 1; rank < ranks_.size(); ++rank) sum.add_(slices.narrow(0, rank * count, count));
     return sum;
@@ -62,7 +86,9 @@ class NcclRanks : public DeviceRanks {
 
   at::Tensor all_gather(const at::Tensor& own, std::string_view tensor) override {
     const at::Tensor all = at::empty({own.numel() * ranks_.size()}, own.options());
+    waits_.begin();
     nccl_.all_gather(own.const_data_ptr(), all.mutable_data_ptr(), own.nbytes(), current_stream(), tensor);
+    waits_.end();
     return all;
   }
 
@@ -72,14 +98,22 @@ class NcclRanks : public DeviceRanks {
     before->block(beside_);
     nccl_.all_gather(own.const_data_ptr(), all.mutable_data_ptr(), own.nbytes(), beside_.stream(), tensor);
     after->record(beside_);
-    return [own, all, after] { after->block(c10::cuda::getCurrentCUDAStream()); };
+    return [this, own, all, after] {
+      waits_.begin();
+      after->block(c10::cuda::getCurrentCUDAStream());
+      waits_.end();
+    };
   }
 
-  void wait() override { nccl_.wait(current_stream()); }
+  void wait() override {
+    nccl_.wait(current_stream());
+    ranks_.add_wait(waits_.take_s());
+  }
 
  private:
   Communicator& ranks_;
   NcclCommunicator nccl_;
+  StreamWaits waits_;
   const c10::cuda::CUDAStream beside_ = c10::cuda::getStreamFromPool();
 };
 

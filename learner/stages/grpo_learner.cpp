@@ -65,10 +65,12 @@ GrpoLearner::GrpoLearner(const Config& config, const RunFolder& folder, Communic
 }
 
 TrainStats GrpoLearner::train(const StepPlan& plan, std::vector<UpdateTrace>* traces, bool recorded) {
-  const TrainStats stats = trainer_->train(
+  const double waited_s = ranks_.all().waited_s();
+  TrainStats stats = trainer_->train(
       plan, [&](const std::string& phase) { board_.set(plan.step, phase); }, traces, recorded);
   refresh_reference(plan.step);
   publish();
+  stats.collective_wait_s = ranks_.all().waited_s() - waited_s;
   return stats;
 }
 
@@ -80,7 +82,7 @@ void GrpoLearner::publish() {
 
 void GrpoLearner::refresh_reference(std::int64_t step) {
   const std::int64_t every = config_.loss.reference_refresh_steps;
-  if (reference_ && every > 0 && step % every == 0) reference_->parameters().flat().copy_(model_.parameters().flat());
+  if (reference_ && every > 0 && step % every == 0) copy_(model_.parameters(), reference_->parameters());
 }
 
 void GrpoLearner::loaded(std::int64_t step) {

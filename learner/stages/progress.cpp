@@ -72,6 +72,7 @@ std::map<std::string, double> metrics_of(const StepReport& report) {
   v.put(metric::kStepS, report.times.step);
   v.put(metric::kWaitS, report.times.wait);
   v.put(metric::kTrainS, report.times.train);
+  v.put(metric::kCollectiveWaitS, report.train.collective_wait_s);
   v.put(metric::kPublishS, report.times.publish);
   v.put(metric::kWeightsStallS, report.hub.weights_stall_s);
   v.put(metric::kQueueLeased, static_cast<double>(report.hub.leased));

@@ -98,6 +98,7 @@ class RewardModelRun {
 
   void train(std::int64_t step, const std::filesystem::path& dump) {
     const std::int64_t start_ms = SteadyClock().now_ms();
+    const double waited_s = ranks_.waited_s();
     std::vector<RewardExample> own;
     for (std::int64_t i = learners_.data().rank(); i < config_.batch.prompts; i += learners_.data().size()) {
       own.push_back(rows_.at(static_cast<std::uint64_t>((step - 1) * config_.batch.prompts + i)));
@@ -117,6 +118,7 @@ class RewardModelRun {
                     {kScoreMargin, numbers.margin},
                     {std::string(metric::kGradNorm), update.grad_norm},
                     {std::string(metric::kLr), update.lr},
+                    {std::string(metric::kCollectiveWaitS), ranks_.waited_s() - waited_s},
                     {std::string(metric::kStepS), static_cast<double>(SteadyClock().now_ms() - start_ms) / 1000.0}});
   }
 

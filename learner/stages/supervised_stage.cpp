@@ -91,7 +91,9 @@ class Stage {
     const std::int64_t start_ms = SteadyClock().now_ms();
     std::optional<UpdateTrace> trace;
     if (!options_.dump.empty() && !dumped_) trace.emplace();
+    const double waited_s = communicator_.waited_s();
     const SupervisedStep step = trainer_.train(step_, trace ? &*trace : nullptr);
+    const double collective_wait_s = communicator_.waited_s() - waited_s;
     dumped_ = true;
     if (trace && record_ != nullptr) {
       write_dump(options_.dump, optimizer_.layout(), *trace,
@@ -112,6 +114,7 @@ class Stage {
     put(metric::kUpdatesSkipped, step.update.skipped ? 1 : 0);
     put(metric::kTokens, static_cast<double>(step.tokens));
     put(metric::kStepS, step_s);
+    put(metric::kCollectiveWaitS, collective_wait_s);
     if (step_s > 0) put(metric::kTokensPerS, static_cast<double>(step.tokens) / step_s);
     write(values);
     show(step, step_s);

@@ -1,7 +1,8 @@
 // What a learner rank's memory and step time come to at each ZeRO stage and with activations computed again, on CPUs.
 //   mpirun -np N memory_bench [--stage S] [--tensor N] [--recompute none|activations|block] [--tokens N] [--dtype fp32|bf16] [--steps N]
 // A Llama of 64 M parameters learns random texts of 512 tokens; `tokens` are those of a rank, or of the ranks that hold a model together. Prints one JSON line: the largest rank's
-// resident memory at its peak beyond what the process had before there was a model, and seconds a step.
+// resident memory at its peak beyond what the process had before there was a model, seconds a step, and how long rank 0
+// waits in them for collectives.
 
 #include <chrono>
 #include <cmath>
@@ -116,11 +117,13 @@ void measure(const Settings& settings, Communicator& communicator) {
                             {settings.tokens / kLength * learners.data().size(), settings.tokens, unit, next_token_objective(), settings.stage,
                              kRecompute.at(settings.recompute)},
                             learners.data());
-  std::vector<double> seconds;
+  std::vector<double> seconds, waited;
   for (std::int64_t step = 1; step <= settings.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
+    const double waited_before = ranks.waited_s();
     const SupervisedStep told = trainer.train(step);
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    waited.push_back(ranks.waited_s() - waited_before);
     check(step > 1 || std::abs(told.means[0] - std::log(8192.0)) < 0.2, "random weights know nothing of the texts");
   }
   std::vector<double> peaks(static_cast<std::size_t>(ranks.size()));
@@ -136,7 +139,8 @@ void measure(const Settings& settings, Communicator& communicator) {
                                    {"parameters", parameters.whole_layout().total},
                                    {"tokens_a_rank", settings.tokens},
                                    {"peak_mib", std::round(*std::max_element(peaks.begin(), peaks.end()))},
-                                   {"step_s", bench::percentiles(seconds)}})
+                                   {"step_s", bench::percentiles(seconds)},
+                                   {"collective_wait_s", bench::percentiles(waited)}})
                    .dump()
             << std::endl;
 }

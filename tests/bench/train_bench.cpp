@@ -2,8 +2,8 @@
 //   [mpirun -np RANKS] train_bench [--model 0.5B|1.5B|Qwen3-0.6B] [--tokens N] [--length N] [--micro-tokens N] [--samples N]
 //     [--zero-stage N] [--profile]
 // Shapes are those of Qwen 2.5 and 3, sequences of 1,024 tokens (--length) of which all but the first are trained. Prints one JSON line: tokens a
-// second, the share of each phase by the GPU's clock, the share of what the matrix products alone would take at the rate of one large
-// product, and peak memory of rank 0. Ranks have a GPU and --tokens tokens each, and every step meets its deadline or all end. --profile: the second step is marked for `ncu --profile-from-start off`.
+// second, the share of each phase by the GPU's clock, what rank 0 waits for collectives, the share of what the matrix products alone would take
+// at the rate of one large product, and peak memory of rank 0. Ranks have a GPU and --tokens tokens each, and every step meets its deadline or all end. --profile: the second step is marked for `ncu --profile-from-start off`.
 
 #include <cmath>
 #include <cstdio>
@@ -230,6 +230,7 @@ void measure(const Settings& settings, Communicator& ranks) {
   std::vector<double> rates;
   std::map<std::string, double> sums;
   double total = 0;
+  const double waited_s = ranks.waited_s();
   for (std::size_t i = 0; i < settings.samples; ++i) {
     bench.step(3 + static_cast<std::int64_t>(i));
     double whole = 0;
@@ -256,6 +257,7 @@ void measure(const Settings& settings, Communicator& ranks) {
                                    {"micro_tokens", settings.micro_tokens},
                                    {"tokens_per_s", bench::percentiles(rates)},
                                    {"milliseconds", phases},
+                                   {"collective_wait_ms", (ranks.waited_s() - waited_s) * 1e3 / static_cast<double>(settings.samples)},
                                    {"share_of_product_bound", bound * static_cast<double>(settings.samples) / (total * 1e-3)},
                                    {"peak_gib", static_cast<double>(stats.allocated_bytes[0].peak) / (1 << 30)}})
                    .dump()

@@ -33,6 +33,16 @@ replayed stage2 3
 [ "$(run stage3 2 --learners.zero_stage 3)" = "$two" ] || fail "ZeRO stage 3 ends in other bits"
 replayed stage3 5
 
+refreshed="$(run refreshed 2 --loss.reference_refresh_steps 2)"
+[ -n "$refreshed" ] || fail "the run with a reference that is refreshed has no final_hash"
+[ "$(run refreshed3 2 --loss.reference_refresh_steps 2 --learners.zero_stage 3 --learners.offload reference)" = "$refreshed" ] ||
+  fail "ZeRO stage 3 with a reference that lies elsewhere ends in other bits"
+
+held="$(run held 2 --learners.tensor_parallel 2)"
+[ -n "$held" ] && [ "$held" != "$two" ] || fail "learners that hold the model together have no run of their own"
+[ "$(run held3 2 --learners.tensor_parallel 2 --learners.zero_stage 3)" = "$held" ] || fail "ZeRO stage 3 of a held model ends in other bits"
+replayed held3 5
+
 adapters="$(run adapters 1 --lora.rank 4)"
 [ -n "$adapters" ] && [ "$adapters" != "$whole" ] || fail "the adapters do not change the run"
 replayed adapters 5
@@ -43,6 +53,9 @@ critic="$(run critic 1 "${ppo[@]}")"
 replayed critic 5
 expect_code 0 "$troupe" run configs/smoke.cfg "${low[@]}" --learners.count 1 "${ppo[@]}" --run-dir "$work/stopped" --run.steps 4
 [ "$(run stopped 1 "${ppo[@]}")" = "$critic" ] || fail "the resumed critic ends in other bits"
+
+[ "$(run critic2 2 "${ppo[@]}")" = "$(run critic3 2 "${ppo[@]}" --learners.zero_stage 3)" ] || fail "a critic at stage 3 ends in other bits"
+[ -n "$(run critic_held 2 "${ppo[@]}" --learners.zero_stage 3 --learners.tensor_parallel 2)" ] || fail "no critic that learners hold together"
 
 preferences=("$troupe" reward-model configs/tinystories_reward_cpu.cfg --run.steps 48 --checkpoint.every 3 --eval.every 12 --eval.prompts 64
   --model.dtype bf16 --learners.device cuda)

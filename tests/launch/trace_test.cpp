@@ -49,7 +49,7 @@ TEST_SUITE("launch/trace") {
         AttemptStarted{2, 1, 110.0},
         RunFinished{1, "", 111.0},
     };
-    const nlohmann::json events = trace_events(records, {{1, {{"step_s", 3.5}, {"wait_s", 2.0}, {"train_s", 1.0}, {"publish_s", 0.25}}}});
+    const nlohmann::json events = trace_events(records, {{1, {{"step_s", 3.5}, {"wait_s", 2.0}, {"train_s", 1.0}, {"collective_wait_s", 0.125}, {"publish_s", 0.25}}}});
     CHECK(events_of(events, "actor 0 @a") == Texts{"b generate group 7 500000", "b generate group 8 1000000", "e generate group 7 1500000",
                                                    "e generate group 8 2000000", "b generate group 9 4250000",
                                                    "e generate group 9 4250000, the attempt ended"});
@@ -59,6 +59,8 @@ TEST_SUITE("launch/trace") {
     CHECK(events_of(events, "learners") == Texts{"i attempt 1 after step 0 0", "X step 1 500000 3500000", "X wait for groups 500000 2000000",
                                                  "X train 2750000 1000000", "X publish 3750000 250000", "i attempt 2 after step 1 10000000",
                                                  "i finished 11000000"});
+    const auto train = std::find_if(events.begin(), events.end(), [](const auto& event) { return event["name"] == "train"; });
+    CHECK((*train)["args"]["collective_wait_s"] == 0.125);
     for (const auto& event : events) {
       if (event["ph"] == "b") CHECK(std::count_if(events.begin(), events.end(), [&](const auto& e) { return e.value("id", 0) == event["id"]; }) == 2);
     }

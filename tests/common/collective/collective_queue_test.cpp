@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <chrono>
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/base/error.h"
@@ -44,6 +47,40 @@ TEST_SUITE("common/collective/collective_queue") {
       CHECK(data[0] == 1);
       first.get();
       second.get();
+    });
+    for (const std::string& error : errors) CHECK(error == "");
+  }
+
+  TEST_CASE("what its callers wait for counts, and what runs beside them does not") {
+    constexpr double kLate_s = 0.2;
+    std::atomic<int> come = 0;
+    const auto errors = run_ranks(2, 30, [&](Communicator& ranks) {
+      CollectiveQueue queue(ranks);
+      const auto meet = [&](int time) {
+        ++come;
+        while (come < 2 * time) std::this_thread::yield();
+        if (ranks.rank() == 1) std::this_thread::sleep_for(std::chrono::duration<double>(kLate_s));
+      };
+      meet(1);
+      queue.barrier();
+      const double first_s = queue.waited_s();
+      meet(2);
+      std::atomic<bool> over = false;
+      const auto beside = queue.start([&] {
+        queue.barrier();
+        over = true;
+      });
+      while (!over) std::this_thread::yield();
+      beside.get();
+      const double second_s = queue.waited_s() - first_s;
+      meet(3);
+      const auto waited_for = queue.start([&] { queue.barrier(); });
+      waited_for.get();
+      const double third_s = queue.waited_s() - first_s - second_s;
+      if (ranks.rank() == 1) return;
+      CHECK(first_s > kLate_s / 2);
+      CHECK(second_s < kLate_s / 2);
+      CHECK(third_s > kLate_s / 2);
     });
     for (const std::string& error : errors) CHECK(error == "");
   }

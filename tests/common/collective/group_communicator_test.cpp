@@ -35,6 +35,10 @@ TEST_SUITE("common/collective/group_communicator") {
       CHECK(members[static_cast<std::size_t>(group->rank())] == own);
       CHECK(ranks.progress().sequence == before + 1);
       CHECK(group->progress().sequence == 1);
+      const double waited_s = ranks.waited_s();
+      group->barrier();
+      CHECK((group->size() == 1 || ranks.waited_s() > waited_s));
+      CHECK(group->waited_s() == ranks.waited_s());
     });
 
     for (const std::string& error : errors) CHECK(error == "");

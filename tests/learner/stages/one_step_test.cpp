@@ -3,14 +3,19 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/model/checkpoint_io.h"
 #include "common/model/safetensors.h"
 #include "learner/objective/advantage.h"
+#include "learner/gathered_units.h"
+#include "learner/lora.h"
 #include "learner/objective/packer.h"
 #include "learner/stages/dpo.h"
+#include "learner/stages/learner_ranks.h"
+#include "learner/stages/start_model.h"
 #include "learner/stages/supervised.h"
 #include "learner/trainer.h"
 #include "tests/common/collective/run_ranks.h"
@@ -87,23 +92,39 @@ struct Step {
   }
 };
 
+/// How the ranks share out model and data.
+struct Layout {
+  int tensor = 1;
+  int data = 1;
+  int stage = 1;
+};
+
 /// One update of the stage from the checkpoint.
-UpdateTrace taken(const Step& step, const std::string& stage, bool share_prompts) {
+UpdateTrace taken(const Step& step, const std::string& stage, bool share_prompts, const Layout& layout = {}) {
   UpdateTrace trace;
-  const auto errors = run_ranks(1, 30, [&](Communicator& ranks) {
+  const auto errors = run_ranks(layout.tensor * layout.data, 30, [&](Communicator& communicator) {
     Config config = step.config;
     config.batch.share_prompts = share_prompts;
-    Parameters parameters(step.start.architecture(), at::kFloat), frozen(step.start.architecture(), at::kFloat);
-    frozen.flat().copy_(step.start.flat() * 0.75);
+    config.learners.tensor_parallel = layout.tensor;
+    config.learners.zero_stage = layout.stage;
+    config.learners.device = "cpu";
+    config.model.dtype = "fp32";
+    config.run.steps = 10;
+    LearnerRanks ranks(config, communicator);
+    const Parameters parameters = compute_parameters(config, step.start.architecture(), ranks);
+    const Parameters frozen = compute_parameters(config, step.start.architecture(), ranks);
+    set_from_whole_(frozen, step.start.flat() * 0.75, ranks.all());
     Transformer model(parameters);
     const Transformer reference(frozen);
-    ShardedOptimizer optimizer(parameters, step.start.flat(), config.optimizer, 10, ranks);
+    ShardedOptimizer optimizer = make_optimizer(std::nullopt, parameters, step.start, config, ranks.shards());
+    UpdateTrace own;
     if (stage == "grpo") {
       const StepBatch batch{1, {{step.completions.begin(), step.completions.begin() + 3}, {step.completions.begin() + 3, step.completions.end()}}, {}};
       std::vector<UpdateTrace> traces;
-      Trainer(config, model, &reference, optimizer, ranks)
-          .train(pack_step(batch, config.batch, 1).front(), [](const std::string&) {}, &traces);
-      trace = std::move(traces.at(0));
+      const StepPlan plan = pack_step(batch, config.batch, layout.data).at(static_cast<std::size_t>(ranks.data().rank()));
+      Trainer(config, model, &reference, optimizer, ranks.data()).train(plan, [](const std::string&) {}, &traces);
+      own = joined(std::move(traces.at(0)), ranks.data());
+      if (communicator.rank() == 0) trace = std::move(own);
       return;
     }
     const bool dpo = stage == "dpo";
@@ -113,7 +134,9 @@ UpdateTrace taken(const Step& step, const std::string& stage, bool share_prompts
     options.unit = [&](std::uint64_t i) { return dpo ? pairs[i] : SupervisedUnit{step.example(i)}; };
     options.objective = dpo ? dpo_objective(reference, 0.25, share_prompts) : next_token_objective();
     options.share_prompts = share_prompts;
-    SupervisedTrainer(model, optimizer, options, ranks).train(1, &trace);
+    options.zero_stage = zero_stage_of(config, ranks.all());
+    SupervisedTrainer(model, optimizer, options, ranks.data()).train(1, &own);
+    if (communicator.rank() == 0) trace = std::move(own);
   });
   for (const std::string& error : errors) CHECK(error == "");
   return trace;
@@ -149,6 +172,25 @@ TEST_SUITE("stages/one_step") {
         CAPTURE(name);
         CAPTURE(stage);
         check_golden(step, stage, taken(step, stage, false));
+      }
+    }
+  }
+
+  TEST_CASE("so it has by two, three and four ranks, at each stage, and by ranks that hold the model together") {
+    const std::vector<Layout> apart = {{1, 2, 1}, {1, 3, 2}, {1, 4, 3}}, together = {{2, 1, 1}, {2, 1, 3}, {2, 2, 2}, {2, 2, 3}};
+    for (const char* name : kFamilies) {
+      const Step step(fs::path(TROUPE_TEST_DATA) / "parity/families" / name);
+      std::vector<Layout> layouts = apart;
+      if (step.start.architecture().kv_heads % 2 == 0) layouts.insert(layouts.end(), together.begin(), together.end());
+      for (const Layout& layout : layouts) {
+        for (const char* stage : {"sft", "grpo", "dpo"}) {
+          CAPTURE(name);
+          CAPTURE(layout.tensor);
+          CAPTURE(layout.data);
+          CAPTURE(layout.stage);
+          CAPTURE(stage);
+          check_golden(step, stage, taken(step, stage, false, layout));
+        }
       }
     }
   }

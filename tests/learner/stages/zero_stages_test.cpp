@@ -190,6 +190,19 @@ TEST_SUITE("stages/zero_stages") {
     }
   }
 
+  TEST_CASE("a whole copy, as of a reference that lies elsewhere, is made of slices, and slices of slices") {
+    for (const bool tied : {false, true}) {
+      on_ranks(3, [&](Communicator& communicator) {
+        Rank r({.stage = 3, .tied = tied}, communicator);
+        const Parameters whole(architecture(tied), at::kFloat), slices = sharded_parameters(architecture(tied), at::kFloat, r.ranks);
+        copy_(r.parameters, whole);
+        CHECK(at::equal(whole.flat(), r.initial.flat()));
+        copy_(r.parameters, slices);
+        CHECK(at::equal(slices.flat(), r.parameters.flat()));
+      });
+    }
+  }
+
   TEST_CASE("a gradient that is not finite changes nothing at any stage, and its tensor is named") {
     for (const int stage : {1, 2, 3}) {
       CAPTURE(stage);
