@@ -41,7 +41,8 @@ bool MathComparison::same_in_any_order(const std::vector<MathNode>& gold, const 
     met[at] = true;
   }
   for (std::size_t i = 0; i < given.size(); ++i) {
-    if (!met[i] && std::none_of(gold.begin(), gold.end(), [&](const MathNode& wanted) { return same(wanted, given[i]); })) return false;
+    const auto meets = [&](const MathNode& wanted) { return same(wanted, given[i]); };
+    if (!met[i] && std::none_of(gold.begin(), gold.end(), meets)) return false;
   }
   return true;
 }

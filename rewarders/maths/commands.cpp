@@ -8,6 +8,7 @@ MathNode MathParser::command() {
   const std::string name = token().text;
   ++at_;
   if (name == "frac") {
+    if (const int order = at_derivative(); order > 0) return derivative(order);
     MathNode top = argument();
     return math_node(MathKind::kQuotient, "", std::move(top), argument());
   }
@@ -25,6 +26,38 @@ MathNode MathParser::command() {
     return big_operator(name);
   }
   return fail();
+}
+
+/// Behind \frac: the order of \frac{d}{dx} or \frac{d^2}{dx^2}, with d or \partial; 0 for any other fraction.
+int MathParser::at_derivative() const {
+  const auto is_d = [&](std::size_t ahead) {
+    return token(ahead).is(Type::kSymbol, "d") || token(ahead).is(Type::kSymbol, "\\partial");
+  };
+  const auto order_at = [&](std::size_t ahead, std::size_t& length) {
+    const bool raised = token(ahead).is(Type::kOperator, "^");
+    const std::size_t brace = raised && token(ahead + 1).is(Type::kOpen, "{") ? 1 : 0;
+    const std::string& digits = token(ahead + 1 + brace).text;
+    length = raised ? 2 + 2 * brace : 0;
+    return !raised ? 1 : digits.size() == 1 && digits[0] >= '1' && digits[0] <= '4' ? digits[0] - '0' : 0;
+  };
+  std::size_t top = 0;
+  std::size_t bottom = 0;
+  if (!token().is(Type::kOpen, "{") || !is_d(1)) return 0;
+  const int order = order_at(2, top);
+  const std::size_t below = 3 + top;  // behind the first group
+  const bool symbol = token(below).is(Type::kOpen, "{") && is_d(below + 1) && token(below + 2).type == Type::kSymbol;
+  if (!symbol || !token(2 + top).is(Type::kClose, "}") || order_at(below + 3, bottom) != order) return 0;
+  return token(below + 3 + bottom).is(Type::kClose, "}") ? order : 0;
+}
+
+/// The product behind it, as diff(product, symbol) once an order.
+MathNode MathParser::derivative(int order) {
+  raw_group();
+  const MathNode symbol = math_node(MathKind::kSymbol, token(2).text);
+  raw_group();
+  MathNode body = term();
+  for (int i = 0; i < order && !failed_; ++i) body = math_node(MathKind::kApply, "diff", std::move(body), symbol);
+  return body;
 }
 
 /// What \frac takes: braces, or one digit, or one other thing.
@@ -74,33 +107,68 @@ MathNode MathParser::decorated(const std::string& mark) {
   return node;
 }
 
-/// \sum_{k=0}^{n} body as sum(body, k, 0, n); the others as name(body, what stands below, what stands above).
+/// \sum_{k=0}^{n} body as sum(body, k, 0, n), \lim_{x \to 0} body as lim(body, x, 0), \int_0^1 body dx as int(body, x, 0, 1); what
+/// lacks something as name(body, what stands below, what stands above).
 MathNode MathParser::big_operator(const std::string& name) {
   MathNode call = math_node(MathKind::kApply, name, MathNode{});
   std::optional<MathNode> above;
   for (int place = 0; place < 2; ++place) {
     if (take(Type::kOperator, "_")) {
-      if (!token().is(Type::kOpen, "{")) {
-        call.parts.push_back(argument());
-        continue;
-      }
-      ++at_;
-      MathNode below = relation();
-      if (take(Type::kOperator, "to")) below = math_node(MathKind::kTuple, "(", std::move(below), sum());
-      if (!take(Type::kClose, "}")) return fail();
-      if (below.is(MathKind::kRelation) && below.name == "=") {
-        call.parts.push_back(below.parts[0]);
-        call.parts.push_back(below.parts[1]);
-      } else {
-        call.parts.push_back(std::move(below));
-      }
+      below_operator(call);
     } else if (take(Type::kOperator, "^")) {
       above = token().is(Type::kOpen, "{") ? bracket() : unary();
     }
   }
   if (above) call.parts.push_back(std::move(*above));
+  if (name == "int") return integral(std::move(call));
   call.parts[0] = term();
+  const bool over_i = call.parts.size() > 1 && call.parts[1].is(MathKind::kConstant) && call.parts[1].name == "i";
+  if (over_i) name_index(call);
   return call;
+}
+
+/// i as the index of a sum is no imaginary unit.
+void MathParser::name_index(MathNode& node) {
+  if (node.is(MathKind::kConstant) && node.name == "i") node.kind = MathKind::kSymbol;
+  for (MathNode& part : node.parts) name_index(part);
+}
+
+/// What stands below a big operator: k = 1 and x \to 0 are two things.
+void MathParser::below_operator(MathNode& call) {
+  if (!token().is(Type::kOpen, "{")) {
+    call.parts.push_back(argument());
+    return;
+  }
+  ++at_;
+  MathNode below = relation();
+  if (below.is(MathKind::kRelation) && below.name == "=") {
+    call.parts.push_back(std::move(below.parts[0]));
+    call.parts.push_back(std::move(below.parts[1]));
+  } else {
+    call.parts.push_back(std::move(below));
+  }
+  if (take(Type::kOperator, "to")) call.parts.push_back(sum());
+  if (!take(Type::kClose, "}")) fail();
+}
+
+/// The sum behind \int up to its dx, which may stand anywhere in it; without one the bounds are all that is known.
+MathNode MathParser::integral(MathNode call) {
+  Integral here{.brackets = brackets_};
+  Integral* outer = std::exchange(integral_, &here);
+  call.parts[0] = sum();
+  integral_ = outer;
+  if (!here.variable.empty()) call.parts.insert(call.parts.begin() + 1, math_node(MathKind::kSymbol, here.variable));
+  return call;
+}
+
+/// Whether a dx of the integral that we are in stands here.
+bool MathParser::at_differential() const {
+  return integral_ != nullptr && integral_->variable.empty() && token().is(Type::kSymbol, "d") && token(1).type == Type::kSymbol;
+}
+
+/// Whether nothing more belongs to the integral.
+bool MathParser::integral_ends() const {
+  return integral_ != nullptr && !integral_->variable.empty() && integral_->brackets == brackets_;
 }
 
 MathNode MathParser::function() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "rewarders/maths/derivative.h"
 #include "rewarders/maths/matrices.h"
 #include "rewarders/maths/scalar_equality.h"
 #include "rewarders/maths/vocabulary.h"
@@ -85,6 +86,20 @@ bool MathComparison::same_matrix(const MathNode& gold, const MathNode& given) {
   return same_in_order(gold.parts, given.parts);
 }
 
+/// An integral without bounds and what may be its value: the derivative decides, so any constant is right.
+bool MathComparison::same_antiderivative(const MathNode& gold, const MathNode& given) {
+  const auto variable = [](const MathNode& node) {
+    const bool indefinite = node.is(MathKind::kApply) && node.name == "int" && node.parts.size() == 2;
+    return indefinite ? math_index(node) : nullptr;
+  };
+  const std::string* index = variable(gold) != nullptr ? variable(gold) : variable(given);
+  if (index == nullptr) return false;
+  const auto slope = [&](const MathNode& node) { return variable(node) != nullptr ? node.parts[0] : derivative_of(node, *index); };
+  const std::optional<MathNode> gold_slope = slope(gold);
+  const std::optional<MathNode> given_slope = slope(given);
+  return gold_slope && given_slope && same_scalar(*gold_slope, *given_slope, meter_);
+}
+
 /// Scalars, with what people leave away: the percent sign, the base of the digits, a unit of one letter.
 bool MathComparison::same_value(const MathNode& gold, const MathNode& given) {
   if (gold.is(MathKind::kBased) && given.is(MathKind::kBased)) {
@@ -95,7 +110,7 @@ bool MathComparison::same_value(const MathNode& gold, const MathNode& given) {
     const MathNode& given_number = given.is(MathKind::kPercent) ? given.parts[0] : given;
     if (same_scalar(gold_number, given_number, meter_)) return true;
   }
-  if (same_scalar(gold, given, meter_)) return true;
+  if (same_scalar(gold, given, meter_) || same_antiderivative(gold, given)) return true;
   const MathNode* gold_number = number_before_unit_letter(gold);
   const MathNode* given_number = number_before_unit_letter(given);
   if ((gold_number != nullptr) == (given_number != nullptr)) return false;

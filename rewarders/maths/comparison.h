@@ -19,6 +19,7 @@ class MathComparison {
   // comparison.cpp
   bool same_quantity(const MathNode& gold, const MathNode& given);
   bool same_text(const std::string& gold, const std::string& given) const;
+  bool same_antiderivative(const MathNode& gold, const MathNode& given);
   bool same_value(const MathNode& gold, const MathNode& given);
   bool same_matrix(const MathNode& gold, const MathNode& given);
 

@@ -7,6 +7,7 @@
 
 #include "common/base/text.h"
 #include "rewarders/maths/comparison.h"
+#include "rewarders/maths/derivative.h"
 #include "rewarders/maths/evaluate.h"
 #include "rewarders/maths/matrices.h"
 #include "rewarders/maths/parser.h"
@@ -31,28 +32,25 @@ bool has_decimal_comma(std::string_view text) {
   return places.size() == 2 || (whole == "0" && !places.empty());
 }
 
-/// Groups of digits of which some but not all can belong to one number: 25,100,55 may be three numbers.
-bool has_uneven_groups(std::string_view text) {
-  bool of_three = false;
-  bool other = false;
+/// A comma between a digit and three more: 25,128 may be two numbers.
+bool has_groups(std::string_view text) {
   for (std::size_t at = text.find(','); at != std::string_view::npos; at = text.find(',', at + 1)) {
-    std::size_t end = at + 1;
-    while (end < text.size() && is_digit(text[end])) ++end;
-    if (at == 0 || !is_digit(text[at - 1]) || end == at + 1) continue;
-    (end - at == 4 ? of_three : other) = true;
+    const std::size_t end = std::min(at + 4, text.size());
+    const std::string_view group = text.substr(at + 1, end - at - 1);
+    if (at > 0 && is_digit(text[at - 1]) && group.size() == 3 && std::all_of(group.begin(), group.end(), is_digit)) return true;
   }
-  return of_three && other;
+  return false;
 }
 
 std::vector<MathNode> readings_of(std::string_view text) {
   std::vector<MathNode> trees;
   const auto add = [&](const MathReading& reading, bool* ambiguous) {
-    if (auto tree = parse_math(text, reading, ambiguous)) trees.push_back(with_matrices_folded(std::move(*tree)));
+    if (auto tree = parse_math(text, reading, ambiguous)) trees.push_back(with_matrices_folded(with_derivatives(std::move(*tree))));
   };
   bool ambiguous = false;
   add({}, &ambiguous);
   if (ambiguous) add({.tight_products = true}, nullptr);
-  if (has_uneven_groups(text)) add({.commas = MathCommas::kList}, nullptr);
+  if (has_groups(text)) add({.commas = MathCommas::kList}, nullptr);
   if (has_decimal_comma(text)) add({.commas = MathCommas::kPoint}, nullptr);
   return trees;
 }

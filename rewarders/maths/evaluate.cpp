@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "rewarders/maths/calculus.h"
+
 namespace troupe {
 namespace {
 
@@ -21,9 +23,8 @@ class ExactEvaluator {
         return bound == nullptr ? std::nullopt : Result(*bound);
       }
       case MathKind::kNegate: {
-        Result inside = value(node.parts[0]);
-        if (inside) *inside = -*inside;
-        return inside;
+        const Result inside = value(node.parts[0]);
+        return inside && meter_.affords(*inside, *inside) ? Result(exact_negative(*inside)) : std::nullopt;
       }
       case MathKind::kSum: case MathKind::kProduct: return folded(node);
       case MathKind::kQuotient: return quotient(node);
@@ -59,7 +60,7 @@ class ExactEvaluator {
       return std::nullopt;
     }
     const Result top = value(node.parts[0]);
-    if (!top || !meter_.spend(4) || !meter_.affords(*top, *bottom)) return std::nullopt;
+    if (!top || !meter_.spend(4) || !meter_.affords_divisor(*top, *bottom)) return std::nullopt;
     return Rational(*top / *bottom);
   }
 
@@ -75,12 +76,13 @@ class ExactEvaluator {
       const Result inside = node.parts.size() == 1 ? value(node.parts[0]) : std::nullopt;
       if (!inside) return std::nullopt;
       if (node.name == "abs") return Rational(mp::abs(*inside));
-      return node.name == "floor" ? Rational(floor_of(*inside)) : Rational(-floor_of(-*inside));
+      return node.name == "floor" ? Rational(floor_of(*inside)) : Rational(Integer(-floor_of(exact_negative(*inside))));
     }
     if (node.name == "factorial") {
       const Result n = value(node.parts[0]);
       return n ? exact_factorial(*n, meter_) : std::nullopt;
     }
+    if (math_index(node) != nullptr && node.parts.size() == 4) return over_index(node);
     static const std::vector<std::string> kOfMany = {"root", "binom", "gcd", "lcm", "max", "min", "mod"};
     if (std::find(kOfMany.begin(), kOfMany.end(), node.name) == kOfMany.end() || node.parts.empty()) return std::nullopt;
     Result total = value(node.parts[0]);
@@ -91,16 +93,31 @@ class ExactEvaluator {
     return total;
   }
 
+  /// A sum over whole bounds, or the integral of a polynomial.
+  Result over_index(const MathNode& node) {
+    if (node.name != "sum" && node.name != "int") return std::nullopt;
+    const Result low = value(node.parts[2]);
+    const Result high = low ? value(node.parts[3]) : std::nullopt;
+    if (!high || (node.name == "sum" && (!is_whole(*low) || !is_whole(*high)))) return std::nullopt;
+    const auto body = [&](const Rational& index) -> Result {
+      if (!meter_.spend(2)) return std::nullopt;
+      MathPoint inner = point_;
+      inner.values.insert(inner.values.begin(), {node.parts[1].name, index});
+      return ExactEvaluator(inner, meter_).value(node.parts[0]);
+    };
+    return node.name == "sum" ? exact_series(body, *low, *high, meter_) : exact_integral(body, *low, *high, meter_);
+  }
+
   Result combined(const std::string& name, const Rational& a, const Rational& b) {
     if (name == "max") return std::max(a, b);
     if (name == "min") return std::min(a, b);
     if (name == "binom") return exact_binomial(a, b, meter_);
     if (name == "root") return b == 0 ? std::nullopt : exact_power(a, 1 / b, true, meter_);
+    if (!meter_.affords_divisor(a, b)) return std::nullopt;
     if (name == "mod") {
       if (b == 0) meter_.meet_undefined();
       return b == 0 ? std::nullopt : Result(a - b * Rational(floor_of(a / b)));
     }
-    if (!meter_.affords_divisor(a, b)) return std::nullopt;
     // of fractions over their common denominator: gcd(0.9, 0.6) is 0.3
     const Integer common = mp::gcd(mp::numerator(a) * mp::denominator(b), mp::numerator(b) * mp::denominator(a));
     const Rational divisor(common, mp::denominator(a) * mp::denominator(b));

@@ -88,13 +88,19 @@ bool MathMeter::affords(const Rational& a, const Rational& b) {
   const std::int64_t b_bits = bits_of(b);
   if (a_bits > kMaxBits || b_bits > kMaxBits) return false;
   if (is_whole(a) && is_whole(b)) return spend(1 + a_bits * b_bits / 5'000'000);
-  return spend(6 + gcd_cost(a_bits + b_bits));
+  return spend(3 + gcd_cost(a_bits + b_bits));
 }
 
-bool MathMeter::affords_divisor(const Rational& a, const Rational& b) { return affords(a, b) && spend(gcd_cost(bits_of(a) + bits_of(b))); }
+bool MathMeter::affords_divisor(const Rational& a, const Rational& b) {
+  return affords(a, b) && spend(gcd_cost(bits_of(a) + bits_of(b)));
+}
 
 Rational exact_sum(const Rational& a, const Rational& b) {
   return is_whole(a) && is_whole(b) ? Rational(Integer(mp::numerator(a) + mp::numerator(b))) : Rational(a + b);
+}
+
+Rational exact_negative(const Rational& value) {
+  return is_whole(value) ? Rational(Integer(-mp::numerator(value))) : Rational(-value);
 }
 
 Rational exact_product(const Rational& a, const Rational& b) {
@@ -166,7 +172,8 @@ std::optional<Rational> exact_power(const Rational& base, const Rational& expone
   const std::uint64_t bits = std::uint64_t{bits_of(base)} * size;
   if (bits > MathMeter::kMaxBits + 64) return std::nullopt;
   constexpr std::int64_t kDearest = 200;  // what costs more is left to approximation
-  const auto cost = is_whole(base) ? static_cast<std::int64_t>(bits * bits / 5'000'000) : gcd_cost(static_cast<std::int64_t>(bits));
+  const auto size_bits = static_cast<std::int64_t>(bits);
+  const std::int64_t cost = is_whole(base) && *power > 0 ? size_bits * size_bits / 5'000'000 : gcd_cost(size_bits);
   if (cost > kDearest || !meter.spend(1 + cost)) return std::nullopt;
   const Integer top = mp::pow(mp::numerator(base), static_cast<unsigned>(size));
   if (is_whole(base) && *power > 0) return Rational(top);  // of a pair the gcd would be taken, which is dearer than the power

@@ -29,13 +29,15 @@ class MathMeter {
   bool undefined() const { return undefined_; }
 
  private:
-  std::int64_t left_ = 4000;
+  std::int64_t left_ = 5000;
   bool undefined_ = false;
 };
 
-/// Their sum and product; of whole numbers without the greatest common divisors that a fraction wants, which are dearer.
+/// Their sum and product, and the number with the other sign; of whole numbers without the common divisors that Boost takes even of
+/// -a, which are dearer than all the rest.
 Rational exact_sum(const Rational& a, const Rational& b);
 Rational exact_product(const Rational& a, const Rational& b);
+Rational exact_negative(const Rational& value);
 
 /// The value of digits with an optional point, digits that repeat in parentheses ("0.1(6)") and an exponent ("1.5e-3").
 /// Nothing for anything else, over 1,000 characters, or an exponent beyond 1,000.

@@ -7,22 +7,16 @@ namespace troupe {
 namespace {
 
 constexpr std::size_t kMaxCells = 100;
-constexpr std::size_t kMaxNodes = 10'000;  // a product's cells hold copies of both factors' cells, so that A^8 would fill the memory
+constexpr std::size_t kMaxNodes = 10'000;  // cells of a product hold copies of both factors' cells: AAAAAAAA would fill the memory
 
 std::size_t rows_of(const MathNode& matrix) { return matrix.parts.size() / static_cast<std::size_t>(matrix.columns); }
-
-std::size_t nodes_of(const MathNode& node) {
-  std::size_t count = 1;
-  for (const MathNode& part : node.parts) count += nodes_of(part);
-  return count;
-}
 
 /// Whether the product of the two stays within kMaxNodes.
 bool small_product(const MathNode& a, const MathNode& b) {
   const bool matrices = a.is(MathKind::kMatrix) && b.is(MathKind::kMatrix);
   const std::size_t of_a = matrices ? static_cast<std::size_t>(b.columns) : b.is(MathKind::kMatrix) ? b.parts.size() : 1;
   const std::size_t of_b = matrices ? rows_of(a) : a.is(MathKind::kMatrix) ? a.parts.size() : 1;
-  return nodes_of(a) * of_a + nodes_of(b) * of_b <= kMaxNodes;
+  return math_size(a) * of_a + math_size(b) * of_b <= kMaxNodes;
 }
 
 /// The matrix with each cell put through `change`.

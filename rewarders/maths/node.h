@@ -66,6 +66,27 @@ inline MathNode math_number(Rational value) {
   return node;
 }
 
+/// +1 or -1 for an infinite constant, else 0.
+inline int math_infinity(const MathNode& node) {
+  if (node.is(MathKind::kConstant)) return node.name == "inf" ? 1 : 0;
+  return node.is(MathKind::kNegate) ? -math_infinity(node.parts[0]) : 0;
+}
+
+/// The nodes of the tree.
+inline std::size_t math_size(const MathNode& node) {
+  std::size_t count = 1;
+  for (const MathNode& part : node.parts) count += math_size(part);
+  return count;
+}
+
+/// The symbol that a sum, product, integral or limit runs over; null for anything else.
+inline const std::string* math_index(const MathNode& node) {
+  const std::string& name = node.name;
+  const bool big = name == "sum" || name == "prod" || name == "int" || name == "lim";
+  const bool indexed = big && node.is(MathKind::kApply) && node.parts.size() > 1 && node.parts[1].is(MathKind::kSymbol);
+  return indexed ? &node.parts[1].name : nullptr;
+}
+
 /// Whether a node of the tree is one for which `wanted` holds.
 template <typename Predicate>
 bool math_contains(const MathNode& node, const Predicate& wanted) {

@@ -41,7 +41,7 @@ std::optional<MathNode> MathParser::whole() {
 
 MathNode MathParser::sum() {
   MathNode left = term();
-  while (!failed_) {
+  while (!failed_ && !integral_ends()) {
     const bool plus = take(Type::kOperator, "+");
     if (plus || take(Type::kOperator, "-")) {
       MathNode right = term();
@@ -64,7 +64,7 @@ MathNode MathParser::sum() {
 
 MathNode MathParser::term() {
   MathNode left = implicit_factors(unary());
-  while (!failed_) {
+  while (!failed_ && !integral_ends()) {
     if (take(Type::kOperator, "*")) {
       left = math_node(MathKind::kProduct, "", std::move(left), unary());
       left = implicit_factors(std::move(left));
@@ -85,6 +85,7 @@ MathNode MathParser::term() {
 }
 
 bool MathParser::at_factor() const {
+  if (integral_ends()) return false;
   const MathToken& next = token();
   switch (next.type) {
     case Type::kNumber: case Type::kSymbol: case Type::kConstant: case Type::kText: case Type::kFunction: return true;
@@ -152,6 +153,8 @@ MathNode MathParser::with_postfix(MathNode node) {
       node = math_node(MathKind::kPercent, "", std::move(node));
     } else if (take(Type::kOperator, "deg")) {
       node = math_node(MathKind::kDegrees, "", std::move(node));
+    } else if (at_one_sided()) {
+      at_ += token(1).is(Type::kOpen, "{") ? 4 : 2;
     } else if (take(Type::kOperator, "^")) {
       node = raised(std::move(node));
       const bool index_behind = at_operator("_") && node.is(MathKind::kPower) && node.parts[0].is(MathKind::kSymbol);
@@ -167,6 +170,13 @@ MathNode MathParser::with_postfix(MathNode node) {
     }
   }
   return node;
+}
+
+/// The ^+ of 0^+, where a limit is of one side.
+bool MathParser::at_one_sided() const {
+  const std::size_t brace = token(1).is(Type::kOpen, "{") ? 1 : 0;
+  const bool sign = token(1 + brace).is(Type::kOperator, "+") || token(1 + brace).is(Type::kOperator, "-");
+  return at_operator("^") && sign && token(2 + brace).is(Type::kClose, "}");
 }
 
 MathNode MathParser::raised(MathNode base) {
@@ -187,6 +197,11 @@ MathNode MathParser::raised(MathNode base) {
 
 MathNode MathParser::primary() {
   if (++nodes_ > kMaxNodes) return fail();
+  if (at_differential()) {
+    integral_->variable = token(1).text;
+    at_ += 2;
+    return math_number(1);
+  }
   switch (token().type) {
     case Type::kNumber: return number();
     case Type::kText: case Type::kSymbol: case Type::kConstant: return symbol();

@@ -37,6 +37,11 @@ class MathParser {
     std::string separator = ",";
   };
 
+  struct Integral {
+    std::string variable = {};  // once its dx has been read
+    int brackets = 0;           // that were open where it began
+  };
+
   const MathToken& token(std::size_t ahead = 0) const;
   bool at_operator(std::string_view name) const { return token().is(Type::kOperator, name); }
   bool take(Type type, std::string_view text);
@@ -62,6 +67,7 @@ class MathParser {
   MathNode postfix();
   MathNode with_postfix(MathNode node);
   MathNode raised(MathNode base);
+  bool at_one_sided() const;
   MathNode primary();
   MathNode number();
   MathNode symbol();
@@ -77,6 +83,13 @@ class MathParser {
   MathNode root();
   MathNode decorated(const std::string& mark);
   MathNode big_operator(const std::string& name);
+  void below_operator(MathNode& call);
+  static void name_index(MathNode& node);
+  MathNode integral(MathNode call);
+  bool at_differential() const;
+  bool integral_ends() const;
+  int at_derivative() const;
+  MathNode derivative(int order);
   MathNode function();
   MathNode function_argument();
   MathNode unit(MathNode quantity);
@@ -92,6 +105,8 @@ class MathParser {
   int depth_ = 0;
   int nodes_ = 0;
   int bars_ = 0;
+  int brackets_ = 0;
+  Integral* integral_ = nullptr;  // the innermost that we are in
 };
 
 /// The node without ±: itself, or the two that it stands for.

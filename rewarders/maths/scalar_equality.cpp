@@ -18,7 +18,16 @@ bool is_symbolic(const MathNode& node) { return node.is(MathKind::kSymbol) || no
 
 void collect_symbols(const MathNode& node, std::set<std::string>& names) {
   if (is_symbolic(node)) names.insert(node.name);
-  for (const MathNode& part : node.parts) collect_symbols(part, names);
+  const std::string* index = math_index(node);
+  if (index == nullptr) {
+    for (const MathNode& part : node.parts) collect_symbols(part, names);
+    return;
+  }
+  std::set<std::string> inside;
+  collect_symbols(node.parts[0], inside);
+  if (node.name != "int" || node.parts.size() == 4) inside.erase(*index);  // an indefinite integral is a function of its variable
+  names.merge(inside);
+  for (std::size_t i = 2; i < node.parts.size(); ++i) collect_symbols(node.parts[i], names);
 }
 
 bool has_decimal(const MathNode& node) {
@@ -64,13 +73,6 @@ MathPoint point_at(const std::set<std::string>& names, int index, bool whole) {
     even = !even;
   }
   return point;
-}
-
-/// +1 or -1 for an infinite constant, else 0.
-int infinity_of(const MathNode& node) {
-  if (node.is(MathKind::kConstant)) return node.name == "inf" ? 1 : 0;
-  if (node.is(MathKind::kNegate)) return -infinity_of(node.parts[0]);
-  return 0;
 }
 
 template <typename Real>
@@ -208,8 +210,8 @@ MathNode bound(const MathNode& node, const MathPoint& point) {
 }  // namespace
 
 bool same_scalar(const MathNode& gold, const MathNode& given, MathMeter& meter) {
-  const int gold_infinity = infinity_of(gold);
-  if (gold_infinity != 0 || infinity_of(given) != 0) return gold_infinity == infinity_of(given);
+  const int gold_infinity = math_infinity(gold);
+  if (gold_infinity != 0 || math_infinity(given) != 0) return gold_infinity == math_infinity(given);
   const std::set<std::string> names = symbols_of_both(gold, given);
   return names.empty() ? same_constant(gold, given, meter) : same_function(gold, given, names, meter);
 }

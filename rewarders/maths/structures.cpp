@@ -133,11 +133,13 @@ MathNode MathParser::bracket() {
   const std::string open = token().text;
   ++at_;
   if (open == "\\{") return set("\\}");
+  ++brackets_;
   const int bars = std::exchange(bars_, 0);
   const bool builder = std::exchange(in_set_builder_, false);
   Items inside = items();
   bars_ = bars;
   in_set_builder_ = builder;
+  --brackets_;
   return failed_ ? MathNode{} : parentheses(open, std::move(inside));
 }
 

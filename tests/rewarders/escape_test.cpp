@@ -79,7 +79,7 @@ TEST_SUITE("rewarders/escape") {
       CHECK(next.value == 1.0);
     }
 
-    CHECK(attempts == 114);
+    CHECK(attempts == 151);
     CHECK(grade(sum, "def add(a, b): return a + b").value == 1.0);
     CHECK_FALSE(listener.met());
     CHECK_FALSE(left_behind());
