@@ -32,14 +32,9 @@ bool has_decimal_comma(std::string_view text) {
   return places.size() == 2 || (whole == "0" && !places.empty());
 }
 
-/// A comma between a digit and three more: 25,128 may be two numbers.
+/// Nothing but numbers, of which a comma and three digits may be one: 25,128 is 25128, or 25 and 128.
 bool has_groups(std::string_view text) {
-  for (std::size_t at = text.find(','); at != std::string_view::npos; at = text.find(',', at + 1)) {
-    const std::size_t end = std::min(at + 4, text.size());
-    const std::string_view group = text.substr(at + 1, end - at - 1);
-    if (at > 0 && is_digit(text[at - 1]) && group.size() == 3 && std::all_of(group.begin(), group.end(), is_digit)) return true;
-  }
-  return false;
+  return text.find(',') != std::string_view::npos && text.find_first_not_of("0123456789,.- $") == std::string_view::npos;
 }
 
 std::vector<MathNode> readings_of(std::string_view text) {
