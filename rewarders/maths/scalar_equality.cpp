@@ -219,6 +219,7 @@ bool same_scalar(const MathNode& gold, const MathNode& given, MathMeter& meter) 
 Proportion proportion_of(const MathNode& gold, const MathNode& given, MathMeter& meter) {
   if (!meter.spend(10)) return Proportion::kNone;
   const std::set<std::string> names = symbols_of_both(gold, given);
+  if (names.empty()) return Proportion::kNone;  // any two numbers are multiples of each other, which says nothing
   for (int index = 0; index < kPointsTried; ++index) {
     const MathPoint point = point_at(names, index, wants_whole_points(gold) || wants_whole_points(given));
     const int gold_sign = sign_at(gold, point, meter);

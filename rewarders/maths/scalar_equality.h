@@ -12,7 +12,7 @@ namespace troupe {
 /// decided within the meter.
 bool same_scalar(const MathNode& gold, const MathNode& given, MathMeter& meter);
 
-/// The factor c with gold = c * given at every point, or nothing; 1 or -1 or anything but 0. Both zero gives nothing.
+/// The factor c with gold = c * given at every point, or nothing; 1 or -1 or anything but 0. Both zero, or both constant, gives nothing.
 enum class Proportion { kNone, kPositive, kNegative };
 Proportion proportion_of(const MathNode& gold, const MathNode& given, MathMeter& meter);
 
