@@ -1,5 +1,9 @@
 #include "rewarders/code/output_tests.h"
 
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
 #include "common/base/text.h"
 #include "rewarders/code/cpp_function.h"
 
@@ -14,6 +18,19 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   for (const std::string_view line : split(text, '\n')) lines.push_back(line.substr(0, line.find_last_not_of(" \t\r\f\v") + 1));
   while (!lines.empty() && lines.back().empty()) lines.pop_back();
   return lines;
+}
+
+constexpr double kTolerance = 1e-6;  // as contests' checkers have it, absolute below 1 and relative above
+
+bool same_word(std::string_view given, std::string_view expected) {
+  if (given == expected) return true;
+  if (expected.find_first_of(".eE") == std::string_view::npos) return false;
+  const std::optional<double> a = parse_double(given), b = parse_double(expected);
+  return a && b && std::abs(*a - *b) <= kTolerance * std::max(1.0, std::abs(*b));
+}
+
+bool same_line(std::string_view given, std::string_view expected) {
+  return given == expected || std::ranges::equal(split(given, ' '), split(expected, ' '), same_word);
 }
 
 /// The compiler's outcome: the executable is its output.
@@ -60,7 +77,9 @@ std::string reason_with_errors(const SandboxOutcome& outcome) {
 
 }  // namespace
 
-bool same_output(std::string_view given, std::string_view expected) { return lines_of(given) == lines_of(expected); }
+bool same_output(std::string_view given, std::string_view expected) {
+  return std::ranges::equal(lines_of(given), lines_of(expected), same_line);
+}
 
 Verdict run_output_tests(const Sandbox& sandbox, const std::string& program, Language language, const std::vector<OutputTest>& tests,
                          const SandboxLimits& limits, bool share) {

@@ -15,6 +15,23 @@ TEST_SUITE("rewarders/code/output_tests") {
     CHECK_FALSE(same_output("1\n2", "1"));
   }
 
+  TEST_CASE("a number with a fraction may be off by a millionth, a whole one by nothing") {
+    CHECK(same_output("0.30000000000000004", "0.3"));
+    CHECK(same_output("x 3.1400001 y", "x 3.14 y"));
+    CHECK(same_output("2", "2.000"));
+    CHECK(same_output("1000000.5", "1000000.0"));
+    CHECK(same_output("1e-7", "0.0"));
+    CHECK_FALSE(same_output("0.30001", "0.3"));
+    CHECK_FALSE(same_output("1000002.5", "1000000.0"));
+    CHECK_FALSE(same_output("1000000.0000001", "1000000"));
+    CHECK_FALSE(same_output("2.0", "2"));
+    CHECK_FALSE(same_output("nan", "0.5"));
+    CHECK_FALSE(same_output("inf", "1e400"));
+    CHECK_FALSE(same_output("0.5x", "0.5"));
+    CHECK_FALSE(same_output("0.5 0.5", "0.5"));
+    CHECK_FALSE(same_output("a.b", "a.c"));
+  }
+
   TEST_CASE("all tests of a program share its time, and each begins with nothing of the others") {
     const Sandbox sandbox;
     SandboxLimits limits;
