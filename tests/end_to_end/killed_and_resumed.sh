@@ -16,7 +16,7 @@ killed_and_resumed() {
   [ "$(hash_of "$work/$name")" = "$(hash_of "$work/$name-killed")" ] || fail "$name: the killed run ended in other bits"
   python3 - "$work/$name" "$work/$name-killed" <<'PYTHON' || fail "$name: the killed run's metrics differ"
 import json, sys
-times = ("step_s", "tokens_per_s")
+times = ("step_s", "tokens_per_s", "collective_wait_s")
 read = lambda run: [{k: v for k, v in json.loads(line).items() if k not in times} for line in open(run + "/metrics.jsonl")]
 a, b = read(sys.argv[1]), read(sys.argv[2])
 assert a == b and [line["step"] for line in a] == list(range(len(a))), (a, b)
