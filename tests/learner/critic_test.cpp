@@ -10,6 +10,7 @@
 #include "tests/common/collective/run_ranks.h"
 #include "tests/learner/temporary_folder.h"
 #include "tests/learner/tiny_model.h"
+#include "tests/learner/trajectories.h"
 
 namespace troupe {
 namespace {
@@ -33,27 +34,13 @@ Config ppo_config() {
   return config;
 }
 
-Trajectory trajectory(std::uint64_t group, std::vector<std::int32_t> ids, double reward) {
-  Trajectory made;
-  made.group = group;
-  made.ids = std::move(ids);
-  made.prompt_tokens = 2;
-  made.sampler_logprobs.assign(made.ids.size() - 2, -1.0F);
-  made.versions.assign(made.ids.size() - 2, 0);
-  made.reward = reward;
-  return made;
-}
-
-const std::vector<Trajectory> kAll = {trajectory(0, {1, 2, 3, 4, 5}, 1), trajectory(1, {2, 2, 7, 8}, -1), trajectory(2, {5, 1, 9}, 2),
-                                      trajectory(3, {1, 10, 3, 3, 3, 3}, 0)};
-
 /// Two epochs of one update, of every size()-th trajectory.
 StepPlan plan_of(int rank, int size) {
   UpdateShard update;
   update.global_sequences = 4;
   update.global_tokens = 10;
-  for (std::size_t i = static_cast<std::size_t>(rank); i < kAll.size(); i += static_cast<std::size_t>(size)) {
-    update.micro_batches.push_back({kAll[i]});
+  for (std::size_t i = static_cast<std::size_t>(rank); i < kTrajectories.size(); i += static_cast<std::size_t>(size)) {
+    update.micro_batches.push_back({kTrajectories[i]});
   }
   return {1, {update, update}};
 }
@@ -92,7 +79,7 @@ TEST_SUITE("learner/critic") {
       Critic critic = critic_of(ppo_config(), ranks);
       critic.look_ahead(plan_of(0, 1), sampled, no_reference);
       double sum = 0, squares = 0;
-      for (const double advantage : critic.advantages(kAll)) {
+      for (const double advantage : critic.advantages(kTrajectories)) {
         sum += advantage;
         squares += advantage * advantage;
       }
@@ -103,14 +90,14 @@ TEST_SUITE("learner/critic") {
     on_ranks(1, [&](Communicator& ranks) {
       Critic critic = critic_of(ppo_config(), ranks);
       critic.look_ahead(plan_of(0, 1), sampled, no_reference);
-      alone = critic.advantages(kAll);
+      alone = critic.advantages(kTrajectories);
     });
     on_ranks(2, [&](Communicator& ranks) {
       Critic critic = critic_of(ppo_config(), ranks);
       const StepPlan plan = plan_of(ranks.rank(), 2);
       critic.look_ahead(plan, sampled, no_reference);
       const std::vector<double> own = critic.advantages(plan.updates.front().micro_batches.front());
-      const std::size_t first = ranks.rank() == 0 ? 0 : 3;  // kAll[0] or kAll[1]
+      const std::size_t first = ranks.rank() == 0 ? 0 : 3;  // kTrajectories[0] or kTrajectories[1]
       for (std::size_t t = 0; t < own.size(); ++t) CHECK(own[t] == doctest::Approx(alone[first + t]).epsilon(1e-12));
     });
   }
@@ -125,7 +112,7 @@ TEST_SUITE("learner/critic") {
       const auto first_advantages = [&](const Critic::Logprobs& logprobs) {
         Critic critic = critic_of(config, ranks);
         critic.look_ahead(plan_of(0, 1), sampled, logprobs);
-        return critic.advantages(std::span(kAll).first(1));
+        return critic.advantages(std::span(kTrajectories).first(1));
       };
       const auto free = first_advantages(no_reference);
       const auto charged = first_advantages(of_reference);

@@ -11,6 +11,7 @@
 #include "learner/stages/start_model.h"
 #include "tests/common/collective/run_ranks.h"
 #include "tests/learner/tiny_model.h"
+#include "tests/learner/trajectories.h"
 
 // Critics and reward models of ranks that share out gradients, parameters or the model, beside a rank that has all by itself.
 
@@ -94,25 +95,11 @@ void check_all(const Train& train) {
   }
 }
 
-Trajectory trajectory(std::uint64_t group, std::vector<std::int32_t> ids, double reward) {
-  Trajectory made;
-  made.group = group;
-  made.ids = std::move(ids);
-  made.prompt_tokens = 2;
-  made.sampler_logprobs.assign(made.ids.size() - 2, -1.0F);
-  made.versions.assign(made.ids.size() - 2, 0);
-  made.reward = reward;
-  return made;
-}
-
-const std::vector<Trajectory> kAll = {trajectory(0, {1, 2, 3, 4, 5}, 1), trajectory(1, {2, 2, 7, 8}, -1), trajectory(2, {5, 1, 9}, 2),
-                                      trajectory(3, {1, 10, 3, 3, 3, 3}, 0)};
-
 /// One update of every size()-th trajectory, each a micro-batch.
 StepPlan plan_of(const Communicator& ranks) {
   UpdateShard update;
-  for (auto i = static_cast<std::size_t>(ranks.rank()); i < kAll.size(); i += static_cast<std::size_t>(ranks.size())) {
-    update.micro_batches.push_back({kAll[i]});
+  for (auto i = static_cast<std::size_t>(ranks.rank()); i < kTrajectories.size(); i += static_cast<std::size_t>(ranks.size())) {
+    update.micro_batches.push_back({kTrajectories[i]});
   }
   return {1, {update}};
 }
@@ -131,7 +118,7 @@ End critic_trained(const Config& config, LearnerRanks& ranks, const Parameters& 
     for (const auto& micro_batch : micro_batches) {
       critic.train_micro_batch(micro_batch, std::vector<double>(static_cast<std::size_t>(micro_batch.front().completion_tokens()), 0.1));
     }
-    for (std::size_t m = micro_batches.size(); m < (kAll.size() + size - 1) / size; ++m) critic.train_micro_batch({}, {});
+    for (std::size_t m = micro_batches.size(); m < (kTrajectories.size() + size - 1) / size; ++m) critic.train_micro_batch({}, {});
     const OptimizerStep told = critic.update(step);
     const CriticNumbers numbers = critic.numbers();
     end.numbers.insert(end.numbers.end(), {told.grad_norm, numbers.loss, numbers.explained_variance});
